@@ -1,0 +1,222 @@
+"""The command line. Commands raise; ``main`` prints one line and sets the exit code."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import click
+
+from . import __version__, lifecycle, logs, status
+from .bands import Band
+from .config import Config
+from .demote import Demote
+from .errors import Cancelled, ExitCode, NoSuccessor, VrrpDrainError
+from .handover import Ending
+from .keepalived import Keepalived
+from .lock import Lock
+from .netlink import Netlink
+from .node import Node
+from .paths import ROOT, Paths
+from .signals import Cancellation
+from .transitions import State
+
+log = logging.getLogger(__name__)
+_SECONDS = click.FloatRange(min=0, min_open=True, max=3600)
+
+
+class Session:
+    """What a command works with: paths, the configuration, the kernel, signals, and the lock if it changes anything."""
+
+    def __init__(self, command: str, root: Path) -> None:
+        self.command = command
+        self.paths = Paths(root)
+
+    @contextmanager
+    def node(self, *, lock_timeout: float | None = None) -> Iterator[tuple[Node, Netlink, Cancellation]]:
+        """Give the node; with the lock, which is waited for ``lock_timeout`` seconds (0: as long as a handover may take)."""
+        config = Config.load(self.paths.drain_config)
+        with ExitStack() as stack:
+            cancellation = stack.enter_context(Cancellation())
+            netlink = stack.enter_context(Netlink())
+            node = Node(config, self.paths, netlink, cancellation)
+            if lock_timeout is not None:
+                bound = lock_timeout or config.drain.handover_timeout
+                stack.enter_context(Lock(self.paths.drain_run / "lock", f"vrrpctl {self.command}", bound, cancellation, log.info))
+            yield node, netlink, cancellation
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vrrpctl")
+@click.option("--root", type=click.Path(path_type=Path), default=ROOT, show_default=True, help="Where BOSH keeps its jobs.")
+@click.pass_context
+def vrrpctl(context: click.Context, root: Path) -> None:
+    """Move this instance's virtual IP without clients noticing, and see where it is.
+
+    Run it as root on an instance that has the vrrp-drain job. What it did is in
+    /var/vcap/sys/log/vrrp-drain/vrrp-drain.log.
+    """
+    command = context.invoked_subcommand or ""
+    context.obj = Session(command, root)
+
+
+@vrrpctl.command()
+@click.option("--timeout", type=_SECONDS, help="Seconds to wait for a successor.  [default: vrrp_drain.handover_timeout]")
+@click.option("--no-wait", is_flag=True, help="Lower the priority and return; prove nothing.")
+@click.option("--keep", is_flag=True, help="Stay demoted even if nobody takes over.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_obj
+def demote(session: Session, timeout: float | None, no_wait: bool, keep: bool, as_json: bool) -> None:
+    """Hand the VIP to a peer, and stay out of the election until promoted."""
+    logs.set_up("demote", session.paths.drain_log, chatty=True)
+    with session.node(lock_timeout=timeout or 0) as (node, _, _):
+        if no_wait:
+            _change_band(node, Band.DRAINING, as_json)
+            return
+        ending = node.demote(timeout or node.config.drain.handover_timeout)
+        if ending.state is Demote.NO_SUCCESSOR and not keep:
+            node.band_file.write(Band.ACTIVE)
+            log.warning("no successor: the priority is back at %s", node.config.keepalived.priority)
+        if as_json:
+            _print_ending(node, ending)
+        if ending.state is Demote.CANCELLED:
+            raise Cancelled(ending.reason)
+        if ending.state is Demote.NO_SUCCESSOR and not keep:
+            raise NoSuccessor(ending.reason)
+
+
+@vrrpctl.command()
+@click.option("--timeout", type=_SECONDS, help="Seconds to wait for a settled state.  [default: vrrp_drain.handover_timeout]")
+@click.option("--no-wait", is_flag=True, help="Raise the priority and return; prove nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_obj
+def promote(session: Session, timeout: float | None, no_wait: bool, as_json: bool) -> None:
+    """Take part in the election again; ends when this instance is MASTER or a peer outranks it."""
+    logs.set_up("promote", session.paths.drain_log, chatty=True)
+    with session.node(lock_timeout=timeout or 0) as (node, _, _):
+        if no_wait:
+            _change_band(node, Band.ACTIVE, as_json)
+            return
+        ending = node.promote(timeout or node.config.drain.handover_timeout)
+        if as_json:
+            _print_ending(node, ending)
+        lifecycle.settled(ending)
+
+
+@vrrpctl.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.pass_obj
+def show_status(session: Session, as_json: bool) -> None:
+    """Say where the VIP is and how this instance stands."""
+    logs.set_up("status", session.paths.drain_log, chatty=False)
+    with session.node() as (node, netlink, _):
+        found = status.look(node, netlink)
+    click.echo(json.dumps(found.as_json()) if as_json else "\n".join(found.lines()))
+
+
+def _script(name: str, run: Callable[[Node, Cancellation], None]) -> None:
+    """Add one of BOSH's lifecycle scripts. BOSH knows success (0) and failure (1)."""
+
+    @vrrpctl.command(name, help=f"BOSH's {name} script.", context_settings={"ignore_unknown_options": True})
+    @click.argument("arguments", nargs=-1)
+    @click.pass_obj
+    def command(session: Session, arguments: tuple[str, ...]) -> None:
+        logs.set_up(name, session.paths.drain_log, chatty=True)
+        if arguments:
+            log.info("called with %s", " ".join(arguments))
+        with session.node(lock_timeout=0) as (node, _, cancellation):
+            run(node, cancellation)
+
+
+_script("pre-start", lambda node, _: lifecycle.pre_start(node))
+_script("post-start", lambda node, cancellation: lifecycle.post_start(node, cancellation))
+_script("pre-stop", lambda node, _: lifecycle.pre_stop(node, os.environ))
+_script("drain", lambda node, _: lifecycle.drain(node))
+_script("post-stop", lambda node, _: lifecycle.post_stop(node))
+_SCRIPTS = frozenset({"pre-start", "post-start", "pre-stop", "drain", "post-stop"})
+
+
+@vrrpctl.group()
+def keepalived() -> None:
+    """Start and stop the keepalived job's process, for monit."""
+
+
+@keepalived.command("start")
+@click.pass_obj
+def keepalived_start(session: Session) -> None:
+    """Write keepalived.conf, check it, start keepalived."""
+    _keepalived(session, Keepalived.start)
+
+
+@keepalived.command("stop")
+@click.pass_obj
+def keepalived_stop(session: Session) -> None:
+    """Stop keepalived and leave no VIP behind."""
+    _keepalived(session, Keepalived.stop)
+
+
+def _keepalived(session: Session, act: Callable[[Keepalived, Config, Netlink], None]) -> None:
+    logs.set_up("keepalived", session.paths.keepalived_log.with_name("vrrpctl.log"), chatty=True)
+    config = Config.load(session.paths.keepalived_config)
+    with Netlink() as netlink:
+        act(Keepalived(session.paths, log.info), config, netlink)
+
+
+def _change_band(node: Node, band: Band, as_json: bool) -> None:
+    node.band_file.write(band)
+    priority = node.config.keepalived.priority + band.value
+    log.info("priority is %s (%s); not waiting for what follows", priority, band)
+    if as_json:
+        click.echo(json.dumps({"instance": str(node.config.me), "vip": str(node.config.vip), "state": str(band), "priority": priority}))
+
+
+def _print_ending(node: Node, ending: Ending[State]) -> None:
+    click.echo(
+        json.dumps(
+            {
+                "instance": str(node.config.me),
+                "vip": str(node.config.vip),
+                "state": ending.state.name.lower(),
+                "reason": ending.reason,
+                "seconds": round(ending.seconds, 3),
+            }
+        )
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run vrrpctl and return its exit code. Nothing but drain's one integer ever reaches drain's stdout."""
+    words = sys.argv[1:] if arguments is None else arguments
+    named = next((word for word in words if word in _SCRIPTS), None)
+    agents_stdout = _keep_stdout_clean() if named == "drain" else None
+    try:
+        vrrpctl.main(words, prog_name="vrrpctl", standalone_mode=False)
+        code = ExitCode.OK
+        if agents_stdout is not None:
+            os.write(agents_stdout, b"0\n")
+    except click.ClickException as error:
+        error.show()
+        code = ExitCode.USAGE
+    except click.Abort:
+        code = ExitCode.CANCELLED
+    except VrrpDrainError as error:
+        log.error("%s", error)
+        code = error.exit_code
+    except Exception as error:
+        log.exception("a fault of vrrp-drain itself, please report it: %r", error)
+        code = ExitCode.FAILED
+    return ExitCode.FAILED if named and code != ExitCode.OK else code
+
+
+def _keep_stdout_clean() -> int:
+    """Keep the agent's pipe for the one integer; whatever else is printed, by whomever, goes to stderr.
+
+    If stdout held an integer the agent would ignore our exit code (bosh-agent, agent/script/drain/concrete_script.go).
+    """
+    sys.stdout.flush()
+    pipe = os.dup(1)
+    os.dup2(2, 1, inheritable=False)
+    return pipe

@@ -1,0 +1,84 @@
+"""Errors, sorted by what the caller can do about them, and the exit codes they become.
+
+Commands raise; ``cli.main`` prints one line and exits with ``exit_code``. Lifecycle scripts know only
+success and failure, so for BOSH every error is exit code 1.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What ``vrrpctl`` tells the shell. The table in README.md is checked against this one."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NO_SUCCESSOR = 3
+    BAD_CONFIG = 4
+    NOT_SETTLED = 5
+    BUSY = 6
+    CANCELLED = 7
+
+
+MEANINGS: dict[ExitCode, str] = {
+    ExitCode.OK: "done, and proven",
+    ExitCode.FAILED: "something outside our control failed (keepalived, haproxy, the kernel); every failure of a lifecycle script",
+    ExitCode.USAGE: "the command line is wrong",
+    ExitCode.NO_SUCCESSOR: "demote: nobody took the VIP over in time",
+    ExitCode.BAD_CONFIG: "a property is wrong or contradicts another one",
+    ExitCode.NOT_SETTLED: "promote: neither MASTER nor outranked by a peer in time, or somebody else uses the VRID or the VIP",
+    ExitCode.BUSY: "another vrrpctl held the lock for longer than we may wait",
+    ExitCode.CANCELLED: "stopped by SIGTERM or SIGINT; the priority was put back",
+}
+
+
+class VrrpDrainError(Exception):
+    """Base of all errors of this package; its text is the line an operator reads."""
+
+    exit_code = ExitCode.FAILED
+
+
+class SystemFault(VrrpDrainError):
+    """The machine (kernel, keepalived, haproxy, disk) did not do its part: look at the machine."""
+
+
+class ConfigError(VrrpDrainError):
+    """A property is wrong: correct the manifest and deploy again."""
+
+    exit_code = ExitCode.BAD_CONFIG
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        super().__init__(f"{name} is {value!r}: {allowed}")
+        self.name = name
+
+
+class NoSuccessor(VrrpDrainError):
+    """Nobody took the VIP over: look at the peers."""
+
+    exit_code = ExitCode.NO_SUCCESSOR
+
+
+class NotSettled(VrrpDrainError):
+    """The VRRP state could not be proven after a promotion: look at the segment."""
+
+    exit_code = ExitCode.NOT_SETTLED
+
+
+class Busy(VrrpDrainError):
+    """Another vrrpctl is at work: wait for it, or end it."""
+
+    exit_code = ExitCode.BUSY
+
+
+class Cancelled(VrrpDrainError):
+    """The operator or BOSH told us to stop."""
+
+    exit_code = ExitCode.CANCELLED
+
+
+class AdvertError(VrrpDrainError):
+    """A packet is not a valid VRRP advert: ignore the packet."""
+
+    def __init__(self, field: str, got: object, expected: object) -> None:
+        super().__init__(f"{field} is {got}, expected {expected}")
+        self.field = field

@@ -1,0 +1,61 @@
+"""haproxy's health, asked at the port and not at the process table, and its stats socket (haproxy management guide, 9.3)."""
+
+import socket
+import time
+from pathlib import Path
+from urllib.parse import SplitResult
+
+from .errors import SystemFault
+
+_MOST = 1 << 20  # bytes that we read of one answer
+
+
+def check(health_check: SplitResult, timeout: float = 1.0) -> None:
+    """Return when haproxy answers as ``vrrp_drain.health_check`` asks. Raises SystemFault with what is wrong.
+
+    ``timeout`` is in seconds: for tcp and unix of the whole exchange, for http of the connect and of each read.
+    """
+    where = health_check.geturl()
+    try:
+        if health_check.scheme == "tcp":
+            socket.create_connection((health_check.hostname, health_check.port or 0), timeout).close()
+        elif health_check.scheme == "http":
+            _check_http(where, timeout)
+        elif show_info(Path(health_check.path), timeout).get("Stopping", "0") != "0":
+            raise SystemFault(f"haproxy is stopping ({where})")
+    except OSError as error:
+        raise SystemFault(f"haproxy does not answer at {where}: {error.strerror or error}") from error
+
+
+def show_info(stats_socket: Path, timeout: float = 1.0) -> dict[str, str]:
+    """Return haproxy's ``show info`` as a dictionary. Raises OSError."""
+    deadline = time.monotonic() + timeout
+    answer = b""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(timeout)
+        client.connect(str(stats_socket))
+        client.sendall(b"show info\n")
+        while len(answer) < _MOST:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"no whole answer within {timeout:g} s")
+            client.settimeout(left)
+            chunk = client.recv(65536)
+            if not chunk:
+                break
+            answer += chunk
+    lines = (line.partition(": ") for line in answer.decode(errors="replace").splitlines())
+    return {key: value for key, colon, value in lines if colon}
+
+
+def _check_http(url: str, timeout: float) -> None:
+    import requests  # 0.2 s to import: only where it is asked for
+
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy in the environment must not answer for haproxy
+            answer = session.get(url, timeout=timeout, stream=True, allow_redirects=False)
+            if answer.status_code >= 400:
+                raise SystemFault(f"haproxy answers {url} with status {answer.status_code}")
+    except requests.RequestException as error:
+        raise SystemFault(f"haproxy does not answer at {url}: {error}") from error

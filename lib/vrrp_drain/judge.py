@@ -1,0 +1,62 @@
+"""What an advert means for us: the only place where packets from the network become proof. Pure.
+
+Ignored without a sign: other virtual routers, our own source address, resignations, lower priorities, and peers
+known from the link that still have another VIP (the VIP property is being changed node by node).
+"""
+
+from dataclasses import dataclass
+
+from . import bands
+from .advert import RESIGN, Advert, IPAddress
+from .transitions import Event, Sign
+
+
+@dataclass(frozen=True)
+class Electorate:
+    """Who we are in the election: the virtual router, our addresses, the peers the link names."""
+
+    vrid: int
+    version: int
+    advert_int: float
+    vip: IPAddress
+    own_addresses: frozenset[IPAddress]
+    peers: frozenset[IPAddress]
+
+    def judge(self, advert: Advert, source: IPAddress, our_priority: int) -> Event | None:
+        """Return the sign that ``advert`` from ``source`` is while we have ``our_priority``, or None."""
+        if advert.vrid != self.vrid or source in self.own_addresses:
+            return None
+        stranger = self._stranger(advert, source)
+        if stranger:
+            return Event(Sign.FOREIGN, {"peer": source, "why": stranger})
+        if advert.addresses != (self.vip,) or advert.priority in (RESIGN, *range(1, our_priority + 1)):
+            return None
+        sign = Sign.SUCCESSOR if bands.is_active(advert.priority) else Sign.LEAVER
+        return Event(sign, {"peer": source, "priority": advert.priority})
+
+    def _stranger(self, advert: Advert, source: IPAddress) -> str:
+        """Return why keepalived here would ignore this advert and become a second master, or nothing."""
+        same_vip = self.vip in advert.addresses
+        if not same_vip and source not in self.peers:
+            theirs = ", ".join(str(a) for a in advert.addresses)
+            return (
+                f"{source} uses VRID {self.vrid} on this segment for {theirs}, not for our {self.vip}: "
+                "give one of the two clusters another keepalived.virtual_router_id"
+            )
+        if advert.version != self.version:
+            return (
+                f"{source} speaks VRRP version {advert.version} for VRID {self.vrid}, we speak {self.version}: "
+                "they do not hear each other and both become MASTER; give all instances the same keepalived.vrrp_version"
+            )
+        if advert.version == 2 and advert.advert_int != self.advert_int:
+            return (
+                f"{source} adverts VRID {self.vrid} every {advert.advert_int:g} s, we every {self.advert_int:g} s: version 2 "
+                "ignores such adverts and both become MASTER; give all instances the same keepalived.advert_int"
+            )
+        if same_vip and advert.addresses != (self.vip,):
+            theirs = ", ".join(str(a) for a in advert.addresses)
+            return (
+                f"{source} adverts VRID {self.vrid} for {theirs}, we for {self.vip} alone: keepalived ignores a list that "
+                "differs and both become MASTER; give all instances the same keepalived.vip"
+            )
+        return ""

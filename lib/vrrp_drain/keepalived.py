@@ -1,0 +1,140 @@
+"""The keepalived process of the job: is it there, start it, stop it."""
+
+import errno
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import keepalived_conf
+from .band_file import BandFile
+from .bands import Band
+from .config import Config
+from .errors import SystemFault
+from .netlink import Netlink
+from .paths import Paths
+
+_CHECK_SECONDS = 15.0
+_START_SECONDS = 15.0
+_STOP_SECONDS = 25.0  # as the upstream job's keepalived_ctl
+
+
+def running(pid_file: Path) -> int | None:
+    """Return the pid of the keepalived that ``pid_file`` names, or None: no file, no process, or somebody else's pid."""
+    try:
+        pid = int(pid_file.read_text())
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, ValueError, IndexError):
+        return None
+    return pid if name.startswith("keepalived") and state not in "ZX" else None
+
+
+def pidfd(pid_file: Path) -> int | None:
+    """Return a file descriptor that becomes readable when that keepalived ends (pidfd_open(2)), or None."""
+    pid = running(pid_file)
+    if pid is None:
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+class Keepalived:
+    """Starts and stops the job's keepalived, for monit."""
+
+    def __init__(self, paths: Paths, log: Callable[[str], None]) -> None:
+        self._paths = paths
+        self._log = log
+        self.pid_file = paths.keepalived_run / "keepalived.pid"
+        self.band_file = BandFile(paths.keepalived_run)
+
+    def start(self, config: Config, netlink: Netlink) -> None:
+        """Write keepalived.conf, have keepalived check it, and start it in the background.
+
+        Raises ConfigError or SystemFault; a keepalived that runs already is left alone.
+        """
+        pid = running(self.pid_file)
+        if pid is not None:
+            self._log(f"keepalived runs already (pid {pid})")
+            return
+        interface = netlink.interface_for(config.vip, config.keepalived.interface)
+        conf = self._paths.keepalived_run / "keepalived.conf"
+        try:
+            conf.parent.mkdir(parents=True, exist_ok=True)
+            self._paths.keepalived_log.parent.mkdir(parents=True, exist_ok=True)
+            conf.write_text(keepalived_conf.render(config, interface, self.band_file.path))
+            self.pid_file.unlink(missing_ok=True)
+        except OSError as error:
+            raise SystemFault(f"cannot write {error.filename}: {error.strerror}") from error
+        self._check(conf)
+        self._ensure_band()
+        process = self._spawn(conf)
+        deadline = time.monotonic() + _START_SECONDS
+        while running(self.pid_file) != process.pid:
+            if process.poll() is not None:
+                raise SystemFault(f"keepalived ended at once with status {process.returncode}: see {self._paths.keepalived_log}")
+            if time.monotonic() > deadline:
+                raise SystemFault(f"keepalived wrote no {self.pid_file} within {_START_SECONDS:g} s: see {self._paths.keepalived_log}")
+            time.sleep(0.02)  # keepalived has no other sign of being ready
+        self._log(f"keepalived started for {config.vip} on {interface} (pid {process.pid}, priority {config.keepalived.priority})")
+
+    def stop(self, config: Config, netlink: Netlink) -> None:
+        """Stop keepalived; it resigns and takes the VIP away. One that hangs is killed, and the VIP taken away by us."""
+        pid, fd = running(self.pid_file), pidfd(self.pid_file)
+        if pid is not None and fd is not None:
+            signal.pidfd_send_signal(fd, signal.SIGTERM)
+            ended, _, _ = select.select([fd], [], [], _STOP_SECONDS)
+            if not ended:
+                self._log(f"keepalived (pid {pid}) did not end within {_STOP_SECONDS:g} s of SIGTERM: killing it")
+                os.killpg(pid, signal.SIGKILL)
+                select.select([fd], [], [], _STOP_SECONDS)
+            os.close(fd)
+        self.pid_file.unlink(missing_ok=True)
+        interface = netlink.interface_for(config.vip, config.keepalived.interface)
+        if netlink.has_address(interface, config.vip):
+            self._log(f"{config.vip} was still on {interface} after keepalived had ended: taking it off")
+            netlink.remove_address(interface, config.vip)
+        self._log("keepalived stopped")
+
+    def _ensure_band(self) -> None:
+        """Without a band, or with a damaged one (a reboot, a full disk), the node takes part like any other."""
+        try:
+            band = self.band_file.read()
+        except SystemFault as error:
+            self._log(f"{error}: writing {Band.ACTIVE}")
+            band = None
+        if band is None:
+            self.band_file.write(Band.ACTIVE)
+
+    def _check(self, conf: Path) -> None:
+        """Have keepalived read the configuration (keepalived -t), before anything depends on it."""
+        command = [str(self._paths.keepalived_binary), "--config-test", "--use-file", str(conf)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_CHECK_SECONDS, check=False)
+        except OSError as error:
+            raise SystemFault(f"cannot run {command[0]}: {error.strerror}") from error
+        except subprocess.TimeoutExpired:
+            raise SystemFault(f"keepalived did not check {conf} within {_CHECK_SECONDS:g} s") from None
+        if done.returncode != 0:
+            said = "; ".join((done.stdout + done.stderr).split("\n")).strip("; ")
+            raise SystemFault(f"keepalived refuses {conf} (status {done.returncode}): {said}")
+
+    def _spawn(self, conf: Path) -> subprocess.Popen[bytes]:
+        """Start keepalived detached: a session of its own, and nothing of ours inherited but the log."""
+        run = self._paths.keepalived_run
+        command = [
+            str(self._paths.keepalived_binary),
+            *("--dont-fork", "--vrrp", "--log-console", "--log-detail", "--no-syslog"),
+            *("--use-file", str(conf), "--pid", str(self.pid_file), "--vrrp_pid", str(run / "vrrp.pid")),
+        ]
+        try:
+            with self._paths.keepalived_log.open("ab") as log:
+                return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True)
+        except OSError as error:
+            reason = error.strerror if error.errno != errno.ENOENT else "not found"
+            raise SystemFault(f"cannot start {command[0]}: {reason}") from error

@@ -1,0 +1,127 @@
+"""The five scripts that BOSH runs around an update of this instance.
+
+Order (bosh director, stopper.rb; bosh-agent, agent/action/drain.go): pre-stop of all jobs in parallel, unmonitor,
+drain of all jobs in parallel, monit stop, post-stop, pre-start, monit start, post-start. Each of them raises a
+VrrpDrainError on failure; what it returns means success.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from . import haproxy
+from .bands import Band
+from .demote import Demote
+from .errors import Cancelled, NoSuccessor, NotSettled, SystemFault
+from .handover import Ending
+from .listener import AdvertListener
+from .node import Node
+from .promote import Promote
+from .signals import Cancellation
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY = 0.2  # seconds between two looks at haproxy
+_LEAST_PROMOTION = 1.0  # seconds
+
+
+def pre_start(node: Node) -> None:
+    """Check what a handover needs, and start in the draining band: post-start promotes."""
+    AdvertListener(node.interface, node.config.vip.version).close()
+    _deleted_marker(node, present=False)
+    node.band_file.write(Band.DRAINING)
+    log.info("%s will start on %s in the draining band; post-start promotes it", node.config.vip, node.interface)
+
+
+def post_start(node: Node, cancellation: Cancellation, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait until keepalived runs and haproxy answers, then promote and prove the result."""
+    timeout = node.config.drain.post_start_timeout
+    deadline = time.monotonic() + timeout
+    while problem := _not_ready(node):
+        if cancellation.requested:
+            raise Cancelled("told to stop: this instance stays in the draining band")
+        if time.monotonic() >= deadline:
+            raise NotSettled(
+                f"{problem}; waited {timeout:g} s (vrrp_drain.post_start_timeout). This instance stays in the draining band, "
+                f"{node.config.vip} stays where it is, and the rollout halts here"
+            )
+        sleep(_LOOK_EVERY)
+    settled(node.promote(max(_LEAST_PROMOTION, deadline - time.monotonic())))
+
+
+def pre_stop(node: Node, environment: Mapping[str, str]) -> None:
+    """Hand the VIP over before any other job's drain closes a listener."""
+    deleting = environment.get("BOSH_DEPLOYMENT_NEXT_STATE") == "delete"
+    _deleted_marker(node, present=deleting)
+    if deleting:
+        log.info("the deployment is being deleted: all instances stop at once, so nobody is waited for")
+        return
+    leave(node)
+
+
+def drain(node: Node) -> None:
+    """The same again, for directors that know no pre-stop; after a pre-stop it only confirms."""
+    if _marker(node).exists():
+        log.info("the deployment is being deleted: nobody is waited for")
+        return
+    leave(node)
+
+
+def post_stop(node: Node) -> None:
+    """Leave nothing behind that clients could still reach: keepalived has ended, so a VIP here is stale."""
+    if node.remove_stale_vip():
+        log.warning("%s was still on %s after keepalived had ended: taken off", node.config.vip, node.interface)
+
+
+def leave(node: Node) -> None:
+    """Demote for BOSH: with nobody to take over, ``vrrp_drain.on_no_successor`` decides."""
+    ending = node.demote(node.config.drain.handover_timeout)
+    if ending.state is Demote.CANCELLED:
+        raise Cancelled(ending.reason)
+    if ending.state is Demote.NO_SUCCESSOR:
+        if node.config.drain.on_no_successor == "fail":
+            node.band_file.write(Band.ACTIVE)
+            raise NoSuccessor(
+                f"{ending.reason}. vrrp_drain.on_no_successor is fail: the priority is back, this instance goes on serving, BOSH stops here"
+            )
+        log.warning(
+            "no successor on %s for %s: stopping this instance takes the VIP away from clients until a peer or this instance "
+            "is back (vrrp_drain.on_no_successor is proceed)",
+            node.config.me,
+            node.config.vip,
+        )
+
+
+def settled(ending: Ending[Promote]) -> None:
+    """Raise what a promotion ended with, if it did not end well."""
+    if ending.state is Promote.CANCELLED:
+        raise Cancelled(ending.reason)
+    if ending.state is Promote.FAILED:
+        raise NotSettled(ending.reason)
+
+
+def _not_ready(node: Node) -> str:
+    if node.keepalived_pid() is None:
+        return f"keepalived does not run (no process for {node.pid_file}): see {node.paths.keepalived_log}"
+    try:
+        haproxy.check(node.config.drain.health_check)
+    except SystemFault as error:
+        return f"{error}; this is what vrrp_drain.health_check asks"
+    return ""
+
+
+def _marker(node: Node) -> Path:
+    return node.paths.drain_run / "deployment-delete"
+
+
+def _deleted_marker(node: Node, *, present: bool) -> None:
+    """drain is not told that the deployment is being deleted; pre-stop is, and leaves word."""
+    try:
+        if present:
+            _marker(node).parent.mkdir(parents=True, exist_ok=True)
+            _marker(node).touch()
+        else:
+            _marker(node).unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("cannot change %s: %s; drain may wait for a successor that is being deleted too", _marker(node), error.strerror)

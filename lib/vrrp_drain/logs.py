@@ -1,0 +1,40 @@
+"""Our log: one line an event, in UTC, in the job's log directory (so ``bosh logs`` has it) and on stderr."""
+
+import logging
+import sys
+import time
+from pathlib import Path
+
+
+class _Formatter(logging.Formatter):
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    @staticmethod
+    def converter(seconds: float | None) -> time.struct_time:
+        return time.gmtime(seconds)
+
+
+def set_up(command: str, file: Path, *, chatty: bool) -> None:
+    """Log to ``file`` and, if ``chatty``, everything to stderr, otherwise warnings only.
+
+    A log that cannot be written never stops a handover: it is said once on stderr.
+    """
+    logging.raiseExceptions = False
+    root = logging.getLogger("vrrp_drain")
+    root.setLevel(logging.INFO)
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        handler.close()
+    console = logging.StreamHandler(sys.stderr)
+    console.setLevel(logging.INFO if chatty else logging.WARNING)
+    console.setFormatter(logging.Formatter("%(message)s"))
+    root.addHandler(console)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        to_file = logging.FileHandler(file)
+    except OSError as error:
+        root.warning("no log is kept: %s: %s", error.filename, error.strerror)
+        return
+    to_file.setFormatter(_Formatter(f"%(asctime)s %(levelname)-7s {command}[%(process)d] %(message)s"))
+    root.addHandler(to_file)

@@ -1,0 +1,147 @@
+"""Who answers for an address on the segment: ARP probe (RFC 5227) and neighbour solicitation (RFC 4861).
+
+Frames are built and read by pure functions; two small adapters send and hear them. Our own kernel does not hear
+our own question, so every answer is somebody else's.
+"""
+
+import ipaddress
+import os
+import socket
+import struct
+from typing import Protocol
+
+from .advert import IPAddress
+from .errors import SystemFault
+
+_ETH_P_ARP = 0x0806
+_ARP = struct.Struct("!HHBBH6s4s6s4s")  # RFC 826
+_REQUEST, _REPLY = 1, 2
+_SOLICITATION, _ADVERTISEMENT = 135, 136  # RFC 4861 sections 4.3, 4.4
+_SOURCE_LINK, _TARGET_LINK = 1, 2
+_ICMP6_FILTER = 1  # linux/icmpv6.h
+_BURST = 64
+
+
+class Inquiry(Protocol):
+    """A question that can be asked again, and the MACs that answered it."""
+
+    def fileno(self) -> int: ...
+    def ask(self) -> None: ...
+    def answers(self) -> list[str]: ...
+    def close(self) -> None: ...
+
+
+def arp_probe(mac: bytes, target: ipaddress.IPv4Address) -> bytes:
+    """Return the Ethernet frame that asks for ``target`` with an all-zero sender (RFC 5227 section 2.1.1)."""
+    ethernet = b"\xff" * 6 + mac + _ETH_P_ARP.to_bytes(2, "big")
+    return ethernet + _ARP.pack(1, 0x0800, 6, 4, _REQUEST, mac, bytes(4), bytes(6), target.packed)
+
+
+def arp_answer(frame: bytes, mac: bytes, target: ipaddress.IPv4Address) -> str | None:
+    """Return the MAC that answers our probe for ``target``, or None: gratuitous ARP is no answer."""
+    if len(frame) < 14 + _ARP.size or frame[:6] != mac or frame[12:14] != _ETH_P_ARP.to_bytes(2, "big"):
+        return None
+    hardware, protocol, hlen, plen, operation, sender, sender_ip, _, _ = _ARP.unpack_from(frame, 14)
+    if (hardware, protocol, hlen, plen, operation) != (1, 0x0800, 6, 4, _REPLY) or sender_ip != target.packed:
+        return None
+    return sender.hex(":") if sender != mac else None
+
+
+def solicitation(mac: bytes, target: ipaddress.IPv6Address) -> bytes:
+    """Return the ICMPv6 message that asks for ``target``; the kernel fills in the checksum (RFC 3542 section 3.1)."""
+    return struct.pack("!BBHI16sBB6s", _SOLICITATION, 0, 0, 0, target.packed, _SOURCE_LINK, 1, mac)
+
+
+def solicited_node(target: ipaddress.IPv6Address) -> ipaddress.IPv6Address:
+    """Return the multicast group that a holder of ``target`` hears (RFC 4291 section 2.7.1)."""
+    prefix = ipaddress.IPv6Address("ff02::1:ff00:0").packed[:13]
+    return ipaddress.IPv6Address(prefix + target.packed[13:])
+
+
+def advertised_mac(message: bytes, target: ipaddress.IPv6Address) -> str | None:
+    """Return the MAC in a neighbour advertisement for ``target``, or None."""
+    if len(message) < 24 or message[0] != _ADVERTISEMENT or message[8:24] != target.packed:
+        return None
+    options = message[24:]
+    while len(options) >= 8 and options[1]:
+        if options[0] == _TARGET_LINK:
+            return options[2:8].hex(":")
+        options = options[options[1] * 8 :]
+    return None
+
+
+def inquire(interface: str, mac: str, target: IPAddress) -> Inquiry:
+    """Return the inquiry for ``target`` on ``interface``, which has ``mac``. Needs CAP_NET_RAW."""
+    own = bytes.fromhex(mac.replace(":", ""))
+    try:
+        if isinstance(target, ipaddress.IPv4Address):
+            return _ArpInquiry(interface, own, target)
+        return _NeighbourInquiry(interface, own, target)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise SystemFault(f"cannot ask on {interface} who answers for {target}: {reason}; run as root") from error
+
+
+class _ArpInquiry:
+    def __init__(self, interface: str, mac: bytes, target: ipaddress.IPv4Address) -> None:
+        self._mac, self._target = mac, target
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ARP))
+        self._socket.bind((interface, _ETH_P_ARP))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def ask(self) -> None:
+        self._socket.send(arp_probe(self._mac, self._target))
+
+    def answers(self) -> list[str]:
+        found = []
+        for _ in range(_BURST):
+            try:
+                mac = arp_answer(self._socket.recv(2048), self._mac, self._target)
+            except BlockingIOError:
+                break
+            if mac:
+                found.append(mac)
+        return found
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class _NeighbourInquiry:
+    def __init__(self, interface: str, mac: bytes, target: ipaddress.IPv6Address) -> None:
+        self._mac, self._target = mac, target
+        self._index = socket.if_nametoindex(interface)
+        self._socket = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMPV6)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
+        blocked = [0xFFFFFFFF] * 8  # one bit per type, RFC 3542 section 3.2
+        blocked[_ADVERTISEMENT // 32] &= ~(1 << _ADVERTISEMENT % 32)
+        self._socket.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("=8I", *blocked))
+        self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, self._index)
+        self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+        self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def ask(self) -> None:
+        group = str(solicited_node(self._target))
+        self._socket.sendto(solicitation(self._mac, self._target), (group, 0, 0, self._index))
+
+    def answers(self) -> list[str]:
+        found = []
+        for _ in range(_BURST):
+            try:
+                message, ancillary, _, _ = self._socket.recvmsg(2048, 64)
+            except BlockingIOError:
+                break
+            hops = [data for level, kind, data in ancillary if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_HOPLIMIT]
+            mac = advertised_mac(message, self._target)
+            if mac and mac != self._mac.hex(":") and hops and hops[0][:4] == struct.pack("=i", 255):
+                found.append(mac)
+        return found
+
+    def close(self) -> None:
+        self._socket.close()

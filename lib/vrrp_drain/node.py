@@ -1,0 +1,121 @@
+"""This instance with all its parts, and what can be done with it: demote, promote."""
+
+import logging
+
+from . import demote, haproxy, keepalived, promote
+from .band_file import BandFile
+from .bands import UNHEALTHY_WEIGHT, Band
+from .config import Config
+from .errors import SystemFault
+from .handover import Ending, run
+from .judge import Electorate
+from .netlink import Netlink
+from .paths import Paths
+from .senses import Senses
+from .signals import Cancellation
+from .transitions import Action
+
+log = logging.getLogger(__name__)
+
+
+class Node:
+    """Everything that needs the configuration and the kernel. Raises ConfigError when there is no interface for the VIP."""
+
+    def __init__(self, config: Config, paths: Paths, netlink: Netlink, cancellation: Cancellation) -> None:
+        self.config = config
+        self.paths = paths
+        self.band_file = BandFile(paths.keepalived_run)
+        self.pid_file = paths.keepalived_run / "keepalived.pid"
+        self.interface = netlink.interface_for(config.vip, config.keepalived.interface)
+        self._netlink = netlink
+        self._cancellation = cancellation
+
+    @property
+    def _active(self) -> int:
+        return self.config.keepalived.priority
+
+    @property
+    def _lowered(self) -> int:
+        return self._active + Band.DRAINING.value
+
+    def demote(self, timeout: float) -> Ending[demote.Demote]:
+        """Hand the VIP over, or find out within ``timeout`` seconds that nobody takes it.
+
+        With NO_SUCCESSOR the priority stays lowered: what then is the caller's policy. When we ourselves fail on the
+        way, the priority goes back.
+        """
+        priority = self._lowered
+        try:
+            haproxy.check(self.config.drain.health_check)
+        except SystemFault as error:
+            log.warning("%s: clients of %s are not served from here, any healthy peer takes it", error, self.config.vip)
+            priority += UNHEALTHY_WEIGHT
+        try:
+            with self._senses(priority) as senses:
+                return run(demote.TABLE, senses, lambda a: self._perform(a, senses, Band.ACTIVE), timeout, self._facts(), log.info)
+        except Exception:
+            self.band_file.write(Band.ACTIVE)
+            raise
+
+    def promote(self, timeout: float) -> Ending[promote.Promote]:
+        """Compete for the VIP and prove the result within ``timeout`` seconds; otherwise the band goes back."""
+        before = self._band_before()
+        try:
+            with self._senses(self._active) as senses:
+                return run(promote.TABLE, senses, lambda a: self._perform(a, senses, before), timeout, self._facts(), log.info)
+        except Exception:
+            self.band_file.write(before)
+            raise
+
+    def _band_before(self) -> Band:
+        try:
+            return self.band_file.read() or Band.ACTIVE
+        except SystemFault as error:
+            log.warning("%s; taken as %s", error, Band.ACTIVE)
+            return Band.ACTIVE
+
+    def vip_here(self) -> bool:
+        return self._netlink.has_address(self.interface, self.config.vip)
+
+    def keepalived_pid(self) -> int | None:
+        return keepalived.running(self.pid_file)
+
+    def remove_stale_vip(self) -> bool:
+        """Take the VIP away that a dead keepalived left behind; tell whether there was one."""
+        if self.keepalived_pid() is not None or not self.vip_here():
+            return False
+        self._netlink.remove_address(self.interface, self.config.vip)
+        return True
+
+    def _senses(self, our_priority: int) -> Senses:
+        electorate = Electorate(
+            vrid=self.config.keepalived.virtual_router_id,
+            version=self.config.keepalived.vrrp_version,
+            advert_int=self.config.keepalived.advert_int,
+            vip=self.config.vip,
+            own_addresses=self._netlink.addresses(),
+            peers=frozenset(peer.address for peer in self.config.peers),
+        )
+        return Senses(electorate, our_priority, self.interface, self._netlink, self.pid_file, self._cancellation)
+
+    def _perform(self, action: Action, senses: Senses, before: Band) -> None:
+        match action:
+            case Action.LOWER:
+                self.band_file.write(Band.DRAINING)
+            case Action.RAISE:
+                self.band_file.write(Band.ACTIVE)
+            case Action.PUT_BACK:
+                self.band_file.write(before)
+            case Action.PROBE:
+                senses.probe()
+            case Action.REMOVE_STALE_VIP:
+                self.remove_stale_vip()
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "vip": self.config.vip,
+            "interface": self.interface,
+            "vrid": self.config.keepalived.virtual_router_id,
+            "active": self._active,
+            "lowered": self._lowered,
+        }

@@ -1,0 +1,152 @@
+"""All that a handover hears, as one stream of events: adverts, the VIP on our interface, answers for it, keepalived's
+end, signals. The only place where sockets become signs."""
+
+import os
+import selectors
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from . import keepalived
+from .advert import IPAddress, parse
+from .errors import AdvertError
+from .judge import Electorate
+from .listener import AdvertListener
+from .neighbour import Inquiry, inquire
+from .netlink import AddressWatch, Netlink
+from .signals import Cancellation
+from .transitions import Event, Sign
+
+ASK_EVERY = 0.1  # seconds between two questions who answers for the VIP
+QUIET_ASKS = 3  # unanswered questions that prove silence, at least (RFC 5227 section 1.1, PROBE_NUM)
+
+
+class Senses:
+    """Opened before anything is changed, so that no event can be missed; use it as a context manager."""
+
+    def __init__(
+        self,
+        electorate: Electorate,
+        our_priority: int,
+        interface: str,
+        netlink: Netlink,
+        pid_file: Path,
+        cancellation: Cancellation,
+        selector: selectors.BaseSelector | None = None,
+    ) -> None:
+        self._electorate = electorate
+        self._our_priority = our_priority
+        self._interface = interface
+        self._netlink = netlink
+        self._pid_file = pid_file
+        self._cancellation = cancellation
+        self._selector = selector or selectors.DefaultSelector()
+        self._inquiry: Inquiry | None = None
+        self._next_ask = 0.0
+        self._quiet_at: float | None = None
+        self._vip_here = False
+        self._closers: list[Callable[[], None]] = []
+
+    @property
+    def _vip(self) -> IPAddress:
+        return self._electorate.vip
+
+    def __enter__(self) -> "Senses":
+        self._listener = AdvertListener(self._interface, self._vip.version)
+        self._closers.append(self._listener.close)
+        self._selector.register(self._listener.fileno(), selectors.EVENT_READ, self._hear_adverts)
+        watch = AddressWatch()
+        self._closers.append(watch.close)
+        self._selector.register(watch.fileno(), selectors.EVENT_READ, lambda: self._look_again(watch))
+        pidfd = keepalived.pidfd(self._pid_file)
+        self._keepalived_runs = pidfd is not None
+        if pidfd is not None:
+            self._closers.append(lambda: os.close(pidfd))
+            self._selector.register(pidfd, selectors.EVENT_READ, lambda: self._keepalived_ended(pidfd))
+        self._selector.register(self._cancellation.fileno(), selectors.EVENT_READ, self._cancelled)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._selector.close()
+        for close in reversed(self._closers):
+            close()
+
+    def look(self) -> Event:
+        """Return how things stand: the first event of every handover."""
+        if self._cancellation.requested:
+            return Event(Sign.CANCEL)
+        self._vip_here = self._netlink.has_address(self._interface, self._vip)
+        if self._keepalived_runs:
+            return Event(Sign.VIP_HERE if self._vip_here else Sign.VIP_GONE)
+        return Event(Sign.VIP_STALE if self._vip_here else Sign.KEEPALIVED_GONE)
+
+    def probe(self) -> None:
+        """Begin (again) to ask who answers for the VIP; silence is proven after one advert interval."""
+        if self._inquiry is None:
+            inquiry = inquire(self._interface, self._netlink.mac(self._interface), self._vip)
+            self._closers.append(inquiry.close)
+            self._selector.register(inquiry.fileno(), selectors.EVENT_READ, lambda: self._hear_answers(inquiry))
+            self._inquiry = inquiry
+        now = time.monotonic()
+        self._next_ask = now
+        self._quiet_at = now + max(QUIET_ASKS * ASK_EVERY, 1.1 * self._electorate.advert_int)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Return the next events, or nothing when ``seconds`` are over."""
+        end = time.monotonic() + seconds
+        while True:
+            now = time.monotonic()
+            events = self._ask_or_conclude(now)
+            if events:
+                return events
+            until = min(end, self._next_ask if self._inquiry else end, self._quiet_at or end)
+            for key, _ in self._selector.select(max(0.0, until - now)):
+                events += key.data()
+            if events or time.monotonic() >= end:
+                return events
+
+    def _ask_or_conclude(self, now: float) -> list[Event]:
+        if self._inquiry is None:
+            return []
+        if self._quiet_at is not None and now >= self._quiet_at:
+            self._quiet_at = None
+            return [Event(Sign.NOBODY_ANSWERS)]
+        if now >= self._next_ask:
+            self._next_ask = now + ASK_EVERY
+            with suppress(OSError):  # the interface is down for the moment: nobody can answer, and the next question may go out
+                self._inquiry.ask()
+        return []
+
+    def _hear_adverts(self) -> list[Event]:
+        events = []
+        for packet in self._listener.receive():
+            try:
+                advert = parse(packet)
+            except AdvertError:
+                continue
+            event = self._electorate.judge(advert, packet.source, self._our_priority)
+            if event:
+                events.append(event)
+        return events
+
+    def _hear_answers(self, inquiry: Inquiry) -> list[Event]:
+        ours = self._netlink.macs()
+        return [Event(Sign.PEER_ANSWERS, {"mac": mac}) for mac in inquiry.answers() if mac not in ours][:1]
+
+    def _look_again(self, watch: AddressWatch) -> list[Event]:
+        watch.drain()
+        before, self._vip_here = self._vip_here, self._netlink.has_address(self._interface, self._vip)
+        if before == self._vip_here:
+            return []
+        return [Event(Sign.VIP_HERE if self._vip_here else Sign.VIP_GONE)]
+
+    def _keepalived_ended(self, pidfd: int) -> list[Event]:
+        self._selector.unregister(pidfd)
+        self._keepalived_runs = False
+        return [Event(Sign.KEEPALIVED_GONE)]
+
+    def _cancelled(self) -> list[Event]:
+        self._selector.unregister(self._cancellation.fileno())
+        return [Event(Sign.CANCEL)]

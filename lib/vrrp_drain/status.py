@@ -1,0 +1,121 @@
+"""What this instance knows of the VIP right now, for people and as JSON. Changes nothing and takes no lock."""
+
+import select
+import time
+from dataclasses import asdict, dataclass
+
+from . import haproxy
+from .advert import parse
+from .bands import Band, describe
+from .errors import AdvertError, SystemFault
+from .listener import AdvertListener
+from .neighbour import inquire
+from .netlink import Netlink
+from .node import Node
+
+_LEAST_SECONDS = 0.4
+
+
+@dataclass(frozen=True)
+class Status:
+    """One look; ``band_since`` is in seconds since the epoch, ``answering`` are MACs that are not ours."""
+
+    instance: str
+    vip: str
+    interface: str
+    virtual_router_id: int
+    vip_here: bool
+    keepalived_pid: int | None
+    band: str
+    band_since: float | None
+    priority: int
+    haproxy_healthy: bool
+    haproxy_detail: str
+    master: str | None
+    master_priority: int | None
+    answering: list[str]
+
+    def as_json(self) -> dict[str, object]:
+        """Return the fields under their names; README.md lists them."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """Return it in plain words."""
+        if self.vip_here and self.keepalived_pid:
+            holder = f"{self.vip} is here, on {self.interface}: this instance is MASTER"
+        elif self.vip_here:
+            holder = f"{self.vip} is on {self.interface}, but keepalived does not run: it is stale; vrrpctl demote clears it safely"
+        elif self.master:
+            holder = (
+                f"{self.vip} is at {self.master}, which adverts priority {self.master_priority} ({describe(self.master_priority or 0)})"
+            )
+        else:
+            holder = f"{self.vip} is not here and nobody adverts it: clients are without it, or adverts do not reach this instance"
+        since = time.strftime(" since %Y-%m-%d %H:%M:%S UTC", time.gmtime(self.band_since)) if self.band_since else ""
+        lines = [
+            f"instance    {self.instance}",
+            f"VIP         {holder}",
+            f"band        {self.band}{since}, priority {self.priority}, VRID {self.virtual_router_id}",
+            f"keepalived  {f'runs (pid {self.keepalived_pid})' if self.keepalived_pid else 'does not run'}",
+            f"haproxy     {'answers' if self.haproxy_healthy else self.haproxy_detail}",
+        ]
+        if self.answering and self.vip_here:
+            lines.append(f"warning     {', '.join(self.answering)} also answers for {self.vip}: clients reach one of two machines")
+        return lines
+
+
+def look(node: Node, netlink: Netlink) -> Status:
+    """Listen for one advert interval, ask who answers for the VIP, and return what was found."""
+    detail = ""
+    try:
+        haproxy.check(node.config.drain.health_check)
+    except SystemFault as error:
+        detail = str(error)
+    try:
+        band, band_name = node.band_file.read() or Band.ACTIVE, ""
+    except SystemFault as error:
+        band, band_name = Band.ACTIVE, str(error)
+    vip_here = node.vip_here()
+    master, master_priority, answering = _survey(node, netlink, vip_here)
+    return Status(
+        instance=str(node.config.me),
+        vip=str(node.config.vip),
+        interface=node.interface,
+        virtual_router_id=node.config.keepalived.virtual_router_id,
+        vip_here=vip_here,
+        keepalived_pid=node.keepalived_pid(),
+        band=band_name or str(band),
+        band_since=node.band_file.changed_at(),
+        priority=node.config.keepalived.priority + band.value,
+        haproxy_healthy=not detail,
+        haproxy_detail=detail,
+        master=master,
+        master_priority=master_priority,
+        answering=answering,
+    )
+
+
+def _survey(node: Node, netlink: Netlink, vip_here: bool) -> tuple[str | None, int | None, list[str]]:
+    """Return who adverts our virtual router, with which priority, and which other MACs answer for the VIP."""
+    ours, vip = node.config.keepalived, node.config.vip
+    own = netlink.addresses()
+    listener = AdvertListener(node.interface, vip.version)
+    inquiry = inquire(node.interface, netlink.mac(node.interface), vip)
+    master, priority, answering = None, None, set[str]()
+    end = time.monotonic() + max(_LEAST_SECONDS, 1.1 * ours.advert_int)
+    try:
+        inquiry.ask()
+        while (left := end - time.monotonic()) > 0 and not (master and answering and not vip_here):
+            select.select([listener.fileno(), inquiry.fileno()], [], [], left)
+            answering.update(inquiry.answers())
+            for packet in listener.receive():
+                try:
+                    advert = parse(packet)
+                except AdvertError:
+                    continue
+                if (advert.vrid, advert.version) == (ours.virtual_router_id, ours.vrrp_version) and packet.source not in own:
+                    master, priority = str(packet.source), advert.priority
+    finally:
+        listener.close()
+        inquiry.close()
+    return master, priority, sorted(answering)
