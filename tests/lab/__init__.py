@@ -1,0 +1,1 @@
+"""Tests with real daemons, and the rig that they stand on."""

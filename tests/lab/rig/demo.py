@@ -1,0 +1,48 @@
+"""`make demo`: the same rolling upgrade without and with vrrp-drain, side by side."""
+
+import sys
+import time
+
+from rich.console import Console
+
+from . import report, upgrade
+from .cluster import ALL_JOBS, compiled_package
+from .load import Load
+from .namespace import missing
+from .release import BUILD
+from .upgrade import Upgrade
+
+_RUNS = (("without", ("keepalived", "haproxy")), ("with", ALL_JOBS))
+
+
+def main() -> int:
+    """Run, print the table, write the files; the exit code says whether vrrp-drain kept its promise."""
+    console = Console()
+    if lack := missing():
+        console.print(f"[red]{lack}[/red]")
+        return 1
+    upgrades: list[Upgrade] = []
+    with compiled_package() as package:
+        for name, jobs in _RUNS:
+            console.rule(f"{name} vrrp-drain")
+            started = time.monotonic()
+            with console.status("") as status:
+
+                def tell(what: str, load: Load | None) -> None:
+                    counts = f"{load.answered} answered, {load.failed} failed" if load else ""
+                    console.print(f"[dim]{time.monotonic() - started:5.1f} s[/dim]  {what:<30}  {counts}", highlight=False)  # noqa: B023
+                    status.update(what)
+
+                upgrades.append(upgrade.run(name, package, jobs, tell))
+    console.print(report.table(upgrades))
+    for path in report.write(upgrades, BUILD / "demo"):
+        console.print(f"wrote {path.relative_to(BUILD.parent)}")
+    ours = upgrades[-1].found
+    kept = not ours.refused() and not ours.slow("new") and len(ours.failed("new")) <= len(upgrades[-1].moves)
+    if not kept:
+        console.print("[red]vrrp-drain did not keep its promise in this run: see the table[/red]")
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

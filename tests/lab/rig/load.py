@@ -1,0 +1,95 @@
+"""Clients under way: starts traffic.py in the client's namespace, and reads what it found."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from .namespace import Namespace
+
+SLOW_MS = 100.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: ``t`` monotonic seconds when it began, ``kind`` new or established, ``phase`` connect or request."""
+
+    kind: str
+    t: float
+    ms: float
+    outcome: str
+    phase: str
+    node: str
+    client: int = -1
+
+    @property
+    def ok(self) -> bool:
+        return self.outcome == "ok"
+
+    @property
+    def slow(self) -> bool:
+        return self.ok and self.ms > SLOW_MS
+
+
+@dataclass(frozen=True)
+class Found:
+    """All requests of one load, in order of their beginning, and how late the machine ran the client at worst."""
+
+    requests: list[Request]
+    lag_ms: float
+    clients: int
+
+    def of(self, kind: str) -> list[Request]:
+        return [each for each in self.requests if each.kind == kind]
+
+    def failed(self, kind: str) -> list[Request]:
+        return [each for each in self.of(kind) if not each.ok]
+
+    def slow(self, kind: str) -> list[Request]:
+        return [each for each in self.of(kind) if each.slow]
+
+    def refused(self) -> list[Request]:
+        """Return the new connections that were not established: refused, timed out, reset before their request."""
+        return [each for each in self.failed("new") if each.phase == "connect"]
+
+
+class Load:
+    """Runs from entry to exit; then ``found`` has what the clients felt."""
+
+    def __init__(self, client: Namespace, vip: str, *, rate: float = 200, keep_alive: int = 20, port: int = 80) -> None:
+        self._client = client
+        self._clients = keep_alive
+        self._settings = {"vip": vip, "port": port, "rate": rate, "keep_alive": keep_alive}
+        self.answered = self.failed = 0
+
+    def __enter__(self) -> "Load":
+        self._scratch = tempfile.TemporaryDirectory(prefix="load-")
+        self._into = Path(self._scratch.name) / "requests"
+        settings = json.dumps({**self._settings, "into": str(self._into)})
+        program = str(Path(__file__).with_name("traffic.py"))
+        self._process = self._client.popen([sys.executable, program, settings], {"PATH": "/usr/bin"}, stdout=subprocess.PIPE)
+        self._counter = threading.Thread(target=self._count, daemon=True)
+        self._counter.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        for child in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGTERM)
+        self._process.wait(30)
+        self._counter.join()
+        lines = [json.loads(line) for line in self._into.read_text().splitlines()] if self._into.exists() else []
+        self._scratch.cleanup()
+        requests = sorted((Request(**line) for line in lines if line["kind"] != "lag"), key=lambda r: r.t)
+        lag = next((line["ms"] for line in lines if line["kind"] == "lag"), 0.0)
+        self.found = Found(requests, lag, self._clients)
+
+    def _count(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.answered, self.failed = map(int, line.split())

@@ -1,0 +1,89 @@
+"""One VM of the lab: a machine with its own /var/vcap, its agent and its monit."""
+
+import ipaddress
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vrrp_drain.netlink import Netlink
+
+from . import release
+from .agent import Agent
+from .monit import Monit
+from .namespace import Namespace
+from .network import Switch
+from .release import Spec
+from .wait import until
+
+
+class Node:
+    """The disk (``vcap``) outlives the power; network and processes do not."""
+
+    def __init__(self, switch: Switch, spec: Spec, addresses: tuple[str, ...], vcap: Path) -> None:
+        self.spec = spec
+        self.name = f"{spec.name}/{spec.index}"
+        self.vcap = vcap
+        self._switch = switch
+        self._addresses = addresses
+        self.power_on()
+
+    def power_on(self) -> None:
+        """Boot: network and an empty /var/vcap/sys/run; nothing runs yet."""
+        self.machine = Namespace(f"{self.spec.name}-{self.spec.index}", self.vcap)
+        self.port = self._switch.attach(self.machine, self.spec.index + 1, self._addresses)
+        self.agent = Agent(self.machine, self.vcap)
+        self.monit = Monit(self.machine, self.vcap / "jobs")
+
+    def power_off(self) -> None:
+        """Cut the power."""
+        self.machine.kill()
+        self._switch.detach(self.port)
+
+    def apply(self, jobs: Sequence[str], group: Sequence[Spec], properties: Mapping[str, Any], package: Path) -> None:
+        """What the agent's apply does: packages and rendered jobs are in place afterwards."""
+        release.install(self.vcap, package)
+        for job in jobs:
+            release.render(job, self.spec, group, properties, self.vcap / "jobs" / job)
+        self.monit = Monit(self.machine, self.vcap / "jobs")
+
+    def start(self) -> None:
+        """pre-start, monit start, post-start."""
+        self.agent.run_script("pre-start")
+        self.monit.start()
+        self.agent.run_script("post-start")
+
+    def vrrpctl(self, *arguments: str) -> tuple[int, str, str]:
+        """Run the operator's command and return exit code, stdout, stderr."""
+        done = self.machine.run(["/var/vcap/packages/vrrp-drain/bin/vrrpctl", *arguments], {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+        return done.returncode, done.stdout, done.stderr
+
+    def status(self) -> dict[str, Any]:
+        code, stdout, stderr = self.vrrpctl("status", "--json")
+        if code != 0:
+            raise RuntimeError(f"{self.name}: vrrpctl status exited {code}: {stderr}")
+        found: dict[str, Any] = json.loads(stdout)
+        return found
+
+    def has(self, vip: str) -> bool:
+        """Tell whether the VIP is on eth0."""
+
+        def look() -> bool:
+            with Netlink() as netlink:
+                return netlink.has_address("eth0", ipaddress.ip_address(vip))
+
+        return self.machine.in_network(look)
+
+    def wait_for(self, vip: str, *, here: bool = True, seconds: float = 20) -> None:
+        until(lambda: self.has(vip) is here, f"{vip} to be {'on' if here else 'off'} {self.name}", seconds)
+
+    def band(self) -> str | None:
+        """Return the text of the track file."""
+        try:
+            return (self.machine.root / "var/vcap/sys/run/keepalived/band").read_text().strip()
+        except FileNotFoundError:
+            return None
+
+    def log(self, job: str = "vrrp-drain", name: str = "vrrp-drain.log") -> str:
+        path = self.vcap / "sys/log" / job / name
+        return path.read_text(errors="replace") if path.exists() else ""

@@ -1,0 +1,157 @@
+"""What clients do and feel: the load generator's program, run in the client's namespace by load.Load.
+
+    python traffic.py '{"vip": ..., "port": ..., "rate": ..., "keep_alive": ..., "into": path}'
+
+New connections come at a fixed rate, whatever happens to the earlier ones; keep-alive clients hold one connection each.
+Every request's outcome goes into the file as one JSON line, with a monotonic time stamp; a running count goes to stdout
+twice a second. SIGTERM ends it.
+"""
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+TIMEOUT = 5.0  # seconds until a client gives up
+KEEP_ALIVE_PAUSE = 0.1  # seconds between two requests on one connection
+_LAG_STEP = 0.01
+
+
+class Traffic:
+    """Runs until it is told to stop; nothing is retried, every outcome counts."""
+
+    def __init__(self, vip: str, port: int, rate: float, keep_alive: int, into: TextIO) -> None:
+        self._vip, self._port, self._rate, self._keep_alive = vip, port, rate, keep_alive
+        self._into = into
+        self._stopping = asyncio.Event()
+        self._answered = self._failed = 0
+        self._worst_lag = 0.0
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._measure_lag())
+            tasks.create_task(self._report())
+            for client in range(self._keep_alive):
+                tasks.create_task(self._stay_connected(client))
+            await self._open_connections(tasks)
+        self._write(kind="lag", t=time.monotonic(), ms=self._worst_lag * 1000)
+
+    async def _open_connections(self, tasks: asyncio.TaskGroup) -> None:
+        due = time.monotonic()
+        while self._rate and not self._stopping.is_set():
+            tasks.create_task(self._new_connection())
+            due += 1 / self._rate
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        await self._stopping.wait()
+
+    async def _new_connection(self) -> None:
+        started = time.monotonic()
+        phase = "connect"
+        outcome, node = "timeout", ""
+        writer: asyncio.StreamWriter | None = None
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                reader, writer = await asyncio.open_connection(self._vip, self._port)
+                phase = "request"
+                node = await self._ask(reader, writer, "close")
+                outcome = "ok"
+        except (OSError, EOFError) as error:
+            outcome = _outcome(error)
+        finally:
+            if writer:
+                writer.close()
+        self._record("new", started, outcome, phase, node)
+
+    async def _stay_connected(self, client: int) -> None:
+        connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            phase = "request" if connection else "connect"
+            outcome, node = "timeout", ""
+            try:
+                async with asyncio.timeout(TIMEOUT):
+                    if connection is None:
+                        connection = await asyncio.open_connection(self._vip, self._port)
+                    phase = "request"
+                    node = await self._ask(*connection, "keep-alive")
+                    outcome = "ok"
+            except (OSError, EOFError) as error:
+                outcome = _outcome(error)
+            self._record("established", started, outcome, phase, node, client=client)
+            if outcome != "ok" and connection:
+                connection[1].close()
+                connection = None
+            await asyncio.sleep(KEEP_ALIVE_PAUSE)
+            if connection and connection[0].at_eof() and connection[0].exception() is None:
+                connection[1].close()  # closed politely between two requests
+                connection = None
+        if connection:
+            connection[1].close()
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: str) -> str:
+        """Send one request and return the name of the node that answered. Raises OSError or EOFError."""
+        host = f"[{self._vip}]" if ":" in self._vip else self._vip
+        writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: {connection}\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+        return (await reader.readexactly(length)).decode()
+
+    def _record(self, kind: str, started: float, outcome: str, phase: str, node: str, **more: Any) -> None:
+        if outcome == "ok":
+            self._answered += 1
+        else:
+            self._failed += 1
+        ms = (time.monotonic() - started) * 1000
+        self._write(kind=kind, t=started, ms=round(ms, 3), outcome=outcome, phase=phase, node=node, **more)
+
+    def _write(self, **line: Any) -> None:
+        self._into.write(json.dumps(line) + "\n")
+
+    async def _measure_lag(self) -> None:
+        """How late the machine ran us: a slow answer within that is ours, not the VIP's."""
+        while not self._stopping.is_set():
+            before = time.monotonic()
+            await asyncio.sleep(_LAG_STEP)
+            self._worst_lag = max(self._worst_lag, time.monotonic() - before - _LAG_STEP)
+
+    async def _report(self) -> None:
+        while not self._stopping.is_set():
+            print(self._answered, self._failed, flush=True)
+            await asyncio.sleep(0.5)
+
+
+def _outcome(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, ConnectionRefusedError):
+        return "refused"
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        return "reset"
+    return "closed" if isinstance(error, EOFError) else "unreachable"
+
+
+def main() -> None:
+    settings = json.loads(sys.argv[1])
+    if os.geteuid() == 0:
+        with suppress(PermissionError):
+            os.nice(-10)  # what it measures is the VIP, not the scheduler
+    gc.disable()  # a collection would look like a slow answer
+    with Path(settings.pop("into")).open("w") as into:
+        asyncio.run(_run(settings, into))
+
+
+async def _run(settings: dict[str, Any], into: TextIO) -> None:
+    await Traffic(**settings, into=into).run()
+
+
+if __name__ == "__main__":
+    main()
