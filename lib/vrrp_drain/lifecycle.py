@@ -15,7 +15,6 @@ from .bands import Band
 from .demote import Demote
 from .errors import Cancelled, NoSuccessor, NotSettled, SystemFault
 from .handover import Ending
-from .listener import AdvertListener
 from .node import Node
 from .promote import Promote
 from .signals import Cancellation
@@ -23,12 +22,17 @@ from .signals import Cancellation
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 0.2  # seconds between two looks at haproxy
+_LATE = 0.1  # seconds that an advert may be late
 _LEAST_PROMOTION = 1.0  # seconds
 
 
 def pre_start(node: Node) -> None:
-    """Check what a handover needs, and start in the draining band: post-start promotes."""
-    AdvertListener(node.interface, node.config.vip.version).close()
+    """Check what a handover needs, and start in the draining band: post-start promotes.
+
+    keepalived does not run yet, so whoever else uses our VRID is heard now: later the two silence each other.
+    """
+    if stranger := node.stranger(max(1.0, node.config.keepalived.advert_int) + _LATE):
+        raise NotSettled(stranger)
     _deleted_marker(node, present=False)
     node.band_file.write(Band.DRAINING)
     log.info("%s will start on %s in the draining band; post-start promotes it", node.config.vip, node.interface)

@@ -3,11 +3,15 @@
 import errno
 import ipaddress
 import os
+import select
 import socket
 import struct
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 
-from .advert import GROUP_V4, GROUP_V6, PROTOCOL, IPAddress, Packet
+from .advert import GROUP_V4, GROUP_V6, PROTOCOL, Advert, IPAddress, Packet, parse
 from .errors import AdvertError, SystemFault
 
 _BURST = 64  # packets taken per wake-up, so that a flood cannot keep us from anything else
@@ -70,6 +74,20 @@ class AdvertListener:
             if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
                 destination = ipaddress.IPv6Address(data[:16])
         return Packet(_unscoped(sender[0]), destination, hop_limit, payload)
+
+
+def adverts(interface: str, family: int, seconds: float) -> Iterator[tuple[Advert, IPAddress]]:
+    """Yield the valid adverts that reach ``interface`` within ``seconds``, each with its source."""
+    listener = AdvertListener(interface, family)
+    end = time.monotonic() + seconds
+    try:
+        while (left := end - time.monotonic()) > 0:
+            select.select([listener.fileno()], [], [], left)
+            for packet in listener.receive():
+                with suppress(AdvertError):
+                    yield parse(packet), packet.source
+    finally:
+        listener.close()
 
 
 def _unscoped(address: str) -> IPAddress:

@@ -9,11 +9,12 @@ from .config import Config
 from .errors import SystemFault
 from .handover import Ending, run
 from .judge import Electorate
+from .listener import adverts
 from .netlink import Netlink
 from .paths import Paths
 from .senses import Senses
 from .signals import Cancellation
-from .transitions import Action
+from .transitions import Action, Sign
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +88,17 @@ class Node:
         self._netlink.remove_address(self.interface, self.config.vip)
         return True
 
-    def _senses(self, our_priority: int) -> Senses:
-        electorate = Electorate(
+    def stranger(self, seconds: float) -> str:
+        """Listen for ``seconds`` and return who uses our VRID for something else, or nothing."""
+        electorate = self._electorate()
+        for advert, source in adverts(self.interface, self.config.vip.version, seconds):
+            event = electorate.judge(advert, source, self._active)
+            if event and event.sign is Sign.FOREIGN:
+                return str(event.facts["why"])
+        return ""
+
+    def _electorate(self) -> Electorate:
+        return Electorate(
             vrid=self.config.keepalived.virtual_router_id,
             version=self.config.keepalived.vrrp_version,
             advert_int=self.config.keepalived.advert_int,
@@ -96,7 +106,9 @@ class Node:
             own_addresses=self._netlink.addresses(),
             peers=frozenset(peer.address for peer in self.config.peers),
         )
-        return Senses(electorate, our_priority, self.interface, self._netlink, self.pid_file, self._cancellation)
+
+    def _senses(self, our_priority: int) -> Senses:
+        return Senses(self._electorate(), our_priority, self.interface, self._netlink, self.pid_file, self._cancellation)
 
     def _perform(self, action: Action, senses: Senses, before: Band) -> None:
         match action:

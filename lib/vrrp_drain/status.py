@@ -1,14 +1,12 @@
 """What this instance knows of the VIP right now, for people and as JSON. Changes nothing and takes no lock."""
 
-import select
 import time
 from dataclasses import asdict, dataclass
 
 from . import haproxy
-from .advert import parse
 from .bands import Band, describe
-from .errors import AdvertError, SystemFault
-from .listener import AdvertListener
+from .errors import SystemFault
+from .listener import adverts
 from .neighbour import inquire
 from .netlink import Netlink
 from .node import Node
@@ -76,7 +74,7 @@ def look(node: Node, netlink: Netlink) -> Status:
     except SystemFault as error:
         band, band_name = Band.ACTIVE, str(error)
     vip_here = node.vip_here()
-    master, master_priority, answering = _survey(node, netlink, vip_here)
+    master, master_priority, answering = _survey(node, netlink)
     return Status(
         instance=str(node.config.me),
         vip=str(node.config.vip),
@@ -95,27 +93,20 @@ def look(node: Node, netlink: Netlink) -> Status:
     )
 
 
-def _survey(node: Node, netlink: Netlink, vip_here: bool) -> tuple[str | None, int | None, list[str]]:
+def _survey(node: Node, netlink: Netlink) -> tuple[str | None, int | None, list[str]]:
     """Return who adverts our virtual router, with which priority, and which other MACs answer for the VIP."""
     ours, vip = node.config.keepalived, node.config.vip
     own = netlink.addresses()
-    listener = AdvertListener(node.interface, vip.version)
     inquiry = inquire(node.interface, netlink.mac(node.interface), vip)
-    master, priority, answering = None, None, set[str]()
-    end = time.monotonic() + max(_LEAST_SECONDS, 1.1 * ours.advert_int)
     try:
         inquiry.ask()
-        while (left := end - time.monotonic()) > 0 and not (master and answering and not vip_here):
-            select.select([listener.fileno(), inquiry.fileno()], [], [], left)
-            answering.update(inquiry.answers())
-            for packet in listener.receive():
-                try:
-                    advert = parse(packet)
-                except AdvertError:
-                    continue
-                if (advert.vrid, advert.version) == (ours.virtual_router_id, ours.vrrp_version) and packet.source not in own:
-                    master, priority = str(packet.source), advert.priority
+        heard = adverts(node.interface, vip.version, max(_LEAST_SECONDS, 1.1 * ours.advert_int))
+        from_peers = (
+            (source, advert.priority)
+            for advert, source in heard
+            if (advert.vrid, advert.version) == (ours.virtual_router_id, ours.vrrp_version) and source not in own
+        )
+        master, priority = next(from_peers, (None, None))
+        return str(master) if master else None, priority, sorted(set(inquiry.answers()))
     finally:
-        listener.close()
         inquiry.close()
-    return master, priority, sorted(answering)

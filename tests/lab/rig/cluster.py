@@ -51,7 +51,7 @@ class Cluster:
         self.vip = vip
         self.jobs = tuple(jobs)
         self.properties = {**properties, "keepalived": {"vip": vip, **properties.get("keepalived", {})}}
-        self._package = package
+        self.package = package
         # hard links from the package need its file system
         self._disk = Path(tempfile.mkdtemp(prefix="disks-", dir=package.parent))
         self.switch = Switch()
@@ -82,7 +82,7 @@ class Cluster:
     def apply(self) -> None:
         """Render the jobs of all instances."""
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda node: node.apply(self.jobs, self.group, self.properties, self._package), self.nodes))
+            list(pool.map(lambda node: node.apply(self.jobs, self.group, self.properties, self.package), self.nodes))
 
     def holders(self) -> list[Node]:
         """Return the nodes that have the VIP on eth0."""

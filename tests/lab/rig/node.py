@@ -77,6 +77,10 @@ class Node:
     def wait_for(self, vip: str, *, here: bool = True, seconds: float = 20) -> None:
         until(lambda: self.has(vip) is here, f"{vip} to be {'on' if here else 'off'} {self.name}", seconds)
 
+    def wait_until_logged(self, text: str, *, count: int = 1, seconds: float = 20) -> None:
+        """Wait until keepalived has logged ``text`` for the ``count``-th time."""
+        until(lambda: self.log("keepalived", "keepalived.log").count(text) >= count, f"{self.name}'s keepalived to log {text!r}", seconds)
+
     def band(self) -> str | None:
         """Return the text of the track file."""
         try:

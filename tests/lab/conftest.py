@@ -1,0 +1,83 @@
+"""Fixtures: the compiled package once a session, clusters that end with their test, strangers on the segment."""
+
+import ipaddress
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.rig.cluster import FAST, Cluster, compiled_package
+from lab.rig.namespace import Namespace, missing
+from lab.rig.wait import until
+from vrrp_drain.netlink import Netlink
+
+MakeCluster = Callable[..., Cluster]
+PlugIn = Callable[[Cluster], Namespace]
+
+
+@pytest.fixture(scope="session")
+def package() -> Iterator[Path]:
+    """Give the compiled vrrp-drain package. Skipped loudly on a laptop without the means, failed in CI."""
+    if lack := missing():
+        if os.environ.get("CI"):
+            pytest.fail(f"the lab cannot run, and CI must not skip it: {lack}")
+        pytest.skip(lack)
+    with compiled_package() as compiled:
+        yield compiled
+
+
+@pytest.fixture
+def make_cluster(package: Path, request: pytest.FixtureRequest) -> Iterator[MakeCluster]:
+    """Give a function that deploys a cluster; VRRP version 3 with 0.1 s adverts unless ``fast=False``."""
+    clusters: list[Cluster] = []
+    with ExitStack() as stack:
+
+        def make(nodes: int = 2, *, fast: bool = True, create: bool = True, **properties: Any) -> Cluster:
+            if fast:
+                properties["keepalived"] = {**FAST, **properties.get("keepalived", {})}
+            cluster = stack.enter_context(Cluster(package, nodes, **properties))
+            clusters.append(cluster)
+            if create:
+                cluster.create()
+                cluster.nodes[0].wait_for(cluster.vip)
+            else:
+                cluster.apply()
+            return cluster
+
+        yield make
+        for cluster in clusters:  # shown by pytest for a test that failed
+            for node in cluster.nodes:
+                print(f"--- {node.name}\n{node.log()}{node.log('keepalived', 'keepalived.log')[-3000:]}")
+
+
+@pytest.fixture
+def stranger() -> Iterator[PlugIn]:
+    """Give a function that plugs a machine of somebody else into a cluster's segment, as 10.0.0.66."""
+    with ExitStack() as stack:
+
+        def plug_in(cluster: Cluster) -> Namespace:
+            machine = Namespace("stranger")
+            stack.callback(machine.kill)
+            cluster.switch.attach(machine, 66, ("10.0.0.66/24",))
+            return machine
+
+        yield plug_in
+
+
+def start_keepalived(machine: Namespace, *, vip: str, version: int, advert_int: float) -> None:
+    """Run a keepalived of somebody else's on ``machine``, with VRID 1, until it is MASTER."""
+    conf = machine.root / "run/keepalived.conf"
+    conf.write_text(
+        f"vrrp_instance stranger {{\n interface eth0\n virtual_router_id 1\n version {version}\n priority 10\n"
+        f" advert_int {advert_int:g}\n virtual_ipaddress {{\n {vip}\n }}\n}}\n"
+    )
+    machine.popen(["/usr/sbin/keepalived", "-n", "-P", "-f", "/run/keepalived.conf", "-p", "/run/k.pid", "-r", "/run/v.pid"])
+
+    def has_vip() -> bool:
+        with Netlink() as netlink:
+            return netlink.has_address("eth0", ipaddress.ip_address(vip))
+
+    until(lambda: machine.in_network(has_vip), f"the stranger to have {vip}")

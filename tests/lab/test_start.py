@@ -1,0 +1,116 @@
+"""pre-start and post-start: a node takes part again only when it can serve, and a reboot needs no script."""
+
+import time
+
+import pytest
+from scapy.compat import raw
+from scapy.layers.inet import IP
+from scapy.layers.l2 import Ether
+from scapy.layers.vrrp import VRRPv3
+
+from lab.conftest import MakeCluster, PlugIn, start_keepalived
+from lab.rig.agent import ScriptFailed
+from lab.rig.cluster import update
+from lab.rig.forger import Forger
+
+
+def test_haproxy_never_comes_up(make_cluster: MakeCluster) -> None:
+    """post-start fails in bounded time with the reason, the node stays in the draining band, the VIP stays away."""
+    cluster = make_cluster(2, vrrp_drain={"post_start_timeout": 2})
+    first, second = cluster.nodes
+
+    def break_haproxy() -> None:
+        cluster.properties["ha_proxy"] = {"answers": False}
+        first.apply(cluster.jobs, cluster.group, cluster.properties, cluster.package)
+
+    started = time.monotonic()
+    with pytest.raises(ScriptFailed, match=r"haproxy does not answer at tcp://127.0.0.1:80.*post_start_timeout"):
+        update(first, apply=break_haproxy)
+    assert time.monotonic() - started < 30
+    assert first.band() == "-50"
+    assert cluster.holders() == [second]
+
+
+def test_vrid_of_somebody_else(make_cluster: MakeCluster, stranger: PlugIn) -> None:
+    """Another cluster with our VRID on the segment fails the canary and is named, with what to change."""
+    cluster = make_cluster(1, create=False)
+    (only,) = cluster.nodes
+    start_keepalived(stranger(cluster), vip="10.0.0.99", version=3, advert_int=0.1)
+    with pytest.raises(ScriptFailed, match=r"10\.0\.0\.66 uses VRID 1 .* for 10\.0\.0\.99.*keepalived\.virtual_router_id"):
+        only.start()
+    assert only.machine.pids().keys() == {1}, "nothing was started"
+
+
+def test_vrid_of_somebody_else_who_came_later(make_cluster: MakeCluster, stranger: PlugIn) -> None:
+    """Heard only after keepalived has started, the other cluster fails post-start just the same."""
+    cluster = make_cluster(1, create=False)
+    (only,) = cluster.nodes
+    only.agent.run_script("pre-start")
+    only.monit.start()
+    advert = Ether() / IP(src="10.0.0.66", dst="224.0.0.18", ttl=255) / VRRPv3(vrid=1, priority=10, adv=10, addrlist=["10.0.0.99"])
+    with Forger(stranger(cluster), [raw(advert)]), pytest.raises(ScriptFailed, match=r"10\.0\.0\.66 uses VRID 1 .* for 10\.0\.0\.99"):
+        only.agent.run_script("post-start")
+    assert only.band() == "-50"
+
+
+def test_mixed_vrrp_versions(make_cluster: MakeCluster, stranger: PlugIn) -> None:
+    """A peer that speaks the other VRRP version would be a second MASTER: the canary fails and says so."""
+    cluster = make_cluster(1, create=False)
+    (only,) = cluster.nodes
+    start_keepalived(stranger(cluster), vip=cluster.vip, version=2, advert_int=1)
+    with pytest.raises(ScriptFailed, match=r"10\.0\.0\.66 speaks VRRP version 2 .* we speak 3"):
+        only.start()
+
+
+def test_reboot(make_cluster: MakeCluster) -> None:
+    """After a reboot only monit starts things: the node comes back active and takes its VIP again."""
+    cluster = make_cluster(2)
+    first, second = cluster.nodes
+    assert first.vrrpctl("demote")[0] == 0
+    first.power_off()
+    second.wait_for(cluster.vip)
+    first.power_on()
+    assert first.band() is None
+    first.monit.start()
+    first.wait_for(cluster.vip)
+    second.wait_for(cluster.vip, here=False)
+    assert first.band() == "0"
+
+
+def test_a_booting_node_without_haproxy_does_not_take_the_vip(make_cluster: MakeCluster) -> None:
+    """keepalived's check starts as failed, so a node whose haproxy is not up yet takes nothing from a healthy peer."""
+    cluster = make_cluster(2)
+    first, second = cluster.nodes
+    first.power_off()
+    second.wait_for(cluster.vip)
+    first.power_on()
+    first.monit.start("keepalived")
+    first.wait_until_logged("Entering BACKUP STATE", count=2)
+    time.sleep(10 * 0.32)  # ten times Master_Down_Interval: nothing must happen
+    assert cluster.holders() == [second]
+
+
+def test_stop_leaves_no_vip_behind(make_cluster: MakeCluster) -> None:
+    """monit stop of keepalived, and post-stop after a killed one, leave no VIP on the interface."""
+    cluster = make_cluster(1)
+    (only,) = cluster.nodes
+    only.monit.stop("keepalived")
+    assert cluster.holders() == []
+    only.monit.start("keepalived")
+    only.wait_for(cluster.vip)
+    only.machine.run(["killall", "-KILL", "keepalived"])
+    only.agent.run_script("post-stop")
+    assert cluster.holders() == []
+
+
+def test_wrong_property_is_named(make_cluster: MakeCluster) -> None:
+    """A contradiction in the manifest fails every script with the property's name, and drain's stdout stays empty."""
+    cluster = make_cluster(1)
+    (only,) = cluster.nodes
+    cluster.properties["vrrp_drain"] = {"handover_timeout": 0.2}
+    only.apply(cluster.jobs, cluster.group, cluster.properties, cluster.package)
+    with pytest.raises(ScriptFailed, match=r"vrrp_drain\.handover_timeout is 0\.2: must be longer than Master_Down_Interval"):
+        only.agent.run_script("pre-start")
+    with pytest.raises(ScriptFailed) as failed:
+        only.agent.drain()
+    assert [(run.exit_code, run.stdout) for run in failed.value.runs] == [(1, "")]

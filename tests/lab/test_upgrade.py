@@ -1,0 +1,23 @@
+"""The main job: a rolling upgrade of three nodes under load, the canary being the MASTER."""
+
+from pathlib import Path
+
+from lab.rig import report, upgrade
+from lab.rig.cluster import ALL_JOBS
+
+
+def test_rolling_upgrade_refuses_nobody(package: Path, tmp_path: Path) -> None:
+    """With vrrp-drain no new connection is refused, times out or is slow; without it some fail. The report has both."""
+    without = upgrade.run("without", package, ("keepalived", "haproxy"), watch_seconds=1.0)
+    ours = upgrade.run("with", package, ALL_JOBS, watch_seconds=1.0)
+    new = ours.found.of("new")
+    assert len(new) > 3000
+    assert ours.found.refused() == []
+    assert [each for each in new if each.slow] == []
+    assert len(ours.found.failed("new")) <= len(ours.moves), "at most the one request in flight at the instant of a move"
+    assert [(move.source, move.target) for move in ours.moves] == [("haproxy/0", "haproxy/1"), ("haproxy/1", "haproxy/0")]
+    assert [(run.exit_code, run.stdout) for _, run in ours.drains] == [(0, "0\n")] * 3
+    assert without.found.failed("new"), "the comparison must be an honest one: something fails without vrrp-drain"
+    written = report.write([without, ours], tmp_path)
+    assert [path.name for path in written] == ["result.json", "timeline.png", "report.html"]
+    assert all(path.stat().st_size > 1000 for path in written)
