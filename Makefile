@@ -14,7 +14,7 @@ export PATH := /usr/sbin:/sbin:$(PATH)
 export PYTHONPATH := lib:tests
 export MPLBACKEND := Agg
 
-.PHONY: help demo test unit lint bench lock clean deps
+.PHONY: help demo test unit lint bench docs lock clean deps
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -32,7 +32,7 @@ lint: $(VENV)/.ready ## ruff and mypy
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy --python-version 3.10 lib
-	$(VENV)/bin/mypy tests
+	$(VENV)/bin/mypy tests docs
 
 bench: deps ## medians of 10 moves; writes build/bench/result.json
 	$(AS_ROOT) $(RUN) -m lab.rig.bench
@@ -61,6 +61,9 @@ $(WHEELS)/.ready: packages/vrrp-drain/requirements.txt | $(VENV)/.ready
 	$(RUN) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
 		--platform any --implementation py --abi none --python-version 3.10 -r $< -d $(WHEELS)
 	@touch $@
+
+docs: $(VENV)/.ready ## write the parts of the documentation that come from the code
+	$(RUN) docs/generate.py
 
 lock: $(VENV)/.ready ## write tests/requirements.txt anew from tests/requirements.in
 	$(RUN) -m pip install --quiet pip-tools

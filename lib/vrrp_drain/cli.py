@@ -39,6 +39,7 @@ class Session:
     def node(self, *, lock_timeout: float | None = None) -> Iterator[tuple[Node, Netlink, Cancellation]]:
         """Give the node; with the lock, which is waited for ``lock_timeout`` seconds (0: as long as a handover may take)."""
         config = Config.load(self.paths.drain_config)
+        logs.say_where(config.me)
         with ExitStack() as stack:
             cancellation = stack.enter_context(Cancellation())
             netlink = stack.enter_context(Netlink())
@@ -77,15 +78,14 @@ def demote(session: Session, timeout: float | None, no_wait: bool, keep: bool, a
             _change_band(node, Band.DRAINING, as_json)
             return
         ending = node.demote(timeout or node.config.drain.handover_timeout)
-        if ending.state is Demote.NO_SUCCESSOR and not keep:
-            node.band_file.write(Band.ACTIVE)
-            log.warning("no successor: the priority is back at %s", node.config.keepalived.priority)
         if as_json:
             _print_ending(node, ending)
         if ending.state is Demote.CANCELLED:
-            raise Cancelled(ending.reason)
+            raise Cancelled(f"{node.config.me} goes on as before")
         if ending.state is Demote.NO_SUCCESSOR and not keep:
-            raise NoSuccessor(ending.reason)
+            node.band_file.write(Band.ACTIVE)
+            priority = node.config.keepalived.priority
+            raise NoSuccessor(f"no successor: the priority of {node.config.me} is back at {priority}. {lifecycle.LOOK_AT_PEERS}")
 
 
 @vrrpctl.command()
@@ -103,7 +103,7 @@ def promote(session: Session, timeout: float | None, no_wait: bool, as_json: boo
         ending = node.promote(timeout or node.config.drain.handover_timeout)
         if as_json:
             _print_ending(node, ending)
-        lifecycle.settled(ending)
+        lifecycle.settled(node, ending)
 
 
 @vrrpctl.command("status")
@@ -161,6 +161,7 @@ def keepalived_stop(session: Session) -> None:
 def _keepalived(session: Session, act: Callable[[Keepalived, Config, Netlink], None]) -> None:
     logs.set_up("keepalived", session.paths.keepalived_log.with_name("vrrpctl.log"), chatty=True)
     config = Config.load(session.paths.keepalived_config)
+    logs.say_where(config.me)
     with Netlink() as netlink:
         act(Keepalived(session.paths, log.info), config, netlink)
 

@@ -22,6 +22,7 @@ from .timing import master_down_interval
 T = TypeVar("T")
 _NOTHING: object = {}
 MAX_INSTANCES = bands.WIDTH
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 GRACE = 2.0  # seconds that a handover gets on top of Master_Down_Interval
 
 
@@ -170,7 +171,7 @@ def _vrrp_drain(raw: object, keepalived: Keepalived) -> VrrpDrain:
     slowest = master_down_interval(bands.LOWEST_BASE, keepalived.advert_int, keepalived.vrrp_version)
     drain = VrrpDrain(
         handover_timeout=section.take("handover_timeout", _number(0.1, 3600), default=slowest + GRACE),
-        post_start_timeout=section.take("post_start_timeout", _number(1, 3600), default=120.0),
+        post_start_timeout=section.take("post_start_timeout", _number(1, 3600), default=max(120.0, 2 * slowest)),
         on_no_successor=section.take("on_no_successor", _choice("proceed", "fail"), default="proceed"),
         health_check=section.take("health_check", _health_check, default=urlsplit("tcp://127.0.0.1:80")),
     )
@@ -286,7 +287,7 @@ def _vip(value: object) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
         vip = ipaddress.ip_interface(str(value))
     except ValueError:
         raise ValueError("must be an IPv4 or IPv6 address, with a prefix length or without") from None
-    if vip.ip.is_multicast or vip.ip.is_loopback or vip.ip.is_unspecified:
+    if "%" in str(value) or vip.ip.is_multicast or vip.ip.is_loopback or vip.ip.is_unspecified or vip.ip == _BROADCAST:
         raise ValueError("must be a unicast address that clients can reach")
     return vip
 

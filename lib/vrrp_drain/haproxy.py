@@ -21,8 +21,8 @@ def check(health_check: SplitResult, timeout: float = 1.0) -> None:
             socket.create_connection((health_check.hostname, health_check.port or 0), timeout).close()
         elif health_check.scheme == "http":
             _check_http(where, timeout)
-        elif show_info(Path(health_check.path), timeout).get("Stopping", "0") != "0":
-            raise SystemFault(f"haproxy is stopping ({where})")
+        else:
+            _check_stats_socket(Path(health_check.path), timeout)
     except OSError as error:
         raise SystemFault(f"haproxy does not answer at {where}: {error.strerror or error}") from error
 
@@ -46,6 +46,14 @@ def show_info(stats_socket: Path, timeout: float = 1.0) -> dict[str, str]:
             answer += chunk
     lines = (line.partition(": ") for line in answer.decode(errors="replace").splitlines())
     return {key: value for key, colon, value in lines if colon}
+
+
+def _check_stats_socket(path: Path, timeout: float) -> None:
+    info = show_info(path, timeout)
+    if "Pid" not in info:
+        raise SystemFault(f"{path} answers, but not as haproxy's stats socket does")
+    if info.get("Stopping", "0") != "0":
+        raise SystemFault(f"haproxy is stopping ({path})")
 
 
 def _check_http(url: str, timeout: float) -> None:

@@ -74,13 +74,7 @@ class Keepalived:
         self._check(conf)
         self._ensure_band()
         process = self._spawn(conf)
-        deadline = time.monotonic() + _START_SECONDS
-        while running(self.pid_file) != process.pid:
-            if process.poll() is not None:
-                raise SystemFault(f"keepalived ended at once with status {process.returncode}: see {self._paths.keepalived_log}")
-            if time.monotonic() > deadline:
-                raise SystemFault(f"keepalived wrote no {self.pid_file} within {_START_SECONDS:g} s: see {self._paths.keepalived_log}")
-            time.sleep(0.02)  # keepalived has no other sign of being ready
+        self._wait_until_ready(process)
         self._log(f"keepalived started for {config.vip} on {interface} (pid {process.pid}, priority {config.keepalived.priority})")
 
     def stop(self, config: Config, netlink: Netlink) -> None:
@@ -100,6 +94,18 @@ class Keepalived:
             self._log(f"{config.vip} was still on {interface} after keepalived had ended: taking it off")
             netlink.remove_address(interface, config.vip)
         self._log("keepalived stopped")
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        """The pid file is the only sign that keepalived gives; one that never writes it is ended."""
+        deadline = time.monotonic() + _START_SECONDS
+        while running(self.pid_file) != process.pid:
+            if process.poll() is not None:
+                raise SystemFault(f"keepalived ended at once with status {process.returncode}: see {self._paths.keepalived_log}")
+            if time.monotonic() > deadline:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise SystemFault(f"keepalived wrote no {self.pid_file} within {_START_SECONDS:g} s: see {self._paths.keepalived_log}")
+            time.sleep(0.02)
 
     def _ensure_band(self) -> None:
         """Without a band, or with a damaged one (a reboot, a full disk), the node takes part like any other."""

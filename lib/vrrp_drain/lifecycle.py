@@ -22,8 +22,9 @@ from .signals import Cancellation
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 0.2  # seconds between two looks at haproxy
+LOOK_AT_PEERS = "On its peers, vrrpctl status says whether keepalived runs, haproxy answers, and adverts arrive"
+
 _LATE = 0.1  # seconds that an advert may be late
-_LEAST_PROMOTION = 1.0  # seconds
 
 
 def pre_start(node: Node) -> None:
@@ -39,7 +40,10 @@ def pre_start(node: Node) -> None:
 
 
 def post_start(node: Node, cancellation: Cancellation, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Wait until keepalived runs and haproxy answers, then promote and prove the result."""
+    """Wait until keepalived runs and haproxy answers, then promote and prove the result.
+
+    Readiness has ``post_start_timeout``; the promotion has what is left of it, but never less than a handover needs.
+    """
     timeout = node.config.drain.post_start_timeout
     deadline = time.monotonic() + timeout
     while problem := _not_ready(node):
@@ -51,7 +55,7 @@ def post_start(node: Node, cancellation: Cancellation, sleep: Callable[[float], 
                 f"{node.config.vip} stays where it is, and the rollout halts here"
             )
         sleep(_LOOK_EVERY)
-    settled(node.promote(max(_LEAST_PROMOTION, deadline - time.monotonic())))
+    settled(node, node.promote(max(node.config.drain.handover_timeout, deadline - time.monotonic())))
 
 
 def pre_stop(node: Node, environment: Mapping[str, str]) -> None:
@@ -82,12 +86,13 @@ def leave(node: Node) -> None:
     """Demote for BOSH: with nobody to take over, ``vrrp_drain.on_no_successor`` decides."""
     ending = node.demote(node.config.drain.handover_timeout)
     if ending.state is Demote.CANCELLED:
-        raise Cancelled(ending.reason)
+        raise Cancelled(f"{node.config.me} goes on as before")
     if ending.state is Demote.NO_SUCCESSOR:
         if node.config.drain.on_no_successor == "fail":
             node.band_file.write(Band.ACTIVE)
             raise NoSuccessor(
-                f"{ending.reason}. vrrp_drain.on_no_successor is fail: the priority is back, this instance goes on serving, BOSH stops here"
+                f"no successor for {node.config.vip}, and vrrp_drain.on_no_successor is fail: the priority of {node.config.me} is "
+                f"back at {node.config.keepalived.priority}, BOSH stops here. {LOOK_AT_PEERS}"
             )
         log.warning(
             "no successor on %s for %s: stopping this instance takes the VIP away from clients until a peer or this instance "
@@ -97,12 +102,12 @@ def leave(node: Node) -> None:
         )
 
 
-def settled(ending: Ending[Promote]) -> None:
-    """Raise what a promotion ended with, if it did not end well."""
+def settled(node: Node, ending: Ending[Promote]) -> None:
+    """Raise what a promotion ended with, if it did not end well; the log line before it is the reason."""
     if ending.state is Promote.CANCELLED:
-        raise Cancelled(ending.reason)
+        raise Cancelled(f"{node.config.me} stays as it was")
     if ending.state is Promote.FAILED:
-        raise NotSettled(ending.reason)
+        raise NotSettled(f"{node.config.me} could not be promoted: its priority is what it was before")
 
 
 def _not_ready(node: Node) -> str:

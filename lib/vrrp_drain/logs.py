@@ -10,6 +10,14 @@ class _Formatter(logging.Formatter):
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
+    def __init__(self, command: str) -> None:
+        super().__init__(f"%(asctime)s %(levelname)-7s %(instance)s{command}[%(process)d] %(message)s")
+        self.instance = ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.instance = self.instance
+        return super().format(record)
+
     @staticmethod
     def converter(seconds: float | None) -> time.struct_time:
         return time.gmtime(seconds)
@@ -36,5 +44,12 @@ def set_up(command: str, file: Path, *, chatty: bool) -> None:
     except OSError as error:
         root.warning("no log is kept: %s: %s", error.filename, error.strerror)
         return
-    to_file.setFormatter(_Formatter(f"%(asctime)s %(levelname)-7s {command}[%(process)d] %(message)s"))
+    to_file.setFormatter(_Formatter(command))
     root.addHandler(to_file)
+
+
+def say_where(instance: object) -> None:
+    """Name the instance in every further line of the file; before the configuration is read nobody knows it."""
+    for handler in logging.getLogger("vrrp_drain").handlers:
+        if isinstance(handler.formatter, _Formatter):
+            handler.formatter.instance = f"{instance} "

@@ -18,6 +18,7 @@ _ARP = struct.Struct("!HHBBH6s4s6s4s")  # RFC 826
 _REQUEST, _REPLY = 1, 2
 _SOLICITATION, _ADVERTISEMENT = 135, 136  # RFC 4861 sections 4.3, 4.4
 _SOURCE_LINK, _TARGET_LINK = 1, 2
+_SOLICITED = 0x40  # flag S
 _ICMP6_FILTER = 1  # linux/icmpv6.h
 _BURST = 64
 
@@ -59,8 +60,8 @@ def solicited_node(target: ipaddress.IPv6Address) -> ipaddress.IPv6Address:
 
 
 def advertised_mac(message: bytes, target: ipaddress.IPv6Address) -> str | None:
-    """Return the MAC in a neighbour advertisement for ``target``, or None."""
-    if len(message) < 24 or message[0] != _ADVERTISEMENT or message[8:24] != target.packed:
+    """Return the MAC in a solicited neighbour advertisement for ``target``, or None: an unsolicited one is no answer."""
+    if len(message) < 24 or message[0] != _ADVERTISEMENT or message[8:24] != target.packed or not message[4] & _SOLICITED:
         return None
     options = message[24:]
     while len(options) >= 8 and options[1]:

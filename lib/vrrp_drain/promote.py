@@ -17,6 +17,7 @@ class Promote(Enum):
     START = auto()
     CONTENDING = auto()
     SETTLING = auto()
+    CONTESTED = auto()
     MASTER = auto()
     BACKUP = auto()
     FAILED = auto()
@@ -27,7 +28,7 @@ _S, _A = Sign, Action
 
 
 def _failures(state: Promote) -> tuple[Row[Promote], ...]:
-    """What ends a promotion in either of its two waiting states."""
+    """What ends a promotion in any of its waiting states."""
     return (
         Row(state, _S.FOREIGN, Promote.FAILED, "{why}", (_A.PUT_BACK,)),
         Row(state, _S.KEEPALIVED_GONE, Promote.FAILED,
@@ -60,17 +61,25 @@ TABLE: Final = Table[Promote](
         *_failures(Promote.CONTENDING),
 
         Row(Promote.SETTLING, _S.NOBODY_ANSWERS, Promote.MASTER, "nobody else answers for {vip}: this node is MASTER"),
-        Row(Promote.SETTLING, _S.PEER_ANSWERS, Promote.SETTLING, "{mac} answers for {vip} as well: waiting for it to stop", (_A.PROBE,)),
+        Row(Promote.SETTLING, _S.PEER_ANSWERS, Promote.CONTESTED, "{mac} answers for {vip} as well: waiting for it to stop", (_A.PROBE,)),
         Row(Promote.SETTLING, _S.VIP_GONE, Promote.CONTENDING, "{vip} left {interface}: waiting for it or for a peer that outranks us"),
         Row(Promote.SETTLING, _S.DEADLINE, Promote.FAILED,
+            "{vip} came to {interface} too late to make sure within {seconds} s that nobody else answers for it", (_A.PUT_BACK,)),
+        *_failures(Promote.SETTLING),
+
+        Row(Promote.CONTESTED, _S.PEER_ANSWERS, Promote.CONTESTED, "{mac} answers for {vip} as well: waiting for it to stop", (_A.PROBE,)),
+        Row(Promote.CONTESTED, _S.NOBODY_ANSWERS, Promote.MASTER, "nobody else answers for {vip} any more: this node is MASTER"),
+        Row(Promote.CONTESTED, _S.VIP_GONE, Promote.CONTENDING, "{vip} left {interface}: waiting for it or for a peer that outranks us"),
+        Row(Promote.CONTESTED, _S.DEADLINE, Promote.FAILED,
             "after {seconds} s another machine still answers for {vip}: clients reach one of two; "
             "find its MAC in the log above and take the address off it", (_A.PUT_BACK,)),
-        *_failures(Promote.SETTLING),
+        *_failures(Promote.CONTESTED),
     ),
     ignored={
         Promote.START: frozenset(
             {_S.SUCCESSOR, _S.LEAVER, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS, _S.DEADLINE}),
         Promote.CONTENDING: frozenset({_S.VIP_GONE, _S.VIP_STALE, _S.LEAVER, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS}),
         Promote.SETTLING: frozenset({_S.VIP_HERE, _S.VIP_STALE, _S.SUCCESSOR, _S.LEAVER}),
+        Promote.CONTESTED: frozenset({_S.VIP_HERE, _S.VIP_STALE, _S.SUCCESSOR, _S.LEAVER}),
     },
 )  # fmt: skip

@@ -5,7 +5,6 @@ import os
 import selectors
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -89,35 +88,37 @@ class Senses:
             self._closers.append(inquiry.close)
             self._selector.register(inquiry.fileno(), selectors.EVENT_READ, lambda: self._hear_answers(inquiry))
             self._inquiry = inquiry
-        now = time.monotonic()
-        self._next_ask = now
-        self._quiet_at = now + max(QUIET_ASKS * ASK_EVERY, 1.1 * self._electorate.advert_int)
+            self._next_ask = time.monotonic()
+        self._listen_for_silence()
 
     def wait(self, seconds: float) -> list[Event]:
         """Return the next events, or nothing when ``seconds`` are over."""
         end = time.monotonic() + seconds
         while True:
-            now = time.monotonic()
-            events = self._ask_or_conclude(now)
-            if events:
-                return events
+            self._ask_when_due()
             until = min(end, self._next_ask if self._inquiry else end, self._quiet_at or end)
-            for key, _ in self._selector.select(max(0.0, until - now)):
+            events: list[Event] = []
+            for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
                 events += key.data()
-            if events or time.monotonic() >= end:
+            now = time.monotonic()
+            if not events and self._quiet_at is not None and now >= self._quiet_at:
+                self._quiet_at = None
+                events = [Event(Sign.NOBODY_ANSWERS)]
+            if events or now >= end:
                 return events
 
-    def _ask_or_conclude(self, now: float) -> list[Event]:
-        if self._inquiry is None:
-            return []
-        if self._quiet_at is not None and now >= self._quiet_at:
-            self._quiet_at = None
-            return [Event(Sign.NOBODY_ANSWERS)]
-        if now >= self._next_ask:
-            self._next_ask = now + ASK_EVERY
-            with suppress(OSError):  # the interface is down for the moment: nobody can answer, and the next question may go out
-                self._inquiry.ask()
-        return []
+    def _ask_when_due(self) -> None:
+        if self._inquiry is None or time.monotonic() < self._next_ask:
+            return
+        self._next_ask = time.monotonic() + ASK_EVERY
+        try:
+            self._inquiry.ask()
+        except OSError:  # the interface is down for the moment: a question that was not asked proves nothing
+            if self._quiet_at is not None:
+                self._listen_for_silence()
+
+    def _listen_for_silence(self) -> None:
+        self._quiet_at = time.monotonic() + max(QUIET_ASKS * ASK_EVERY, 1.1 * self._electorate.advert_int)
 
     def _hear_adverts(self) -> list[Event]:
         events = []

@@ -1,6 +1,7 @@
 """What this instance knows of the VIP right now, for people and as JSON. Changes nothing and takes no lock."""
 
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from . import haproxy
@@ -99,7 +100,8 @@ def _survey(node: Node, netlink: Netlink) -> tuple[str | None, int | None, list[
     own = netlink.addresses()
     inquiry = inquire(node.interface, netlink.mac(node.interface), vip)
     try:
-        inquiry.ask()
+        with suppress(OSError):  # the interface is down: nobody can answer
+            inquiry.ask()
         heard = adverts(node.interface, vip.version, max(_LEAST_SECONDS, 1.1 * ours.advert_int))
         from_peers = (
             (source, advert.priority)
@@ -107,6 +109,6 @@ def _survey(node: Node, netlink: Netlink) -> tuple[str | None, int | None, list[
             if (advert.vrid, advert.version) == (ours.virtual_router_id, ours.vrrp_version) and source not in own
         )
         master, priority = next(from_peers, (None, None))
-        return str(master) if master else None, priority, sorted(set(inquiry.answers()))
+        return str(master) if master else None, priority, sorted({*inquiry.answers()} - netlink.macs())
     finally:
         inquiry.close()

@@ -21,12 +21,12 @@ def frame(*, source: str = "10.0.0.66", ttl: int = 255, cut: int = 0, **fields: 
     if cut:
         payload = raw(packet[VRRPv3])[:-cut]
         whole = raw(IP(src=source, dst="224.0.0.18", ttl=ttl, proto=112) / payload)
-    return raw(Ether(src="02:00:00:00:00:42", dst="01:00:5e:00:00:12", type=0x0800) / whole)
+    return bytes(raw(Ether(src="02:00:00:00:00:42", dst="01:00:5e:00:00:12", type=0x0800) / whole))
 
 
 def version_2() -> bytes:
     advert = VRRP(vrid=1, priority=PRIORITY, adv=1, addrlist=["10.0.0.10"])
-    return raw(Ether(src="02:00:00:00:00:42", dst="01:00:5e:00:00:12") / IP(src="10.0.0.66", dst="224.0.0.18", ttl=255) / advert)
+    return bytes(raw(Ether(src="02:00:00:00:00:42", dst="01:00:5e:00:00:12") / IP(src="10.0.0.66", dst="224.0.0.18", ttl=255) / advert))
 
 
 FORGED = {

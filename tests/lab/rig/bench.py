@@ -1,0 +1,93 @@
+"""`make bench`: how long drains take, medians of 10 moves; writes build/bench/result.json."""
+
+import json
+import statistics
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .agent import ScriptRun
+from .cluster import FAST, Cluster, compiled_package
+from .namespace import missing
+from .node import Node
+from .recorder import Recorder
+from .release import BUILD
+
+MOVES = 10
+_SETTINGS: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("version 2, advert_int 1 (default)", {}),
+    ("version 3, advert_int 0.1", FAST),
+)
+
+
+def measure(package: Path, label: str, keepalived: Mapping[str, Any], console: Console) -> dict[str, Any]:
+    """Drain the MASTER and the BACKUP ten times each; times in seconds, of the whole script, Python's start included."""
+    with Cluster(package, 2, keepalived=dict(keepalived)) as cluster:
+        cluster.create()
+        first, second = cluster.nodes
+        first.wait_for(cluster.vip)
+        masters, backups = [], []
+        with Recorder(cluster.nodes, cluster.vip) as recorder:
+            for number in range(MOVES):
+                backups.append(_drain(second))
+                _promote(second)
+                masters.append(_drain(first))
+                second.wait_for(cluster.vip, seconds=1)
+                _promote(first)
+                console.print(f"[dim]{label}: {number + 1} of {MOVES}[/dim]", highlight=False)
+        handovers = [move.handover_ms / 1000 for move in recorder.moves() if move.source == first.name]
+    return {
+        "setting": label,
+        "drain_of_master_s": _summary(masters),
+        "drain_of_backup_s": _summary(backups),
+        "vip_live_after_s": _summary(handovers),
+    }
+
+
+def _drain(node: Node) -> float:
+    (run,) = (each for each in node.agent.drain() if each.job == "vrrp-drain")
+    _expect(run.exit_code == 0 and run.stdout == "0\n", run)
+    return run.seconds
+
+
+def _promote(node: Node) -> None:
+    code, _, stderr = node.vrrpctl("promote")
+    _expect(code == 0, stderr)
+
+
+def _expect(condition: bool, found: ScriptRun | str) -> None:
+    if not condition:
+        raise RuntimeError(f"a move failed, so there is nothing to measure: {found}")
+
+
+def _summary(values: list[float]) -> dict[str, float]:
+    return {"median": round(statistics.median(values), 3), "min": round(min(values), 3), "max": round(max(values), 3), "runs": len(values)}
+
+
+def main() -> int:
+    console = Console()
+    if lack := missing():
+        console.print(f"[red]{lack}[/red]")
+        return 1
+    with compiled_package() as package:
+        results = [measure(package, label, keepalived, console) for label, keepalived in _SETTINGS]
+    table = Table(title=f"Seconds, medians of {MOVES} (lowest to highest)")
+    columns = ("drain_of_master_s", "drain_of_backup_s", "vip_live_after_s")
+    for heading in ("", "drain of the MASTER", "drain of a BACKUP", "VIP live on the successor"):
+        table.add_column(heading)
+    for result in results:
+        table.add_row(result["setting"], *(f"{c['median']:.2f} ({c['min']:.2f} to {c['max']:.2f})" for c in (result[k] for k in columns)))
+    console.print(table)
+    path = BUILD / "bench/result.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"moves": MOVES, "settings": results}, indent=2) + "\n")
+    console.print(f"wrote {path.relative_to(BUILD.parent)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
