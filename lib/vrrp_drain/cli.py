@@ -191,9 +191,9 @@ def _print_ending(node: Node, ending: Ending[State]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run vrrpctl and return its exit code. Nothing but drain's one integer ever reaches drain's stdout."""
     words = sys.argv[1:] if arguments is None else arguments
-    named = next((word for word in words if word in _SCRIPTS), None)
-    agents_stdout = _keep_stdout_clean() if named == "drain" else None
+    script = next((word for word in words if word in _SCRIPTS), None)
     try:
+        agents_stdout = _keep_stdout_clean() if script == "drain" else None
         vrrpctl.main(words, prog_name="vrrpctl", standalone_mode=False)
         code = ExitCode.OK
         if agents_stdout is not None:
@@ -209,7 +209,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         log.exception("a fault of vrrp-drain itself, please report it: %r", error)
         code = ExitCode.FAILED
-    return ExitCode.FAILED if named and code != ExitCode.OK else code
+    if script == "post-stop":
+        return ExitCode.OK  # this instance has stopped: there is nothing that BOSH could still save by halting
+    return ExitCode.FAILED if script and code != ExitCode.OK else code
 
 
 def _keep_stdout_clean() -> int:

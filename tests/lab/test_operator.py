@@ -25,7 +25,7 @@ def test_demote_without_a_successor(make_cluster: MakeCluster) -> None:
     (only,) = cluster.nodes
     code, _, stderr = only.vrrpctl("demote", "--timeout", "1")
     assert code == 3
-    assert "the priority is back at 254" in stderr
+    assert "the priority of haproxy/0 is back at 254" in stderr
     assert only.band() == "0"
     assert only.vrrpctl("demote", "--timeout", "1", "--keep")[0] == 0
     assert only.band() == "-50"

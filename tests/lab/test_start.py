@@ -41,13 +41,16 @@ def test_vrid_of_somebody_else(make_cluster: MakeCluster, stranger: PlugIn) -> N
     assert only.machine.pids().keys() == {1}, "nothing was started"
 
 
-def test_vrid_of_somebody_else_who_came_later(make_cluster: MakeCluster, stranger: PlugIn) -> None:
-    """Heard only after keepalived has started, the other cluster fails post-start just the same."""
+@pytest.mark.parametrize(
+    ("ip", "mac"), [("224.0.0.18", "01:00:5e:00:00:12"), ("10.0.0.1", "02:00:00:00:00:01")], ids=["multicast", "unicast"]
+)
+def test_vrid_of_somebody_else_who_came_later(make_cluster: MakeCluster, stranger: PlugIn, ip: str, mac: str) -> None:
+    """Heard only after keepalived has started, by multicast or unicast, the other cluster fails post-start just the same."""
     cluster = make_cluster(1, create=False)
     (only,) = cluster.nodes
     only.agent.run_script("pre-start")
     only.monit.start()
-    advert = Ether() / IP(src="10.0.0.66", dst="224.0.0.18", ttl=255) / VRRPv3(vrid=1, priority=10, adv=10, addrlist=["10.0.0.99"])
+    advert = Ether(dst=mac) / IP(src="10.0.0.66", dst=ip, ttl=255) / VRRPv3(vrid=1, priority=10, adv=10, addrlist=["10.0.0.99"])
     with Forger(stranger(cluster), [raw(advert)]), pytest.raises(ScriptFailed, match=r"10\.0\.0\.66 uses VRID 1 .* for 10\.0\.0\.99"):
         only.agent.run_script("post-start")
     assert only.band() == "-50"

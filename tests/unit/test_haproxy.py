@@ -1,0 +1,186 @@
+"""haproxy's health, asked at real sockets on the loopback address."""
+
+import itertools
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from unit.fakes import Clock
+from vrrp_drain import haproxy
+from vrrp_drain.errors import SystemFault
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers /200 with status 200, /503 with status 503, and so on."""
+
+    def do_GET(self) -> None:
+        self.send_response(int(self.path[1:]))
+        self.send_header("Location", "/503")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the name is http.server's)
+        pass
+
+
+@pytest.fixture
+def http_server() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class StatsSocket:
+    """haproxy's stats socket for one connection: hears the question, answers in chunks, closes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.chunks: Iterable[bytes] = []
+        self.heard = b""
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def answer(self, *chunks: bytes) -> str:
+        """Serve ``chunks`` to the next client; return the URL of a health_check that asks here."""
+        return self.answer_all(chunks)
+
+    def answer_all(self, chunks: Iterable[bytes]) -> str:
+        self.chunks = chunks
+        self._thread.start()
+        return f"unix://{self.path}"
+
+    def _serve(self) -> None:
+        client, _ = self._server.accept()
+        with client, suppress(ConnectionError):  # who has heard enough hangs up
+            self.heard = client.recv(100)
+            for chunk in self.chunks:
+                client.sendall(chunk)
+
+    def close(self) -> None:
+        self._server.close()
+        self._thread.join()
+
+
+@pytest.fixture
+def stats_socket(tmp_path: Path) -> Iterator[StatsSocket]:
+    served = StatsSocket(tmp_path / "s")
+    yield served
+    served.close()
+
+
+def check(url: str) -> None:
+    haproxy.check(urlsplit(url))
+
+
+def test_tcp_is_content_with_a_listener(listener: socket.socket) -> None:
+    """A port that accepts is healthy."""
+    check(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "http"])
+def test_a_closed_port_is_named(listener: socket.socket, scheme: str) -> None:
+    """A refused connection is reported with the health_check as the manifest has it."""
+    url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+    listener.close()
+    with pytest.raises(SystemFault, match=f"^haproxy does not answer at {url}: .*refused"):
+        check(url)
+
+
+@pytest.mark.parametrize("status", [200, 204, 302])
+def test_http_is_content_with_an_answer(http_server: str, status: int) -> None:
+    """Below 400 haproxy is healthy; a redirect is an answer and is not followed."""
+    check(f"{http_server}/{status}")
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_http_refuses_an_error(http_server: str, status: int) -> None:
+    """From 400 on the status is the reason."""
+    with pytest.raises(SystemFault, match=f"^haproxy answers {http_server}/{status} with status {status}$"):
+        check(f"{http_server}/{status}")
+
+
+def test_http_asks_haproxy_and_no_proxy(http_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy in the environment does not answer for haproxy."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    check(f"{http_server}/200")
+
+
+def test_the_stats_socket_of_a_healthy_haproxy(stats_socket: StatsSocket) -> None:
+    """show info comes in pieces and becomes a dictionary; a colon in a value stays."""
+    stats_socket.answer(b"Name: HAProxy\nStop", b"ping: 0\nDescription: a: b\n", b"\n")
+    info = haproxy.show_info(stats_socket.path)
+    assert stats_socket.heard == b"show info\n"
+    assert info == {"Name": "HAProxy", "Stopping": "0", "Description": "a: b"}
+
+
+def test_unix_is_content_with_a_haproxy_that_does_not_stop(stats_socket: StatsSocket) -> None:
+    """Stopping: 0 is healthy."""
+    check(stats_socket.answer(b"Pid: 7\nStopping: 0\n"))
+
+
+def test_unix_refuses_a_haproxy_that_is_stopping(stats_socket: StatsSocket) -> None:
+    """After a soft stop haproxy still answers, but takes no connection any more."""
+    with pytest.raises(SystemFault, match=rf"^haproxy is stopping \({stats_socket.path}\)"):
+        check(stats_socket.answer(b"Pid: 7\nStopping: 1\n"))
+
+
+@pytest.mark.parametrize("chunks", [[], [b"Permission denied\n"]])
+def test_unix_refuses_an_answer_that_is_no_info(stats_socket: StatsSocket, chunks: list[bytes]) -> None:
+    """A socket that closes without a word, or says something else, does not prove that haproxy serves."""
+    with pytest.raises(SystemFault, match=f"^{stats_socket.path} answers, but not as haproxy's stats socket does"):
+        check(stats_socket.answer(*chunks))
+
+
+def test_unix_without_a_socket_is_named(tmp_path: Path) -> None:
+    """A stats socket that is not there is said with its path."""
+    with pytest.raises(SystemFault, match=f"^haproxy does not answer at unix:.*{tmp_path}/none: No such file or directory"):
+        check(f"unix://{tmp_path}/none")
+
+
+def test_an_endless_answer_is_cut_off(stats_socket: StatsSocket) -> None:
+    """A program that never stops talking is not listened to for ever."""
+    stats_socket.answer_all(itertools.chain([b"Name: HAProxy\n"], itertools.repeat(b"x" * 65536)))
+    assert haproxy.show_info(stats_socket.path, timeout=60) == {"Name": "HAProxy"}
+
+
+def test_a_slow_answer_is_cut_off(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound is that of the whole exchange: an answer that trickles does not renew it."""
+
+    class Trickle(socket.socket):
+        patience = 0.0
+
+        def settimeout(self, value: float | None) -> None:
+            self.patience = value or 0.0
+
+        def connect(self, address: object) -> None:
+            pass
+
+        def sendall(self, data: object, flags: int = 0) -> None:
+            pass
+
+        def recv(self, size: int, flags: int = 0) -> bytes:
+            clock.sleep(min(0.3, self.patience))
+            if self.patience < 0.3:
+                raise TimeoutError("timed out")
+            return b"x"
+
+    monkeypatch.setattr(socket, "socket", Trickle)
+    with pytest.raises(SystemFault, match="timed out"):
+        check("unix:///stats.sock")
+    assert sum(clock.slept) == pytest.approx(1.0)

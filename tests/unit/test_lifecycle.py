@@ -1,0 +1,219 @@
+"""BOSH's five scripts, around a node whose handovers end as told. Waits are on a frozen clock."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from unit.fakes import VIP, Clock, FakeHaproxy, FakeIPR, FakeNode, address
+from vrrp_drain import lifecycle
+from vrrp_drain.bands import Band
+from vrrp_drain.demote import Demote
+from vrrp_drain.errors import Cancelled, NoSuccessor, NotSettled
+from vrrp_drain.handover import Ending
+from vrrp_drain.promote import Promote
+from vrrp_drain.signals import Cancellation
+from vrrp_drain.timing import master_down_interval
+
+LEFT_ALONE = Ending(Demote.NO_SUCCESSOR, "nobody is there", 5.2)
+LEAVING = [pytest.param(lambda node: lifecycle.pre_stop(node, {}), id="pre-stop"), pytest.param(lifecycle.drain, id="drain")]
+leaving = pytest.mark.parametrize("leave", LEAVING)
+DELETE = {"BOSH_VM_NEXT_STATE": "delete", "BOSH_INSTANCE_NEXT_STATE": "delete", "BOSH_DEPLOYMENT_NEXT_STATE": "delete"}
+KEEP = DELETE | {"BOSH_DEPLOYMENT_NEXT_STATE": "keep"}
+
+Script = Callable[[FakeNode], None]
+pytestmark = pytest.mark.usefixtures("haproxy_health")
+
+
+def policy(node: FakeNode, on_no_successor: str) -> None:
+    node.config = replace(node.config, drain=replace(node.config.drain, on_no_successor=on_no_successor))
+
+
+@leaving
+def test_leaving_is_a_demotion_with_a_bound(node: FakeNode, leave: Script) -> None:
+    """pre-stop and drain hand the VIP over within vrrp_drain.handover_timeout."""
+    leave(node)
+    assert node.timeouts == [node.config.drain.handover_timeout]
+
+
+@leaving
+def test_without_a_successor_proceed_warns(node: FakeNode, leave: Script, log: pytest.LogCaptureFixture) -> None:
+    """on_no_successor: proceed lets BOSH go on, and the log says what that means for clients."""
+    policy(node, "proceed")
+    node.demotion = LEFT_ALONE
+    leave(node)
+    assert [(record.levelno, VIP in record.getMessage()) for record in log.records] == [(logging.WARNING, True)]
+    assert "vrrp_drain.on_no_successor is proceed" in log.text
+
+
+@leaving
+def test_without_a_successor_fail_stops_the_deploy(node: FakeNode, leave: Script) -> None:
+    """on_no_successor: fail puts the priority back and says so, with the property and where to look."""
+    policy(node, "fail")
+    node.band_file.write(Band.DRAINING)
+    node.demotion = LEFT_ALONE
+    with pytest.raises(
+        NoSuccessor, match=r"vrrp_drain\.on_no_successor is fail: the priority of haproxy/0 is back at 254, .* vrrpctl status"
+    ):
+        leave(node)
+    assert node.band_file.read() is Band.ACTIVE
+
+
+@leaving
+def test_a_cancelled_script_fails(node: FakeNode, leave: Script) -> None:
+    """bosh cancel-task is a failure, whatever the policy."""
+    node.demotion = Ending(Demote.CANCELLED, "told to stop", 0.1)
+    with pytest.raises(Cancelled, match=r"^haproxy/0 goes on as before$"):
+        leave(node)
+
+
+@pytest.mark.parametrize("environment", [{}, KEEP], ids=["an old director", "keep"])
+def test_only_a_deleted_deployment_is_not_waited_for(node: FakeNode, environment: dict[str, str]) -> None:
+    """An instance that goes while the deployment stays is demoted like any other."""
+    lifecycle.pre_stop(node, environment)
+    lifecycle.drain(node)
+    assert len(node.timeouts) == 2
+
+
+def test_a_deleted_deployment_waits_for_nobody(node: FakeNode) -> None:
+    """When all instances stop at once, neither pre-stop nor the drain after it waits for a successor."""
+    lifecycle.pre_stop(node, DELETE)
+    lifecycle.drain(node)
+    assert node.timeouts == []
+
+
+@pytest.mark.parametrize(
+    "later",
+    [pytest.param(lambda node: lifecycle.pre_stop(node, KEEP), id="pre-stop"), pytest.param(lifecycle.pre_start, id="pre-start")],
+)
+def test_a_deletion_that_did_not_happen_is_forgotten(node: FakeNode, later: Script) -> None:
+    """After a deletion that was called off, the next script clears the word, and drain waits again."""
+    lifecycle.pre_stop(node, DELETE)
+    later(node)
+    node.timeouts.clear()
+    lifecycle.drain(node)
+    assert len(node.timeouts) == 1
+
+
+def test_a_word_that_cannot_be_left_is_a_warning(node: FakeNode, log: pytest.LogCaptureFixture) -> None:
+    """Where pre-stop cannot write, the deletion goes on: drain only waits in vain."""
+    node.paths.drain_run.parent.mkdir(parents=True)
+    node.paths.drain_run.write_text("")
+    lifecycle.pre_stop(node, DELETE)
+    assert log.records[0].levelno == logging.WARNING
+    assert "drain may wait for a successor that is being deleted too" in log.text
+
+
+@pytest.mark.parametrize(("advert_int", "seconds"), [(1.0, 1.1), (5.0, 5.1), (0.1, 1.1)])
+def test_pre_start_begins_in_the_draining_band(node: FakeNode, advert_int: float, seconds: float) -> None:
+    """Nobody else's adverts heard for one interval, a starting instance waits in the draining band for post-start."""
+    node.config = replace(node.config, keepalived=replace(node.config.keepalived, advert_int=advert_int))
+    lifecycle.pre_start(node)
+    assert node.listened == [pytest.approx(seconds)]
+    assert node.band_file.read() is Band.DRAINING
+
+
+def test_pre_start_does_not_join_strangers(node: FakeNode) -> None:
+    """Where somebody else uses our VRID, the deploy fails with the reason before anything is changed."""
+    node.foreigner = "10.0.0.77 uses VRID 1 on this segment"
+    with pytest.raises(NotSettled, match=r"^10\.0\.0\.77 uses VRID 1"):
+        lifecycle.pre_start(node)
+    assert node.band_file.read() is None
+
+
+def test_post_start_waits_for_keepalived_and_haproxy(
+    node: FakeNode, clock: Clock, cancellation: Cancellation, haproxy_health: FakeHaproxy
+) -> None:
+    """It promotes as soon as both are there, with the time that is left."""
+    node.pid = None
+    haproxy_health.problem = "haproxy does not answer"
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if len(clock.slept) == 10:
+            node.pid = 4711
+        if len(clock.slept) == 25:
+            haproxy_health.problem = ""
+
+    lifecycle.post_start(node, cancellation, sleep)
+    assert len(clock.slept) == 25
+    assert node.timeouts == [pytest.approx(120 - sum(clock.slept))]
+
+
+@pytest.mark.parametrize(
+    ("pid", "problem", "said"),
+    [
+        (None, "", r"^keepalived does not run \(no process for .*/keepalived\.pid\): see .*/keepalived\.log"),
+        (
+            4711,
+            "haproxy does not answer",
+            r"^haproxy does not answer; this is what vrrp_drain\.health_check asks",
+        ),
+    ],
+    ids=["keepalived", "haproxy"],
+)
+def test_post_start_gives_up_in_time(
+    node: FakeNode, clock: Clock, cancellation: Cancellation, haproxy_health: FakeHaproxy, pid: int | None, problem: str, said: str
+) -> None:
+    """After vrrp_drain.post_start_timeout it fails with what was missing, in the draining band, so that the rollout halts."""
+    node.band_file.write(Band.DRAINING)
+    node.pid, haproxy_health.problem = pid, problem
+    with pytest.raises(NotSettled, match=said + r"; waited 120 s \(vrrp_drain\.post_start_timeout\)"):
+        lifecycle.post_start(node, cancellation, clock.sleep)
+    assert sum(clock.slept) == pytest.approx(120, abs=0.201)
+    assert node.timeouts == []
+    assert node.band_file.read() is Band.DRAINING
+
+
+def test_a_promotion_in_the_last_moment_has_time_to_settle(node: FakeNode, clock: Clock, cancellation: Cancellation) -> None:
+    """Even when haproxy answers only at the end, the promotion gets what an election takes: with less it could only fail."""
+    node.pid = None
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if sum(clock.slept) > 119.7:
+            node.pid = 4711
+
+    lifecycle.post_start(node, cancellation, sleep)
+    assert node.timeouts[0] > master_down_interval(254, advert_int=1, version=2)
+
+
+def test_post_start_can_be_cancelled(node: FakeNode, clock: Clock, cancellation: Cancellation) -> None:
+    """A signal ends the wait at the next look."""
+    node.pid = None
+    cancellation.requested = True
+    with pytest.raises(Cancelled, match="this instance stays in the draining band"):
+        lifecycle.post_start(node, cancellation, clock.sleep)
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "said"),
+    [(Promote.FAILED, NotSettled, "haproxy/0 could not be promoted"), (Promote.CANCELLED, Cancelled, "haproxy/0 stays as it was")],
+)
+def test_a_promotion_that_does_not_end_well_fails_the_canary(
+    node: FakeNode, cancellation: Cancellation, state: Promote, error: type[Exception], said: str
+) -> None:
+    """What the log has given a reason for becomes the script's failure."""
+    node.promotion = Ending(state, "the last line of the log", 0.3)
+    with pytest.raises(error, match=said):
+        lifecycle.post_start(node, cancellation)
+
+
+@pytest.mark.parametrize("state", [Promote.MASTER, Promote.BACKUP])
+def test_both_good_ends_of_a_promotion_are_success(node: FakeNode, cancellation: Cancellation, state: Promote) -> None:
+    """An instance that is MASTER and one that is its backup have both started well."""
+    node.promotion = Ending(state, "settled", 0.3)
+    lifecycle.post_start(node, cancellation)
+    assert len(node.timeouts) == 1
+
+
+@pytest.mark.parametrize(("pid", "removed"), [(None, True), (4711, False)], ids=["keepalived is dead", "keepalived runs"])
+def test_post_stop_leaves_no_stale_vip(node: FakeNode, ipr: FakeIPR, log: pytest.LogCaptureFixture, pid: int | None, removed: bool) -> None:
+    """A VIP that the ended keepalived left on the interface goes, with a warning."""
+    node.pid = pid
+    ipr.addresses.append(address(2, f"{VIP}/32"))
+    lifecycle.post_stop(node)
+    assert node.vip_here() is not removed
+    assert bool(log.records) is removed

@@ -1,0 +1,105 @@
+"""Hearing adverts: what comes off a raw socket becomes packets, unchecked. The socket is not a real one."""
+
+import errno
+import select
+import socket
+import struct
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+from scapy.layers.inet import IP
+
+from unit.fakes import PEER, VIP, Clock, FakeListener, FakeSocket
+from vrrp_drain import listener
+from vrrp_drain.advert import GROUP_V4, GROUP_V6, PROTOCOL, TTL, Advert, Packet, build
+from vrrp_drain.errors import SystemFault
+from vrrp_drain.listener import AdvertListener
+
+SOURCE = ip_address(PEER)
+ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
+PACKET = Packet(SOURCE, GROUP_V4, TTL, build(ADVERT, SOURCE, GROUP_V4))
+PAYLOAD = b"payload"
+DATAGRAM = bytes(IP(src=PEER, dst=str(GROUP_V4), ttl=254, proto=PROTOCOL) / PAYLOAD)
+
+
+def test_an_ipv4_packet(raw_socket: FakeSocket) -> None:
+    """Source, destination and TTL are those of the IP header; what is no IP is dropped."""
+    raw_socket.inbox = [b"noise", DATAGRAM]
+    assert AdvertListener("eth0", 4).receive() == [Packet(SOURCE, GROUP_V4, 254, PAYLOAD)]
+
+
+def test_an_ipv6_packet(raw_socket: FakeSocket) -> None:
+    """IPv6 delivers the payload alone: hop limit and destination come beside it, the zone of the source goes."""
+    beside = [
+        (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT, struct.pack("=i", 255)),
+        (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, GROUP_V6.packed + struct.pack("=I", 2)),
+    ]
+    raw_socket.inbox = [(PAYLOAD, beside, 0, ("fe80::2%eth0", 0, 0, 2))]
+    assert AdvertListener("eth0", 6).receive() == [Packet(ip_address("fe80::2"), GROUP_V6, 255, PAYLOAD)]
+
+
+def test_an_ipv6_packet_without_a_hop_limit_cannot_pass_for_a_neighbours(raw_socket: FakeSocket) -> None:
+    """What the kernel did not tell is not assumed to be 255."""
+    raw_socket.inbox = [(PAYLOAD, [], 0, ("fe80::2", 0, 0, 2))]
+    assert AdvertListener("eth0", 6).receive()[0].ttl != 255
+
+
+def test_a_flood_is_taken_in_bursts(raw_socket: FakeSocket) -> None:
+    """However many packets wait, one call takes a bounded number, so that deadlines are kept."""
+    raw_socket.inbox = [DATAGRAM] * 1000
+    assert 0 < len(AdvertListener("eth0", 4).receive()) < 100
+    assert raw_socket.inbox
+
+
+def test_an_interface_that_went_down_is_silence(raw_socket: FakeSocket) -> None:
+    """The packets before it are kept; that the interface went is for netlink to say."""
+    raw_socket.inbox = [DATAGRAM, OSError(errno.ENETDOWN, "Network is down")]
+    assert len(AdvertListener("eth0", 4).receive()) == 1
+
+
+def test_a_broken_socket_is_no_silence(raw_socket: FakeSocket) -> None:
+    """Any other error is not swallowed."""
+    raw_socket.inbox = [OSError(errno.EBADF, "closed")]
+    with pytest.raises(OSError, match="closed"):
+        AdvertListener("eth0", 4).receive()
+
+
+def test_a_refused_socket_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the right to raw sockets, one line tells to run as root."""
+
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    with pytest.raises(SystemFault, match=r"^cannot hear VRRP adverts on eth0: Operation not permitted; run as root$"):
+        AdvertListener("eth0", 4)
+
+
+def test_adverts_are_heard_for_a_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Valid adverts come with their source, others are skipped, and at the end of the time the socket is closed."""
+    fake = FakeListener()
+    pauses = iter([0.3, 0.5])
+
+    def wait(readers: list[int], writers: list[int], others: list[int], seconds: float) -> None:
+        clock.sleep(min(seconds, next(pauses, seconds)))
+        fake.packets = [replace(PACKET, ttl=254), PACKET] if sum(clock.slept) < 1 else []
+
+    monkeypatch.setattr(listener, "AdvertListener", lambda interface, family: fake)
+    monkeypatch.setattr(select, "select", wait)
+    assert list(listener.adverts("eth0", 4, 1.1)) == [(ADVERT, SOURCE)] * 2
+    assert sum(clock.slept) == pytest.approx(1.1, abs=1e-5)
+    assert fake.closed
+
+
+def test_who_has_heard_enough_leaves_no_socket_open(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ending early closes the socket too."""
+    fake = FakeListener()
+    fake.packets = [PACKET]
+    monkeypatch.setattr(listener, "AdvertListener", lambda interface, family: fake)
+    monkeypatch.setattr(select, "select", lambda *arguments: None)
+    heard = listener.adverts("eth0", 4, 1.1)
+    next(heard)
+    assert not fake.closed
+    del heard
+    assert fake.closed

@@ -1,0 +1,65 @@
+"""Our log: every event a line, and a log that cannot be written never in the way."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from unit.fakes import Clock
+from vrrp_drain import logs
+
+pytestmark = pytest.mark.usefixtures("restored_logging")
+logger = logging.getLogger("vrrp_drain.test")
+
+
+def test_a_line_has_the_time_in_utc(tmp_path: Path, clock: Clock) -> None:
+    """The log in the job's directory, made if need be, has time, level, command and process."""
+    clock.sleep(1.25)
+    logs.set_up("demote", tmp_path / "log" / "vrrp-drain.log", chatty=True)
+    logger.info("lowered to %s", 204)
+    assert (tmp_path / "log" / "vrrp-drain.log").read_text() == f"1970-01-02T00:00:01.250Z INFO    demote[{os.getpid()}] lowered to 204\n"
+
+
+def test_a_line_names_the_instance_as_soon_as_it_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The files of several instances can be read side by side; on the console there is one instance only."""
+    logs.set_up("demote", tmp_path / "log", chatty=True)
+    logger.info("before")
+    logs.say_where("haproxy/0")
+    logger.info("after")
+    before, after = (tmp_path / "log").read_text().splitlines()
+    assert before.endswith(f" INFO    demote[{os.getpid()}] before")
+    assert after.endswith(f" INFO    haproxy/0 demote[{os.getpid()}] after")
+    assert capsys.readouterr().err == "before\nafter\n"
+
+
+@pytest.mark.parametrize(("chatty", "shown"), [(True, "told\nwarned\n"), (False, "warned\n")])
+def test_the_console_shows_what_it_should(tmp_path: Path, capsys: pytest.CaptureFixture[str], chatty: bool, shown: str) -> None:
+    """A command that talks shows everything, another one warnings only; stdout is nobody's."""
+    logs.set_up("demote", tmp_path / "log", chatty=chatty)
+    logger.info("told")
+    logger.warning("warned")
+    assert capsys.readouterr() == ("", shown)
+
+
+def test_a_second_set_up_replaces_the_first(tmp_path: Path) -> None:
+    """No line is written twice."""
+    for _ in range(2):
+        logs.set_up("demote", tmp_path / "log", chatty=True)
+    logger.info("once")
+    assert (tmp_path / "log").read_text().count("once") == 1
+
+
+def test_a_directory_that_cannot_be_made_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That no log is kept is said once on stderr, and the command goes on."""
+    (tmp_path / "log").write_text("a file where the directory should be")
+    logs.set_up("demote", tmp_path / "log" / "vrrp-drain.log", chatty=True)
+    logger.info("still here")
+    assert capsys.readouterr().err == f"no log is kept: {tmp_path}/log: File exists\nstill here\n"
+
+
+def test_a_full_disk_stops_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line that cannot be written is lost without a word on the console."""
+    logs.set_up("demote", Path("/dev/full"), chatty=True)
+    logger.info("still here")
+    assert capsys.readouterr().err == "still here\n"

@@ -1,0 +1,289 @@
+"""What a handover hears: sockets become signs, on a frozen clock and a segment that is not there."""
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeSelector, address
+from vrrp_drain import keepalived, senses
+from vrrp_drain.advert import GROUP_V4, TTL, Advert, Packet, build
+from vrrp_drain.judge import Electorate
+from vrrp_drain.netlink import Netlink
+from vrrp_drain.senses import Senses
+from vrrp_drain.signals import Cancellation
+from vrrp_drain.transitions import Event, Sign
+
+ELECTORATE = Electorate(1, 2, 1.0, ip_address(VIP), frozenset({ip_address(OWN)}), frozenset({ip_address(PEER)}))
+ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
+SUCCESSOR = Event(Sign.SUCCESSOR, {"peer": ip_address(PEER), "priority": 253})
+ANSWER = Event(Sign.PEER_ANSWERS, {"mac": PEER_MAC})
+
+
+class FakeWatch:
+    """An AddressWatch that only wakes up."""
+
+    closed = False
+
+    def fileno(self) -> int:
+        return 102
+
+    def drain(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Stage:
+    """Senses with everything around them under the control of a test."""
+
+    def __init__(self, clock: Clock, ipr: FakeIPR, cancellation: Cancellation) -> None:
+        self.clock = clock
+        self.ipr = ipr
+        self.cancellation = cancellation
+        self.listener = FakeListener()
+        self.watch = FakeWatch()
+        self.inquiry = FakeInquiry(time.monotonic)
+        self.inquired: list[tuple[object, ...]] = []
+        self.selector = FakeSelector(clock, time.monotonic)
+        self.pidfd: int | None = os.open(os.devnull, os.O_RDONLY)
+        self.started = time.monotonic()
+
+    def senses(self, electorate: Electorate = ELECTORATE) -> Senses:
+        return Senses(electorate, 204, "eth0", Netlink(self.ipr), Path("pid"), self.cancellation, self.selector)
+
+    def inquire(self, *about: object) -> FakeInquiry:
+        self.inquired.append(about)
+        return self.inquiry
+
+    def keepalived_is_dead(self) -> None:
+        assert self.pidfd is not None
+        os.close(self.pidfd)
+        self.pidfd = None
+
+    @property
+    def elapsed(self) -> float:
+        return round(time.monotonic() - self.started, 6)
+
+    def advert(self, advert: Advert = ADVERT, *, ttl: int = TTL, after: float = 0.0) -> None:
+        source = ip_address(PEER)
+        self.listener.packets.append(Packet(source, GROUP_V4, ttl, build(advert, source, GROUP_V4)))
+        self.selector.readable(self.listener.fileno(), after=after)
+
+    def addresses_change(self, *, after: float = 0.0) -> None:
+        self.selector.readable(self.watch.fileno(), after=after)
+
+    def vip_comes(self, interface: int = 2) -> None:
+        self.ipr.addresses.append(address(interface, f"{VIP}/32"))
+
+    def vip_leaves(self) -> None:
+        self.ipr.addresses = [each for each in self.ipr.addresses if each.get_attr("IFA_ADDRESS") != VIP]
+
+    def answer(self, *macs: str, after: float = 0.0) -> None:
+        self.inquiry.macs += macs
+        self.selector.readable(self.inquiry.fileno(), after=after)
+
+
+@pytest.fixture
+def stage(clock: Clock, ipr: FakeIPR, cancellation: Cancellation, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    created = Stage(clock, ipr, cancellation)
+    monkeypatch.setattr(senses, "AdvertListener", lambda interface, family: created.listener)
+    monkeypatch.setattr(senses, "AddressWatch", lambda: created.watch)
+    monkeypatch.setattr(senses, "inquire", created.inquire)
+    monkeypatch.setattr(keepalived, "pidfd", lambda pid_file: created.pidfd)
+    return created
+
+
+@pytest.fixture
+def hearing(stage: Stage) -> Iterator[Senses]:
+    with stage.senses() as entered:
+        yield entered
+
+
+@pytest.mark.parametrize(
+    ("runs", "interface", "sign"),
+    [
+        (True, 2, Sign.VIP_HERE),
+        (True, None, Sign.VIP_GONE),
+        (True, 1, Sign.VIP_GONE),
+        (False, 2, Sign.VIP_STALE),
+        (False, None, Sign.KEEPALIVED_GONE),
+    ],
+)
+def test_the_first_look(stage: Stage, runs: bool, interface: int | None, sign: Sign) -> None:
+    """Whether keepalived runs and whether the VIP is on our interface (lo does not count) make the four beginnings."""
+    if not runs:
+        stage.keepalived_is_dead()
+    if interface:
+        stage.vip_comes(interface)
+    with stage.senses() as entered:
+        assert entered.look() == Event(sign)
+
+
+def test_an_early_signal_is_seen_first(stage: Stage, hearing: Senses) -> None:
+    """A signal that came before the first look wins over everything else."""
+    stage.cancellation.requested = True
+    assert hearing.look() == Event(Sign.CANCEL)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 5.2])
+def test_silence_ends_in_time(stage: Stage, hearing: Senses, seconds: float) -> None:
+    """When nothing happens, wait returns nothing, exactly at the end."""
+    assert hearing.wait(seconds) == []
+    assert stage.elapsed == pytest.approx(seconds, abs=1e-6)
+
+
+def test_an_advert_is_judged(stage: Stage, hearing: Senses) -> None:
+    """A peer's advert arrives as the sign that it is, at once."""
+    stage.advert(after=0.5)
+    assert hearing.wait(3) == [SUCCESSOR]
+    assert stage.elapsed == 0.5
+
+
+def test_what_proves_nothing_does_not_end_a_wait(stage: Stage, hearing: Senses) -> None:
+    """Invalid adverts, outranked adverts and needless wake-ups are slept through."""
+    stage.advert(ttl=254, after=0.1)
+    stage.advert(replace(ADVERT, priority=100), after=0.2)
+    stage.addresses_change(after=0.3)
+    assert hearing.wait(3) == []
+    assert stage.elapsed == pytest.approx(3)
+
+
+def test_what_happens_together_is_told_together(stage: Stage, hearing: Senses) -> None:
+    """Two things that a single wake-up finds are both told."""
+    stage.vip_comes()
+    stage.addresses_change(after=0.5)
+    stage.advert(after=0.5)
+    assert {event.sign for event in hearing.wait(3)} == {Sign.VIP_HERE, Sign.SUCCESSOR}
+
+
+def test_the_vip_is_told_when_it_changes(stage: Stage, hearing: Senses) -> None:
+    """Each coming and going of the VIP is one sign; a wake-up without a change is none."""
+    hearing.look()
+    for change, sign in ((stage.vip_comes, Sign.VIP_HERE), (stage.vip_leaves, Sign.VIP_GONE)):
+        change()
+        stage.addresses_change(after=0.1)
+        stage.addresses_change(after=0.2)
+        assert hearing.wait(1) == [Event(sign)]
+        assert hearing.wait(1) == []
+
+
+def test_the_end_of_keepalived_is_told_once(stage: Stage, hearing: Senses) -> None:
+    """Its descriptor stays readable, but the sign comes once; from then on a VIP here is stale."""
+    assert stage.pidfd is not None
+    stage.selector.readable(stage.pidfd, after=0.2)
+    stage.selector.readable(stage.pidfd, after=0.3)
+    assert hearing.wait(3) == [Event(Sign.KEEPALIVED_GONE)]
+    assert hearing.wait(1) == []
+    stage.vip_comes()
+    assert hearing.look() == Event(Sign.VIP_STALE)
+
+
+def test_a_signal_ends_a_wait(stage: Stage, hearing: Senses) -> None:
+    """SIGTERM arrives through its descriptor, once."""
+    for after in (0.4, 0.5):
+        stage.selector.readable(stage.cancellation.fileno(), after=after)
+    assert hearing.wait(3) == [Event(Sign.CANCEL)]
+    assert stage.elapsed == 0.4
+    assert hearing.wait(1) == []
+
+
+def test_nobody_is_asked_before_a_probe(stage: Stage, hearing: Senses) -> None:
+    """A handover that does not need to know asks nothing."""
+    hearing.wait(2)
+    assert stage.inquired == []
+
+
+@pytest.mark.parametrize(
+    ("version", "advert_int", "quiet"),
+    [(2, 1.0, 1.1), (3, 0.5, 0.55), (3, 0.1, 0.3), (3, 0.01, 0.3)],
+)
+def test_silence_is_proven_after_an_advert_interval(stage: Stage, version: int, advert_int: float, quiet: float) -> None:
+    """The segment is asked every 0.1 s for 1.1 advert intervals, at least three times; then nobody answers, and that is said once."""
+    with stage.senses(replace(ELECTORATE, version=version, advert_int=advert_int)) as entered:
+        entered.probe()
+        assert entered.wait(3) == [Event(Sign.NOBODY_ANSWERS)]
+        assert stage.elapsed == pytest.approx(quiet, abs=0.001)
+        asked = [at - stage.started for at in stage.inquiry.asked]
+        assert asked == pytest.approx([0.1 * n for n in range(len(asked))], abs=0.001)
+        assert len(asked) >= 3
+        assert entered.wait(1) == []
+    assert stage.inquired == [("eth0", MAC, ip_address(VIP))]
+
+
+def test_an_answer_is_told_once_per_wake_up(stage: Stage, hearing: Senses) -> None:
+    """Several answers to one question are one sign."""
+    hearing.probe()
+    stage.answer(PEER_MAC, PEER_MAC, after=0.05)
+    assert hearing.wait(3) == [ANSWER]
+    assert stage.elapsed == 0.05
+
+
+@pytest.mark.parametrize("own", [MAC, "02:00:00:00:01:01"])
+def test_our_own_answers_do_not_count(stage: Stage, hearing: Senses, own: str) -> None:
+    """An answer from any of our interfaces is no other machine's."""
+    hearing.probe()
+    stage.answer(own, after=0.05)
+    assert hearing.wait(3) == [Event(Sign.NOBODY_ANSWERS)]
+
+
+def test_an_answer_begins_the_silence_anew(stage: Stage, hearing: Senses) -> None:
+    """Asked again after an answer, a whole interval of silence is needed once more."""
+    hearing.probe()
+    stage.answer(PEER_MAC, after=0.95)
+    assert hearing.wait(3) == [ANSWER]
+    hearing.probe()
+    assert hearing.wait(3) == [Event(Sign.NOBODY_ANSWERS)]
+    assert stage.elapsed == pytest.approx(0.95 + 1.1, abs=0.001)
+    assert len(stage.inquired) == 1
+
+
+def test_answers_do_not_make_us_ask_faster(stage: Stage, hearing: Senses) -> None:
+    """A machine that answers within a millisecond, and a probe for each answer as the table asks, flood no segment."""
+    stage.inquiry.on_ask = lambda: stage.answer(PEER_MAC, after=0.001)
+    hearing.probe()
+    while stage.elapsed < 1:
+        if hearing.wait(1 - stage.elapsed):
+            hearing.probe()
+    assert len(stage.inquiry.asked) <= 11
+
+
+def test_questions_that_could_not_be_sent_prove_nothing(stage: Stage, hearing: Senses) -> None:
+    """While the interface is down nobody can answer: silence is proven by unanswered questions only."""
+
+    def down() -> None:
+        raise OSError(errno.ENETDOWN, "Network is down")
+
+    stage.inquiry.on_ask = down
+    hearing.probe()
+    assert hearing.wait(3) == []
+    stage.inquiry.on_ask = lambda: None
+    assert hearing.wait(3) == [Event(Sign.NOBODY_ANSWERS)]
+
+
+def test_an_answer_outweighs_the_end_of_the_silence(stage: Stage, hearing: Senses) -> None:
+    """When this process was held up for seconds, an answer that waits to be read still counts."""
+    hearing.probe()
+    hearing.wait(0.05)
+    stage.answer(PEER_MAC)
+    stage.clock.sleep(5)
+    assert hearing.wait(3) == [ANSWER]
+
+
+def test_everything_is_closed(stage: Stage) -> None:
+    """After a handover no socket and no descriptor stays open."""
+    with stage.senses() as entered:
+        entered.probe()
+    assert stage.listener.closed
+    assert stage.watch.closed
+    assert stage.inquiry.closed
+    assert stage.selector.closed
+    assert stage.pidfd is not None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(stage.pidfd)
