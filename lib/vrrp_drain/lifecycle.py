@@ -35,6 +35,10 @@ def pre_start(node: Node) -> None:
     if stranger := node.stranger(max(1.0, node.config.keepalived.advert_int) + _LATE):
         raise NotSettled(stranger)
     _deleted_marker(node, present=False)
+    try:
+        node.overlap.hold(node.config.vip, node.interface)
+    except SystemFault as error:
+        log.warning("%s", error)
     node.band_file.write(Band.DRAINING)
     log.info("%s will start on %s in the draining band; post-start promotes it", node.config.vip, node.interface)
 
@@ -77,9 +81,10 @@ def drain(node: Node) -> None:
 
 
 def post_stop(node: Node) -> None:
-    """Leave nothing behind that clients could still reach: keepalived has ended, so a VIP here is stale."""
+    """Leave nothing behind: what pre-start added, and a VIP that is stale because keepalived has ended."""
     if node.remove_stale_vip():
         log.warning("%s was still on %s after keepalived had ended: taken off", node.config.vip, node.interface)
+    node.overlap.release()
 
 
 def leave(node: Node) -> None:

@@ -15,6 +15,9 @@ from .advert import IPAddress
 from .errors import ConfigError, SystemFault
 
 _MAIN_TABLE = 254
+_SCOPE_HOST = 254
+_NODAD = 0x02  # linux/if_addr.h
+_FOREVER = 0xFFFFFFFF
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -77,6 +80,19 @@ class Netlink:
     def addresses(self) -> frozenset[IPAddress]:
         """Return all addresses of this machine."""
         return frozenset(ipaddress.ip_address(each.get_attr("IFA_ADDRESS")) for each in self._ipr.get_addr())
+
+    def add_to_lo(self, address: IPAddress) -> None:
+        """Put ``address`` on lo, alone in its network, and never the source of what this machine sends."""
+        found = {"index": self.index("lo"), "address": str(address), "prefixlen": address.max_prefixlen}
+        if address.version == 4:
+            found["scope"] = _SCOPE_HOST
+        else:
+            found |= {"flags": _NODAD, "IFA_CACHEINFO": {"ifa_preferred": 0, "ifa_valid": _FOREVER}}  # deprecated from the start
+        try:
+            self._ipr.addr("add", **found)
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise SystemFault(f"{address} could not be put on lo: {os.strerror(error.code)}") from error
 
     def remove_address(self, interface: str, address: IPAddress) -> None:
         """Take ``address`` off ``interface``; it is no error if it is not there."""

@@ -11,6 +11,7 @@ from .handover import Ending, run
 from .judge import Electorate
 from .listener import adverts
 from .netlink import Netlink
+from .overlap import Overlap
 from .paths import Paths
 from .senses import Senses
 from .signals import Cancellation
@@ -28,6 +29,7 @@ class Node:
         self.band_file = BandFile(paths.keepalived_run)
         self.pid_file = paths.keepalived_run / "keepalived.pid"
         self.interface = netlink.interface_for(config.vip, config.keepalived.interface)
+        self.overlap = Overlap(paths.drain_run, netlink)
         self._netlink = netlink
         self._cancellation = cancellation
 

@@ -93,6 +93,26 @@ def test_a_booting_node_without_haproxy_does_not_take_the_vip(make_cluster: Make
     assert cluster.holders() == [second]
 
 
+def test_stop_leaves_no_trace(make_cluster: MakeCluster) -> None:
+    """After post-stop, addresses and ARP settings are what they were before pre-start; in between the VIP is on lo."""
+    cluster = make_cluster(1, create=False)
+    (only,) = cluster.nodes
+
+    def found() -> tuple[str, str]:
+        settings = [f"/proc/sys/net/ipv4/conf/eth0/{name}" for name in ("arp_ignore", "arp_announce")]
+        return only.machine.run(["/sbin/ip", "-oneline", "address"]).stdout, only.machine.run(["/bin/cat", *settings]).stdout
+
+    before = found()
+    only.start()
+    only.wait_for(cluster.vip)
+    addresses, settings = found()
+    assert f"lo    inet {cluster.vip}/32 scope host" in addresses
+    assert settings.split() == ["1", "2"]
+    only.monit.stop()
+    only.agent.run_script("post-stop")
+    assert found() == before
+
+
 def test_stop_leaves_no_vip_behind(make_cluster: MakeCluster) -> None:
     """monit stop of keepalived, and post-stop after a killed one, leave no VIP on the interface."""
     cluster = make_cluster(1)

@@ -8,13 +8,14 @@ from urllib.parse import SplitResult
 from freezegun.api import FrozenDateTimeFactory, StepTickTimeFactory, TickingDateTimeFactory
 from pyroute2.netlink.exceptions import NetlinkError
 
-from vrrp_drain.advert import Packet
+from vrrp_drain.advert import IPAddress, Packet
 from vrrp_drain.config import Config
 from vrrp_drain.demote import Demote
 from vrrp_drain.errors import SystemFault
 from vrrp_drain.handover import Ending
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.node import Node
+from vrrp_drain.overlap import Overlap
 from vrrp_drain.paths import Paths
 from vrrp_drain.promote import Promote
 from vrrp_drain.signals import Cancellation
@@ -89,6 +90,8 @@ class FakeIPR:
         self.addresses = [address(1, "127.0.0.1/8"), address(2, f"{OWN}/24")] if addresses is None else addresses
         self.asked_tables: list[int] = []
         self.deletion_error: int | None = None
+        self.addition_error: int | None = None
+        self.added_with: dict[str, object] = {}
         self.closed = False
 
     def get_links(self, *indexes: int) -> list[Message]:
@@ -104,7 +107,10 @@ class FakeIPR:
     def link_lookup(self, ifname: str) -> list[int]:
         return [each["index"] for each in self.links if each.get_attr("IFLA_IFNAME") == ifname]
 
-    def addr(self, command: str, *, index: int, address: str, prefixlen: int) -> None:
+    def addr(self, command: str, *, index: int, address: str, prefixlen: int, **more: object) -> None:
+        if command == "add":
+            self._add(index, address, prefixlen, more)
+            return
         assert command == "del"
         if self.deletion_error is not None:
             raise NetlinkError(self.deletion_error)
@@ -112,6 +118,12 @@ class FakeIPR:
         kept = [each for each in self.addresses if (each["index"], each.get_attr("IFA_ADDRESS"), each["prefixlen"]) != wanted]
         assert len(kept) < len(self.addresses), f"no address {wanted}"
         self.addresses = kept
+
+    def _add(self, index: int, ip: str, prefixlen: int, more: dict[str, object]) -> None:
+        if self.addition_error is not None:
+            raise NetlinkError(self.addition_error)
+        self.addresses.append(address(index, f"{ip}/{prefixlen}"))
+        self.added_with = more
 
     def close(self) -> None:
         self.closed = True
@@ -157,18 +169,25 @@ class FakeSelector(selectors.BaseSelector):
 
 
 class FakeSocket:
-    """A raw socket: what was sent, and an inbox of what recv and recvmsg give; an empty inbox would block."""
+    """A raw socket: how it was set up, what was sent, and an inbox of what recv and recvmsg give; an empty inbox would block."""
 
     def __init__(self) -> None:
+        self.opened: tuple[Any, ...] = ()
+        self.options: list[tuple[Any, ...]] = []
+        self.bound: Any = None
         self.inbox: list[Any] = []
         self.sent: list[tuple[Any, ...]] = []
         self.closed = False
 
+    def open(self, *arguments: Any) -> "FakeSocket":
+        self.opened = arguments
+        return self
+
     def setsockopt(self, *option: Any) -> None:
-        pass
+        self.options.append(option)
 
     def bind(self, where: Any) -> None:
-        pass
+        self.bound = where
 
     def fileno(self) -> int:
         return 99
@@ -235,11 +254,31 @@ class FakeInquiry:
         self.closed = True
 
 
+class FakeOverlap(Overlap):
+    """An Overlap that notes what it was told and leaves this machine's settings alone."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[str, str]] = []
+        self.released = 0
+        self.fault: SystemFault | None = None
+
+    def hold(self, vip: IPAddress, interface: str) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.held.append((str(vip), interface))
+
+    def release(self) -> None:
+        self.released += 1
+
+
 class FakeNode(Node):
     """A Node whose handovers end as told, at once."""
 
+    overlap: FakeOverlap
+
     def __init__(self, config: Config, paths: Paths, netlink: Netlink, cancellation: Cancellation) -> None:
         super().__init__(config, paths, netlink, cancellation)
+        self.overlap = FakeOverlap()
         self.pid: int | None = 4711
         self.demotion = Ending(Demote.DONE, "handed over", 0.25)
         self.promotion = Ending(Promote.MASTER, "this node is MASTER", 1.1)

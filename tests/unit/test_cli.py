@@ -28,13 +28,14 @@ from vrrp_drain.signals import Cancellation
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 SCRIPTS = ["pre-start", "post-start", "pre-stop", "drain", "post-stop"]
-ERRORS = [
+ERRORS: list[tuple[BaseException, ExitCode]] = [
     (SystemFault("the disk is full"), ExitCode.FAILED),
     (NoSuccessor("nobody is there"), ExitCode.NO_SUCCESSOR),
     (ConfigError("keepalived.vip", None, "must be given"), ExitCode.BAD_CONFIG),
     (NotSettled("two masters"), ExitCode.NOT_SETTLED),
     (Busy("another vrrpctl"), ExitCode.BUSY),
     (Cancelled("told to stop"), ExitCode.CANCELLED),
+    (KeyboardInterrupt(), ExitCode.CANCELLED),
     (RuntimeError("a bug"), ExitCode.FAILED),
 ]
 every_error = pytest.mark.parametrize(("error", "code"), ERRORS, ids=[type(error).__name__ for error, _ in ERRORS])
@@ -72,7 +73,7 @@ def test_every_exit_code_has_a_meaning() -> None:
 @every_error
 @pytest.mark.parametrize("command", ["demote", "promote"])
 def test_an_error_becomes_its_exit_code(
-    vrrpctl: Vrrpctl, node: FakeNode, capsys: pytest.CaptureFixture[str], command: str, error: Exception, code: ExitCode
+    vrrpctl: Vrrpctl, node: FakeNode, capsys: pytest.CaptureFixture[str], command: str, error: BaseException, code: ExitCode
 ) -> None:
     """Each error has its exit code, its text is on stderr, and stdout is empty."""
     node.fault = error
@@ -91,7 +92,7 @@ def test_for_bosh_every_error_is_1(
     capsys: pytest.CaptureFixture[str],
     script: str,
     told: int,
-    error: Exception,
+    error: BaseException,
     code: ExitCode,
 ) -> None:
     """A lifecycle script knows success and failure only; post-stop, after which nothing can be saved, logs and succeeds."""

@@ -114,8 +114,8 @@ def test_promote_as_it_should_be(play: Play) -> None:
 
 def test_a_foreign_master_fails_a_promotion_at_once(play: Play) -> None:
     """Somebody else's adverts on our VRID end the promotion with the reason given, and the band goes back."""
-    ending = play(promote.TABLE, GONE, (0.3, Event(Sign.FOREIGN, {"peer": PEER, "why": "he is of another cluster"})))
-    assert (ending.state, ending.reason) == (Promote.FAILED, "he is of another cluster")
+    ending = play(promote.TABLE, GONE, (0.3, Event(Sign.FOREIGN, {"peer": PEER, "why": "another cluster uses VRID 1"})))
+    assert (ending.state, ending.reason) == (Promote.FAILED, "another cluster uses VRID 1")
     assert play.actions == [Action.RAISE, Action.PUT_BACK]
 
 
@@ -153,7 +153,7 @@ def test_a_late_vip_accuses_nobody(play: Play) -> None:
 
 
 def test_a_second_master_is_accused(play: Play) -> None:
-    """When somebody did answer until the end, the reason says so, and the log has his MAC."""
+    """When somebody did answer until the end, the reason says so, and the log has the MAC."""
     ending = play(promote.TABLE, HERE, *[(1.0, ANSWER)] * 10)
     assert ending.state is Promote.FAILED
     assert "another machine still answers for 10.0.0.10" in ending.reason

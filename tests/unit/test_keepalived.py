@@ -118,6 +118,17 @@ def test_a_zombie_does_not_run(job: Job) -> None:
     assert running(job.keepalived.pid_file) is None
 
 
+def test_a_keepalived_that_ends_meanwhile_cannot_be_watched(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the process and the descriptor it may end: then there is nothing to watch."""
+
+    def gone(pid: int) -> int:
+        raise ProcessLookupError
+
+    job.spawn()
+    monkeypatch.setattr(os, "pidfd_open", gone)
+    assert keepalived.pidfd(job.keepalived.pid_file) is None
+
+
 def test_start(job: Job) -> None:
     """keepalived.conf is written, the node takes part in the election, and the process runs under the pid file's pid."""
     job.start()
@@ -161,6 +172,25 @@ def test_a_refused_configuration_starts_nothing(job: Job) -> None:
     assert job.processes == []
 
 
+def test_a_check_that_hangs_starts_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keepalived that does not come back from reading its configuration is given up after the bound."""
+
+    def hang(command: list[str], *, timeout: float, **options: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    with pytest.raises(SystemFault, match=r"^keepalived did not check .*keepalived\.conf within 15 s$"):
+        job.start()
+    assert job.processes == []
+
+
+def test_a_keepalived_that_goes_before_its_start_is_named(job: Job) -> None:
+    """A package that is replaced at the wrong moment gives a clear word, too."""
+    job.install(check='rm "$0"; exit 0')
+    with pytest.raises(SystemFault, match=f"^cannot start {job.paths.keepalived_binary}: not found$"):
+        job.start()
+
+
 def test_a_missing_keepalived_is_named(job: Job) -> None:
     """Without the package the path that is missing is said."""
     job.paths.keepalived_binary.unlink()
@@ -179,6 +209,7 @@ def test_a_keepalived_that_ends_at_once_is_no_start(job: Job) -> None:
 def test_a_keepalived_that_never_gets_ready(job: Job, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a pid file the start fails after its bound, and leaves no process behind that nobody could find and stop."""
     monkeypatch.setattr(time, "sleep", clock.sleep)
+    monkeypatch.setattr(Keepalived, "_check", lambda ours, conf: None)  # subprocess sleeps, too
     job.install(run=WAIT)
     with pytest.raises(SystemFault, match=r"wrote no .*keepalived\.pid within 15 s"):
         job.start()

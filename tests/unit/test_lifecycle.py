@@ -10,7 +10,7 @@ from unit.fakes import VIP, Clock, FakeHaproxy, FakeIPR, FakeNode, address
 from vrrp_drain import lifecycle
 from vrrp_drain.bands import Band
 from vrrp_drain.demote import Demote
-from vrrp_drain.errors import Cancelled, NoSuccessor, NotSettled
+from vrrp_drain.errors import Cancelled, NoSuccessor, NotSettled, SystemFault
 from vrrp_drain.handover import Ending
 from vrrp_drain.promote import Promote
 from vrrp_drain.signals import Cancellation
@@ -112,6 +112,15 @@ def test_pre_start_begins_in_the_draining_band(node: FakeNode, advert_int: float
     lifecycle.pre_start(node)
     assert node.listened == [pytest.approx(seconds)]
     assert node.band_file.read() is Band.DRAINING
+    assert node.overlap.held == [(VIP, "eth0")]
+
+
+def test_pre_start_does_without_an_overlap(node: FakeNode, log: pytest.LogCaptureFixture) -> None:
+    """Where the VIP cannot be put on lo, a warning says what is lost, and the deploy goes on."""
+    node.overlap.fault = SystemFault("the VIP could not be put on lo")
+    lifecycle.pre_start(node)
+    assert [record.getMessage() for record in log.records if record.levelno == logging.WARNING] == ["the VIP could not be put on lo"]
+    assert node.band_file.read() is Band.DRAINING
 
 
 def test_pre_start_does_not_join_strangers(node: FakeNode) -> None:
@@ -120,6 +129,7 @@ def test_pre_start_does_not_join_strangers(node: FakeNode) -> None:
     with pytest.raises(NotSettled, match=r"^10\.0\.0\.77 uses VRID 1"):
         lifecycle.pre_start(node)
     assert node.band_file.read() is None
+    assert node.overlap.held == []
 
 
 def test_post_start_waits_for_keepalived_and_haproxy(
@@ -217,3 +227,4 @@ def test_post_stop_leaves_no_stale_vip(node: FakeNode, ipr: FakeIPR, log: pytest
     lifecycle.post_stop(node)
     assert node.vip_here() is not removed
     assert bool(log.records) is removed
+    assert node.overlap.released == 1

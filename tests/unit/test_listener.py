@@ -23,10 +23,40 @@ PAYLOAD = b"payload"
 DATAGRAM = bytes(IP(src=PEER, dst=str(GROUP_V4), ttl=254, proto=PROTOCOL) / PAYLOAD)
 
 
+BOUND = (socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0\0")
+
+
+@pytest.mark.parametrize(
+    ("family", "opened", "options"),
+    [
+        (4, socket.AF_INET, [BOUND, (socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, GROUP_V4.packed + struct.pack("=ii", 0, 2))]),
+        (
+            6,
+            socket.AF_INET6,
+            [
+                BOUND,
+                (socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, GROUP_V6.packed + struct.pack("=i", 2)),
+                (socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1),
+                (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1),
+            ],
+        ),
+    ],
+)
+def test_the_socket_hears_the_group_on_its_interface(raw_socket: FakeSocket, family: int, opened: int, options: list[object]) -> None:
+    """Protocol 112 of that interface alone, with the VRRP group joined; IPv6 has to be asked for what the header said."""
+    AdvertListener("eth0", family)
+    assert raw_socket.opened == (opened, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 112)
+    assert raw_socket.options == options
+
+
 def test_an_ipv4_packet(raw_socket: FakeSocket) -> None:
     """Source, destination and TTL are those of the IP header; what is no IP is dropped."""
     raw_socket.inbox = [b"noise", DATAGRAM]
-    assert AdvertListener("eth0", 4).receive() == [Packet(SOURCE, GROUP_V4, 254, PAYLOAD)]
+    heard = AdvertListener("eth0", 4)
+    assert heard.fileno() == raw_socket.fileno()
+    assert heard.receive() == [Packet(SOURCE, GROUP_V4, 254, PAYLOAD)]
+    heard.close()
+    assert raw_socket.closed
 
 
 def test_an_ipv6_packet(raw_socket: FakeSocket) -> None:

@@ -79,11 +79,11 @@ def test_giving_up_leaves_the_holder_alone(new_lock: NewLock, path: Path, cancel
     """Who gave up has not touched the file, so that the next one still learns who holds the lock, and has closed it."""
     cancellation.requested = True
     with new_lock("vrrpctl promote"):
-        descriptors = os.listdir("/proc/self/fd")
+        descriptors = sorted(Path("/proc/self/fd").iterdir())
         with pytest.raises(Cancelled):
             new_lock("vrrpctl demote").__enter__()
         assert path.read_text().startswith("vrrpctl promote (pid ")
-        assert os.listdir("/proc/self/fd") == descriptors
+        assert sorted(Path("/proc/self/fd").iterdir()) == descriptors
 
 
 def test_a_crash_leaves_no_lock_behind(new_lock: NewLock, path: Path, said: list[str]) -> None:

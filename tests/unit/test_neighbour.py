@@ -116,6 +116,7 @@ def test_an_arp_inquiry(raw_socket: FakeSocket) -> None:
     """It sends the probe and returns the MACs of the answers that wait, without what is none."""
     raw_socket.inbox = [bytes(REPLY), b"noise", bytes(REPLY)]
     inquiry = inquire("eth0", MAC, VIP4)
+    assert inquiry.fileno() == raw_socket.fileno()
     inquiry.ask()
     assert raw_socket.sent == [(arp_probe(OURS, VIP4),)]
     assert inquiry.answers() == [PEER_MAC, PEER_MAC]
@@ -129,9 +130,31 @@ def test_a_neighbour_inquiry(raw_socket: FakeSocket) -> None:
     received = [(answer, hop_limit(254)), (answer, []), (ours, hop_limit(255)), (answer, hop_limit(255))]
     raw_socket.inbox = [(message, ancillary, 0, None) for message, ancillary in received]
     inquiry = inquire("eth0", MAC, VIP6)
+    assert inquiry.fileno() == raw_socket.fileno()
     inquiry.ask()
     assert raw_socket.sent == [(solicitation(OURS, VIP6), ("ff02::1:ff00:10", 0, 0, 2))]
     assert inquiry.answers() == [PEER_MAC]
+    inquiry.close()
+    assert raw_socket.closed
+
+
+def test_an_arp_inquiry_hears_arp_on_its_interface(raw_socket: FakeSocket) -> None:
+    """Other interfaces and other protocols stay out."""
+    inquire("eth0", MAC, VIP4)
+    assert raw_socket.bound == ("eth0", 0x0806)
+
+
+def test_a_neighbour_inquiry_hears_advertisements_on_its_interface(raw_socket: FakeSocket) -> None:
+    """Other interfaces and other ICMPv6 types stay out; questions leave with the hop limit that receivers require."""
+    inquire("eth0", MAC, VIP6)
+    options = {(level, name): value for level, name, value in raw_socket.options}
+    assert options[socket.SOL_SOCKET, socket.SO_BINDTODEVICE] == b"eth0\0"
+    assert options[socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF] == 2
+    assert options[socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS] == 255
+    assert options[socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP] == 0
+    assert options[socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT] == 1
+    blocked = struct.unpack("=8I", options[socket.IPPROTO_ICMPV6, 1])
+    assert [kind for kind in range(256) if not blocked[kind // 32] >> kind % 32 & 1] == [136]
 
 
 @pytest.mark.parametrize("target", [VIP4, VIP6])

@@ -19,6 +19,7 @@ MAIN_TABLE = 254
         pytest.param(VIP, [route("10.0.0.0/24", 2)], "eth0", id="the connected network"),
         pytest.param(VIP, [route("10.0.0.0/8", 2), route("10.0.0.0/28", 3)], "eth1", id="the longest prefix, last"),
         pytest.param(VIP, [route("10.0.0.0/28", 3), route("10.0.0.0/8", 2)], "eth1", id="the longest prefix, first"),
+        pytest.param(VIP, [route("10.0.0.0/24", 2), route("10.0.0.0/24", 3)], "eth0", id="the kernel's first of equals"),
         pytest.param(VIP, [route("10.0.0.0/24", 1), route("10.0.0.0/16", 2)], "eth0", id="not lo"),
         pytest.param(VIP, [route(f"{VIP}/32", 3), route("10.0.0.0/24", 2)], "eth0", id="no host route"),
         pytest.param(VIP, [route("10.0.0.0/25", 3, gateway="10.1.0.1"), route("10.0.0.0/24", 2)], "eth0", id="no gateway"),
@@ -115,11 +116,21 @@ def test_the_socket_is_closed(ipr: FakeIPR) -> None:
     assert ipr.closed
 
 
+def test_the_watch_hears_addresses_and_links(raw_socket: FakeSocket) -> None:
+    """The groups are those of rtnetlink(7): links, IPv4 addresses, IPv6 addresses."""
+    AddressWatch()
+    assert raw_socket.bound == (0, 0x1 | 0x10 | 0x100)
+
+
 def test_a_lost_message_is_as_good_as_a_message(raw_socket: FakeSocket) -> None:
     """When the kernel had to drop notifications, the watch still empties its socket and goes on."""
     raw_socket.inbox = [b"message", OSError(errno.ENOBUFS, "lost"), b"message"]
-    AddressWatch().drain()
+    watch = AddressWatch()
+    assert watch.fileno() == raw_socket.fileno()
+    watch.drain()
     assert raw_socket.inbox == []
+    watch.close()
+    assert raw_socket.closed
 
 
 def test_a_broken_watch_is_no_silence(raw_socket: FakeSocket) -> None:

@@ -94,12 +94,16 @@ def test_the_electorate_is_that_of_the_configuration(node: Node, senses: FakeSen
 
 
 @pytest.mark.parametrize(("problem", "priority"), [("", 204), ("haproxy does not answer", 104)])
-def test_demote_knows_its_priority(node: Node, senses: FakeSenses, haproxy_health: FakeHaproxy, problem: str, priority: int) -> None:
-    """The priority that a successor has to beat is that of the draining band, or of draining and unhealthy."""
+def test_demote_knows_its_priority(
+    node: Node, senses: FakeSenses, haproxy_health: FakeHaproxy, log: pytest.LogCaptureFixture, problem: str, priority: int
+) -> None:
+    """The priority to beat is that of the draining band; without a healthy haproxy, which is a warning, that of both bands."""
     haproxy_health.problem = problem
     senses.script = [Event(Sign.KEEPALIVED_GONE)]
     node.demote(5)
     assert senses.our_priority == priority
+    warnings = [record.getMessage() for record in log.records if record.levelname == "WARNING"]
+    assert [warning.partition(":")[0] for warning in warnings] == ([problem] if problem else [])
 
 
 @pytest.mark.parametrize(
@@ -173,12 +177,13 @@ def test_a_promotion_that_fails_puts_the_band_back(
 
 
 def test_a_damaged_band_does_not_stop_a_promotion(node: Node, senses: FakeSenses, log: pytest.LogCaptureFixture) -> None:
-    """What keepalived cannot read counts as active, with a warning."""
+    """What keepalived cannot read counts as active, with a warning, also when it is put back."""
     node.band_file.write(Band.DRAINING)
     node.band_file.path.write_text("?")
-    senses.script = [Event(Sign.VIP_HERE), Event(Sign.NOBODY_ANSWERS)]
-    assert node.promote(5).state is Promote.MASTER
+    senses.script = [Event(Sign.VIP_GONE), Event(Sign.DEADLINE)]
+    assert node.promote(5).state is Promote.FAILED
     assert log.messages[0].endswith("; taken as active")
+    assert node.band_file.read() is Band.ACTIVE
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,13 @@ class FakeWatch:
     """An AddressWatch that only wakes up."""
 
     closed = False
+    drained = 0
 
     def fileno(self) -> int:
         return 102
 
     def drain(self) -> None:
-        pass
+        self.drained += 1
 
     def close(self) -> None:
         self.closed = True
@@ -172,6 +173,7 @@ def test_the_vip_is_told_when_it_changes(stage: Stage, hearing: Senses) -> None:
         stage.addresses_change(after=0.2)
         assert hearing.wait(1) == [Event(sign)]
         assert hearing.wait(1) == []
+    assert stage.watch.drained == 4
 
 
 def test_the_end_of_keepalived_is_told_once(stage: Stage, hearing: Senses) -> None:

@@ -10,7 +10,6 @@ from .namespace import Namespace
 from .wait import until
 
 _ENVIRONMENT = {"PATH": "/bin:/usr/bin:/sbin:/usr/sbin"}  # monit gives its programs a spartan path
-_AHEAD = ("nice", "-n", "-10")  # the nodes share two cores here; VMs do not compete with the scripts of their neighbours
 _FILE = re.compile(
     r'check process (?P<name>\S+)\s+with pidfile (?P<pidfile>\S+)\s+start program "(?P<start>[^"]+)".*?stop program "(?P<stop>[^"]+)"',
     re.DOTALL,
@@ -60,7 +59,7 @@ class Monit:
         return pid if (self._machine.root / f"proc/{pid}").exists() else None
 
     def _start(self, process: Process) -> None:
-        done = self._machine.run([*_AHEAD, *process.start], _ENVIRONMENT)
+        done = self._machine.run(process.start, _ENVIRONMENT)
         if done.returncode != 0:
             raise RuntimeError(f"{self._machine.name}: {' '.join(process.start)} exited {done.returncode}: {done.stderr}")
         until(lambda: self.pid(process.name), f"{self._machine.name}: {process.name} to run")

@@ -57,7 +57,7 @@ class Switch:
 
 def _configure(addresses: tuple[str, ...]) -> None:
     _set_sysctl("net/ipv6/conf/eth0/accept_dad", "0")  # addresses are usable at once
-    _set_sysctl("net/ipv4/ip_local_port_range", "10000 65000")
+    _set_sysctl("net/ipv4/ip_local_port_range", "60000 65000")  # the ports below are traffic.NEW_PORTS
     _with_link("lo", state="up")
     _with_link("eth0", state="up")
     with IPRoute() as ipr:

@@ -50,7 +50,9 @@ def draw(upgrades: Sequence[Upgrade], path: Path) -> None:
     """Draw the runs one above the other, on one time scale, and write a PNG."""
     lengths = [max(r.t for r in u.found.requests) - min(r.t for r in u.found.requests) for u in upgrades]
     rows = [len(u.nodes) + 1 for u in upgrades]
-    figure, panels = plt.subplots(len(upgrades), 1, figsize=(13, 0.95 * sum(rows) + 1.4), height_ratios=rows, squeeze=False)
+    figure, panels = plt.subplots(
+        len(upgrades), 1, figsize=(13, 0.95 * sum(rows) + 1.4), height_ratios=rows, squeeze=False, layout="constrained"
+    )
     for axes, upgrade in zip(panels[:, 0], upgrades, strict=True):
         _panel(axes, upgrade)
         axes.set_xlim(0, max(lengths))
@@ -65,8 +67,7 @@ def draw(upgrades: Sequence[Upgrade], path: Path) -> None:
         Line2D([], [], color=_SLOW, marker="o", linestyle="", label="slow: over 100 ms"),
         Line2D([], [], color=_RESET, marker="|", markersize=10, linestyle="", label="established connection broken"),
     ]
-    figure.legend(handles=handles, loc="lower center", ncols=4, frameon=False, fontsize=9)
-    figure.tight_layout(rect=(0, 0.6 / figure.get_figheight(), 1, 1), h_pad=1.5)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -105,8 +106,9 @@ def _lane(axes: Axes, upgrade: Upgrade, node: str, bottom: int, begin: float, en
     bins = int((end - begin) / _BIN)
     counts = [0] * bins
     for request in upgrade.found.requests:
-        if request.ok and request.node == node:
-            counts[min(bins - 1, int((request.t - begin) / _BIN))] += 1
+        at = int((request.t - begin) / _BIN)
+        if request.ok and request.node == node and at < bins:
+            counts[at] += 1
     highest = 1.25 * max(1, len([r for r in upgrade.found.requests if r.ok]) / bins)
     heights = [bottom + 0.8 * min(1.0, count / highest) for count in counts]
     if any(counts):

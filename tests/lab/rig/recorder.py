@@ -72,17 +72,15 @@ class Recorder:
             return sorted(self._marks, key=lambda mark: mark.t)
 
     def moves(self) -> list[Move]:
-        """Return the moves of the VIP. A handover begins with the last thing that was done to either node before it:
-        its band was changed, or its keepalived stopped or started."""
+        """Return the moves of the VIP. A handover begins with the last thing that was done to any node before it: a band
+        was changed, or a keepalived stopped or started."""
         moves, holder = [], ""
         marks = self.marks
         for mark in marks:
             if mark.what != "vip":
                 continue
             if holder and holder != mark.node:
-                causes = [
-                    m.t for m in marks if mark.t - _TRIGGER_SECONDS < m.t <= mark.t and m.node in (holder, mark.node) and _is_cause(m.what)
-                ]
+                causes = [m.t for m in marks if mark.t - _TRIGGER_SECONDS < m.t <= mark.t and _is_cause(m.what)]
                 since = max(causes, default=mark.t)
                 moves.append(Move(mark.t, holder, mark.node, (mark.t - since) * 1000))
             holder = mark.node

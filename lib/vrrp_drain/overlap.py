@@ -1,0 +1,87 @@
+"""The VIP on lo as well, so that a move overlaps.
+
+keepalived's new MASTER adverts before it has the VIP, and the old one gives the VIP up at that advert. In the
+millisecond until clients have learnt the new MAC, their packets still reach the old one: with the VIP on lo it takes
+them, without it a SYN is lost and sent again a second later. The interface must not answer ARP for an address of lo,
+nor name it as the sender (arp_ignore, arp_announce in the kernel's networking/ip-sysctl): the classic set-up of direct
+server return. IPv6 answers neighbour solicitations only for addresses of the interface that was asked.
+
+What was there before is kept in a file beside the lock, on tmpfs like all the rest: a reboot undoes everything.
+"""
+
+import ipaddress
+import json
+from pathlib import Path
+
+from .advert import IPAddress
+from .errors import SystemFault
+from .netlink import Netlink
+
+_LO = "lo"
+_WANTED = {"arp_ignore": 1, "arp_announce": 2}
+_SYSCTL = Path("/proc/sys/net/ipv4/conf")
+
+
+class Overlap:
+    """Holds the VIP on lo between pre-start and post-stop. Both are idempotent, and mend what a crash left half done."""
+
+    def __init__(self, run_directory: Path, netlink: Netlink, sysctl: Path = _SYSCTL) -> None:
+        self._file = run_directory / "overlap.json"
+        self._netlink = netlink
+        self._sysctl = sysctl
+
+    def hold(self, vip: IPAddress, interface: str) -> None:
+        """Put ``vip`` on lo, once ``interface`` no longer answers for it. Raises SystemFault; nothing is left changed then."""
+        if self._recorded_for(vip, interface):
+            return
+        self.release()
+        if self._netlink.has_address(_LO, vip):
+            return  # somebody else put it there, and it stays theirs
+        try:
+            before = {name: int((self._sysctl / interface / name).read_text()) for name in _WANTED} if vip.version == 4 else {}
+            self._record({"vip": str(vip), "interface": interface, "before": before})
+            for name, value in before.items():
+                self._write(interface, name, max(value, _WANTED[name]))
+            self._netlink.add_to_lo(vip)
+        except (OSError, ValueError, SystemFault) as error:
+            self.release()
+            raise SystemFault(
+                f"{vip} could not be put on lo ({error}): a connection that is opened in the millisecond of a move may be slow"
+            ) from error
+
+    def release(self) -> None:
+        """Take away what ``hold`` added and put back what it found. Raises SystemFault."""
+        try:
+            recorded = json.loads(self._file.read_text())
+            vip, interface, before = ipaddress.ip_address(recorded["vip"]), recorded["interface"], recorded["before"]
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SystemFault(f"cannot read {self._file} ({error!r}): {_LO} and the interface's ARP settings stay as they are") from error
+        try:
+            self._netlink.remove_address(_LO, vip)
+            for name, value in before.items():
+                if (self._sysctl / interface).exists():
+                    self._write(interface, name, value)
+            self._file.unlink()
+        except OSError as error:
+            raise SystemFault(f"cannot undo {self._file}: {error.strerror}") from error
+
+    def _record(self, found: dict[str, object]) -> None:
+        """Write the file as a whole or not at all."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self._file.with_name(".overlap.new")
+        scratch.write_text(json.dumps(found))
+        scratch.replace(self._file)
+
+    def _recorded_for(self, vip: IPAddress, interface: str) -> bool:
+        """Tell whether all of it is in place already."""
+        try:
+            recorded = json.loads(self._file.read_text())
+        except (OSError, ValueError):
+            return False
+        same = isinstance(recorded, dict) and (recorded.get("vip"), recorded.get("interface")) == (str(vip), interface)
+        return same and self._netlink.has_address(_LO, vip)
+
+    def _write(self, interface: str, name: str, value: int) -> None:
+        (self._sysctl / interface / name).write_text(f"{value}\n")
