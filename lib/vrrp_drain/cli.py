@@ -31,9 +31,11 @@ _SECONDS = click.FloatRange(min=0, min_open=True, max=3600)
 class Session:
     """What a command works with: paths, the configuration, the kernel, signals, and the lock if it changes anything."""
 
-    def __init__(self, command: str, root: Path) -> None:
-        self.command = command
-        self.paths = Paths(root)
+    def __init__(self) -> None:
+        self.command = ""
+        self.paths = Paths()
+        self.is_script = False
+        self.agents_stdout: int | None = None
 
     @contextmanager
     def node(self, *, lock_timeout: float | None = None) -> Iterator[tuple[Node, Netlink, Cancellation]]:
@@ -60,8 +62,12 @@ def vrrpctl(context: click.Context, root: Path) -> None:
     Run it as root on an instance that has the vrrp-drain job. What it did is in
     /var/vcap/sys/log/vrrp-drain/vrrp-drain.log.
     """
-    command = context.invoked_subcommand or ""
-    context.obj = Session(command, root)
+    session: Session = context.obj
+    session.command = context.invoked_subcommand or ""
+    session.paths = Paths(root)
+    session.is_script = session.command in _SCRIPTS
+    if session.command == "drain":
+        session.agents_stdout = _keep_stdout_clean()
 
 
 @vrrpctl.command()
@@ -190,14 +196,12 @@ def _print_ending(node: Node, ending: Ending[State]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run vrrpctl and return its exit code. Nothing but drain's one integer ever reaches drain's stdout."""
-    words = sys.argv[1:] if arguments is None else arguments
-    script = next((word for word in words if word in _SCRIPTS), None)
+    session = Session()
     try:
-        agents_stdout = _keep_stdout_clean() if script == "drain" else None
-        vrrpctl.main(words, prog_name="vrrpctl", standalone_mode=False)
+        vrrpctl.main(arguments, prog_name="vrrpctl", standalone_mode=False, obj=session)
         code = ExitCode.OK
-        if agents_stdout is not None:
-            os.write(agents_stdout, b"0\n")
+        if session.agents_stdout is not None:
+            os.write(session.agents_stdout, b"0\n")
     except click.ClickException as error:
         error.show()
         code = ExitCode.USAGE
@@ -209,9 +213,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         log.exception("a fault of vrrp-drain itself, please report it: %r", error)
         code = ExitCode.FAILED
-    if script == "post-stop":
+    if session.command == "post-stop":
         return ExitCode.OK  # this instance has stopped: there is nothing that BOSH could still save by halting
-    return ExitCode.FAILED if script and code != ExitCode.OK else code
+    return ExitCode.FAILED if session.is_script and code != ExitCode.OK else code
 
 
 def _keep_stdout_clean() -> int:

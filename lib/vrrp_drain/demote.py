@@ -70,7 +70,7 @@ TABLE: Final = Table[Demote](
 
         Row(Demote.ABANDONED, _S.SUCCESSOR, Demote.OUTRANKED,
             "{peer} is MASTER with priority {priority}: the stale {vip} is taken off {interface}", (_A.REMOVE_STALE_VIP,)),
-        Row(Demote.ABANDONED, _S.LEAVER, Demote.RELEASED,
+        Row(Demote.ABANDONED, _S.LEAVER, Demote.ABANDONED,
             "{peer} is MASTER with priority {priority}, though leaving: the stale {vip} is taken off {interface}",
             (_A.REMOVE_STALE_VIP,)),
         Row(Demote.ABANDONED, _S.VIP_GONE, Demote.RELEASED, "{vip} left {interface}; waiting for the advert of an active peer"),

@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
 
 
 MEANINGS: dict[ExitCode, str] = {
-    ExitCode.OK: "done, and proven",
+    ExitCode.OK: "done, and proven unless --no-wait or --keep was given",
     ExitCode.FAILED: "something outside our control failed (keepalived, haproxy, the kernel); every failure of a lifecycle script",
     ExitCode.USAGE: "the command line is wrong",
     ExitCode.NO_SUCCESSOR: "demote: nobody took the VIP over in time",

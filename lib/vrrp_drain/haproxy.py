@@ -1,6 +1,8 @@
 """haproxy's health, asked at the port and not at the process table, and its stats socket (haproxy management guide, 9.3)."""
 
+import queue
 import socket
+import threading
 import time
 from pathlib import Path
 from urllib.parse import SplitResult
@@ -13,7 +15,7 @@ _MOST = 1 << 20  # bytes that we read of one answer
 def check(health_check: SplitResult, timeout: float = 1.0) -> None:
     """Return when haproxy answers as ``vrrp_drain.health_check`` asks. Raises SystemFault with what is wrong.
 
-    ``timeout`` is in seconds: for tcp and unix of the whole exchange, for http of the connect and of each read.
+    ``timeout`` is in seconds and bounds the whole exchange.
     """
     where = health_check.geturl()
     try:
@@ -57,13 +59,24 @@ def _check_stats_socket(path: Path, timeout: float) -> None:
 
 
 def _check_http(url: str, timeout: float) -> None:
+    """requests bounds every read, not the exchange: so it works in a thread that is waited for, and left behind if need be."""
     import requests  # 0.2 s to import: only where it is asked for
 
+    outcome: queue.Queue[str] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            with requests.Session() as session:
+                session.trust_env = False  # a proxy in the environment must not answer for haproxy
+                status = session.get(url, timeout=timeout, stream=True, allow_redirects=False).status_code
+            outcome.put(f"haproxy answers {url} with status {status}" if status >= 400 else "")
+        except requests.RequestException as error:
+            outcome.put(f"haproxy does not answer at {url}: {error}")
+
+    threading.Thread(target=ask, daemon=True).start()
     try:
-        with requests.Session() as session:
-            session.trust_env = False  # a proxy in the environment must not answer for haproxy
-            answer = session.get(url, timeout=timeout, stream=True, allow_redirects=False)
-            if answer.status_code >= 400:
-                raise SystemFault(f"haproxy answers {url} with status {answer.status_code}")
-    except requests.RequestException as error:
-        raise SystemFault(f"haproxy does not answer at {url}: {error}") from error
+        problem = outcome.get(timeout=timeout)
+    except queue.Empty:
+        problem = f"haproxy does not answer at {url} within {timeout:g} s"
+    if problem:
+        raise SystemFault(problem)

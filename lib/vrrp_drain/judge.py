@@ -1,6 +1,6 @@
 """What an advert means for us: the only place where packets from the network become proof. Pure.
 
-Ignored without a sign: other virtual routers, our own source address, resignations, lower priorities, and peers
+Ignored without a sign: other virtual routers, our own source address, resignations, priorities below ours, and peers
 known from the link that still have another VIP (the VIP property is being changed node by node).
 """
 
@@ -29,7 +29,7 @@ class Electorate:
         stranger = self._stranger(advert, source)
         if stranger:
             return Event(Sign.FOREIGN, {"peer": source, "why": stranger})
-        if advert.addresses != (self.vip,) or advert.priority in (RESIGN, *range(1, our_priority + 1)):
+        if advert.addresses != (self.vip,) or advert.priority == RESIGN or advert.priority < our_priority:
             return None
         sign = Sign.SUCCESSOR if bands.is_active(advert.priority) else Sign.LEAVER
         return Event(sign, {"peer": source, "priority": advert.priority})
@@ -46,12 +46,14 @@ class Electorate:
         if advert.version != self.version:
             return (
                 f"{source} speaks VRRP version {advert.version} for VRID {self.vrid}, we speak {self.version}: "
-                "they do not hear each other and both become MASTER; give all instances the same keepalived.vrrp_version"
+                "they do not hear each other and both become MASTER; give all instances the same keepalived.vrrp_version "
+                "(to change it, stop the whole instance group first)"
             )
         if advert.version == 2 and advert.advert_int != self.advert_int:
             return (
                 f"{source} adverts VRID {self.vrid} every {advert.advert_int:g} s, we every {self.advert_int:g} s: version 2 "
-                "ignores such adverts and both become MASTER; give all instances the same keepalived.advert_int"
+                "ignores such adverts and both become MASTER; give all instances the same keepalived.advert_int "
+                "(to change it, stop the whole instance group first)"
             )
         if same_vip and advert.addresses != (self.vip,):
             theirs = ", ".join(str(a) for a in advert.addresses)

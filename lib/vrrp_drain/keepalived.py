@@ -13,7 +13,7 @@ from . import keepalived_conf
 from .band_file import BandFile
 from .bands import Band
 from .config import Config
-from .errors import SystemFault
+from .errors import ConfigError, SystemFault
 from .netlink import Netlink
 from .paths import Paths
 
@@ -89,11 +89,14 @@ class Keepalived:
                 select.select([fd], [], [], _STOP_SECONDS)
             os.close(fd)
         self.pid_file.unlink(missing_ok=True)
-        interface = netlink.interface_for(config.vip, config.keepalived.interface)
+        self._log("keepalived stopped")
+        try:
+            interface = netlink.interface_for(config.vip, config.keepalived.interface)
+        except ConfigError:
+            return  # the interface went, and a VIP on it
         if netlink.has_address(interface, config.vip):
             self._log(f"{config.vip} was still on {interface} after keepalived had ended: taking it off")
             netlink.remove_address(interface, config.vip)
-        self._log("keepalived stopped")
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         """The pid file is the only sign that keepalived gives; one that never writes it is ended."""

@@ -82,9 +82,11 @@ def drain(node: Node) -> None:
 
 def post_stop(node: Node) -> None:
     """Leave nothing behind: what pre-start added, and a VIP that is stale because keepalived has ended."""
-    if node.remove_stale_vip():
-        log.warning("%s was still on %s after keepalived had ended: taken off", node.config.vip, node.interface)
-    node.overlap.release()
+    try:
+        if node.remove_stale_vip():
+            log.warning("%s was still on %s after keepalived had ended: taken off", node.config.vip, node.interface)
+    finally:
+        node.overlap.release()
 
 
 def leave(node: Node) -> None:

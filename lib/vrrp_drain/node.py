@@ -29,7 +29,7 @@ class Node:
         self.band_file = BandFile(paths.keepalived_run)
         self.pid_file = paths.keepalived_run / "keepalived.pid"
         self.interface = netlink.interface_for(config.vip, config.keepalived.interface)
-        self.overlap = Overlap(paths.drain_run, netlink)
+        self.overlap = Overlap(paths.drain_run, netlink, paths.interface_settings)
         self._netlink = netlink
         self._cancellation = cancellation
 
@@ -55,7 +55,7 @@ class Node:
             priority += UNHEALTHY_WEIGHT
         try:
             with self._senses(priority) as senses:
-                return run(demote.TABLE, senses, lambda a: self._perform(a, senses, Band.ACTIVE), timeout, self._facts(), log.info)
+                return run(demote.TABLE, senses, lambda a: self._perform(a, senses, Band.ACTIVE), timeout, self._facts(priority), log.info)
         except Exception:
             self.band_file.write(Band.ACTIVE)
             raise
@@ -125,11 +125,11 @@ class Node:
             case Action.REMOVE_STALE_VIP:
                 self.remove_stale_vip()
 
-    def _facts(self) -> dict[str, object]:
+    def _facts(self, lowered: int = 0) -> dict[str, object]:
         return {
             "vip": self.config.vip,
             "interface": self.interface,
             "vrid": self.config.keepalived.virtual_router_id,
             "active": self._active,
-            "lowered": self._lowered,
+            "lowered": lowered,
         }

@@ -19,16 +19,15 @@ from .netlink import Netlink
 
 _LO = "lo"
 _WANTED = {"arp_ignore": 1, "arp_announce": 2}
-_SYSCTL = Path("/proc/sys/net/ipv4/conf")
 
 
 class Overlap:
     """Holds the VIP on lo between pre-start and post-stop. Both are idempotent, and mend what a crash left half done."""
 
-    def __init__(self, run_directory: Path, netlink: Netlink, sysctl: Path = _SYSCTL) -> None:
+    def __init__(self, run_directory: Path, netlink: Netlink, interface_settings: Path) -> None:
         self._file = run_directory / "overlap.json"
         self._netlink = netlink
-        self._sysctl = sysctl
+        self._settings = interface_settings
 
     def hold(self, vip: IPAddress, interface: str) -> None:
         """Put ``vip`` on lo, once ``interface`` no longer answers for it. Raises SystemFault; nothing is left changed then."""
@@ -38,7 +37,7 @@ class Overlap:
         if self._netlink.has_address(_LO, vip):
             return  # somebody else put it there, and it stays theirs
         try:
-            before = {name: int((self._sysctl / interface / name).read_text()) for name in _WANTED} if vip.version == 4 else {}
+            before = {name: int((self._settings / interface / name).read_text()) for name in _WANTED} if vip.version == 4 else {}
             self._record({"vip": str(vip), "interface": interface, "before": before})
             for name, value in before.items():
                 self._write(interface, name, max(value, _WANTED[name]))
@@ -61,7 +60,7 @@ class Overlap:
         try:
             self._netlink.remove_address(_LO, vip)
             for name, value in before.items():
-                if (self._sysctl / interface).exists():
+                if (self._settings / interface).exists():
                     self._write(interface, name, value)
             self._file.unlink()
         except OSError as error:
@@ -84,4 +83,4 @@ class Overlap:
         return same and self._netlink.has_address(_LO, vip)
 
     def _write(self, interface: str, name: str, value: int) -> None:
-        (self._sysctl / interface / name).write_text(f"{value}\n")
+        (self._settings / interface / name).write_text(f"{value}\n")

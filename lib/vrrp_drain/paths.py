@@ -33,6 +33,11 @@ class Paths:
         return self.root / "sys/log/keepalived/keepalived.log"
 
     @property
+    def interface_settings(self) -> Path:
+        """The kernel's IPv4 settings of every interface. Below another root than BOSH's it is a stand-in: never the machine's own."""
+        return Path("/proc/sys/net/ipv4/conf") if self.root == ROOT else self.root / "proc/sys/net/ipv4/conf"
+
+    @property
     def drain_run(self) -> Path:
         return self.root / "sys/run/vrrp-drain"
 

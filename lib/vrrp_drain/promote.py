@@ -52,7 +52,7 @@ TABLE: Final = Table[Promote](
         Row(Promote.START, _S.CANCEL, Promote.CANCELLED, "told to stop before anything was changed"),
 
         Row(Promote.CONTENDING, _S.SUCCESSOR, Promote.BACKUP,
-            "{peer} is MASTER with priority {priority}, above our {active}: this node is its backup"),
+            "{peer} is MASTER with priority {priority}, we have {active}: this node is its backup"),
         Row(Promote.CONTENDING, _S.VIP_HERE, Promote.SETTLING,
             "{vip} came to {interface} here: making sure that nobody else answers for it", (_A.PROBE,)),
         Row(Promote.CONTENDING, _S.DEADLINE, Promote.FAILED,

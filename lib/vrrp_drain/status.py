@@ -13,6 +13,7 @@ from .netlink import Netlink
 from .node import Node
 
 _LEAST_SECONDS = 0.4
+_ANSWER_SECONDS = 0.2  # everybody who has the VIP gets this long to say so
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def _survey(node: Node, netlink: Netlink) -> tuple[str | None, int | None, list[
     ours, vip = node.config.keepalived, node.config.vip
     own = netlink.addresses()
     inquiry = inquire(node.interface, netlink.mac(node.interface), vip)
+    answers_until = time.monotonic() + _ANSWER_SECONDS
     try:
         with suppress(OSError):  # the interface is down: nobody can answer
             inquiry.ask()
@@ -109,6 +111,7 @@ def _survey(node: Node, netlink: Netlink) -> tuple[str | None, int | None, list[
             if (advert.vrid, advert.version) == (ours.virtual_router_id, ours.vrrp_version) and source not in own
         )
         master, priority = next(from_peers, (None, None))
+        time.sleep(max(0.0, answers_until - time.monotonic()))
         return str(master) if master else None, priority, sorted({*inquiry.answers()} - netlink.macs())
     finally:
         inquiry.close()

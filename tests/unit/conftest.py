@@ -14,20 +14,11 @@ from unit.fakes import Clock, FakeHaproxy, FakeIPR, FakeNode, FakeSocket, render
 from vrrp_drain import haproxy
 from vrrp_drain.config import Config
 from vrrp_drain.netlink import Netlink
-from vrrp_drain.overlap import Overlap
 from vrrp_drain.paths import Paths
 from vrrp_drain.signals import Cancellation
 
 settings.register_profile("unit", database=None, deadline=None)  # leaves no directory behind, and a busy machine is no failure
 settings.load_profile("unit")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_settings_of_this_machine() -> Iterator[None]:
-    """An Overlap that is not told where the kernel's settings are finds none: no test can change those of this machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Overlap.__init__, "__defaults__", (Path("/no/sysctl/in/unit/tests"),))
-        yield
 
 
 @pytest.fixture

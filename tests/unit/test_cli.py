@@ -268,7 +268,9 @@ def test_a_session(paths: Paths, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(cli, "Lock", FakeLock)
     monkeypatch.setattr(FakeLock, "wanted", [], raising=False)
     logs.set_up("demote", paths.drain_log, chatty=False)
-    with cli.Session("demote", paths.root).node(lock_timeout=lock_timeout) as (node, _, _):
+    session = cli.Session()
+    session.command, session.paths = "demote", paths
+    with session.node(lock_timeout=lock_timeout) as (node, _, _):
         assert node.interface == "eth0"
         cli.log.info("at work")
     assert " haproxy/0 demote[" in paths.drain_log.read_text()

@@ -32,7 +32,6 @@ def judge(advert: Advert, source: str = PEER, our_priority: int = OUR_PRIORITY, 
     [
         pytest.param(replace(ADVERT, vrid=2), PEER, id="another virtual router"),
         pytest.param(ADVERT, OWN, id="our own source address"),
-        pytest.param(replace(ADVERT, priority=OUR_PRIORITY), PEER, id="equal priority"),
         pytest.param(replace(ADVERT, priority=OUR_PRIORITY - 1), PEER, id="lower priority"),
         pytest.param(replace(ADVERT, priority=1), PEER, id="lowest priority"),
         pytest.param(replace(ADVERT, priority=0), PEER, id="a resignation"),
@@ -42,6 +41,11 @@ def judge(advert: Advert, source: str = PEER, our_priority: int = OUR_PRIORITY, 
 def test_what_proves_nothing_is_no_sign(advert: Advert, source: str) -> None:
     """Adverts of others, of ourselves, of the outranked and of the resigned change nothing."""
     assert judge(advert, source) is None
+
+
+def test_a_master_of_equal_priority_stays_master() -> None:
+    """VRRP preempts a lower priority only: a peer that adverts exactly ours (keepalived.priority allows it) outranks us."""
+    assert judge(replace(ADVERT, priority=OUR_PRIORITY), PEER) is not None
 
 
 @pytest.mark.parametrize(

@@ -265,4 +265,4 @@ def test_stop_takes_away_what_a_dead_keepalived_left(job: Job, ipr: FakeIPR) -> 
     ipr.addresses = [*before, address(2, f"{VIP}/32")]
     job.stop()
     assert ipr.addresses == before
-    assert job.said[0] == f"{VIP} was still on eth0 after keepalived had ended: taking it off"
+    assert job.said[-1] == f"{VIP} was still on eth0 after keepalived had ended: taking it off"

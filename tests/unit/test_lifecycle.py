@@ -1,5 +1,6 @@
 """BOSH's five scripts, around a node whose handovers end as told. Waits are on a frozen clock."""
 
+import errno
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -227,4 +228,14 @@ def test_post_stop_leaves_no_stale_vip(node: FakeNode, ipr: FakeIPR, log: pytest
     lifecycle.post_stop(node)
     assert node.vip_here() is not removed
     assert bool(log.records) is removed
+    assert node.overlap.released == 1
+
+
+def test_post_stop_leaves_nothing_on_lo_whatever_else_fails(node: FakeNode, ipr: FakeIPR) -> None:
+    """A stale VIP that cannot be removed is told, and what pre-start added goes all the same."""
+    node.pid = None
+    ipr.addresses.append(address(2, f"{VIP}/32"))
+    ipr.deletion_error = errno.EPERM
+    with pytest.raises(SystemFault, match="could not be taken off eth0"):
+        lifecycle.post_stop(node)
     assert node.overlap.released == 1

@@ -14,6 +14,7 @@ from types import TracebackType
 from .namespace import Namespace
 
 SLOW_MS = 100.0
+LOST_SYN_MS = 900.0  # a SYN that was lost is sent again after a second: nothing else takes that long
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Found:
 
     def slow(self, kind: str) -> list[Request]:
         return [each for each in self.of(kind) if each.slow]
+
+    def lost_syns(self) -> list[Request]:
+        """Return the new connections whose first packet was lost; a busy machine alone makes none."""
+        return [each for each in self.of("new") if each.ok and each.ms > LOST_SYN_MS]
 
     def refused(self) -> list[Request]:
         """Return the new connections that were not established: refused, timed out, reset before their request."""

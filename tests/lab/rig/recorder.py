@@ -12,7 +12,7 @@ from vrrp_drain.netlink import AddressWatch, Netlink
 
 from .node import Node
 
-_BAND_EVERY = 0.01  # seconds; the file's own time stamp gives the instant, this only has to see each one
+_BAND_EVERY = 0.05  # seconds; the file's own time stamp gives the instant, this only has to see each one
 _TRIGGER_SECONDS = 20.0  # a move later than this has another cause
 
 
