@@ -38,8 +38,7 @@ def main() -> int:
     for path in report.write(upgrades, BUILD / "demo"):
         console.print(f"wrote {path.relative_to(BUILD.parent)}")
     ours = upgrades[-1].found
-    if ours.slow("new"):
-        console.print(f"This machine itself ran the clients up to {ours.lag_ms:.0f} ms late: slow answers of that order are its own.")
+    console.print(f"Not counted: the machine did not run the clients at all for up to {max(u.found.stall_ms for u in upgrades):.0f} ms.")
     kept = not ours.refused() and not ours.lost_syns() and len(ours.failed("new")) <= len(upgrades[-1].moves)
     if not kept:
         console.print("[red]vrrp-drain did not keep its promise in this run: see the table[/red]")

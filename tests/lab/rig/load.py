@@ -7,7 +7,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -19,7 +20,10 @@ LOST_SYN_MS = 900.0  # a SYN that was lost is sent again after a second: nothing
 
 @dataclass(frozen=True)
 class Request:
-    """One request: ``t`` monotonic seconds when it began, ``kind`` new or established, ``phase`` connect or request."""
+    """One request: ``t`` monotonic seconds when it began, ``kind`` new or established, ``phase`` connect or request.
+
+    ``ms`` is how long it took, without the time in which the machine did not run the client (``stalled_ms``).
+    """
 
     kind: str
     t: float
@@ -28,6 +32,7 @@ class Request:
     phase: str
     node: str
     client: int = -1
+    stalled_ms: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -40,10 +45,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Found:
-    """All requests of one load, in order of their beginning, and how late the machine ran the client at worst."""
+    """All requests of one load, in order of their beginning, and the longest time in which the machine did not run the client."""
 
     requests: list[Request]
-    lag_ms: float
+    stall_ms: float
     clients: int
 
     def of(self, kind: str) -> list[Request]:
@@ -90,11 +95,19 @@ class Load:
         self._counter.join()
         lines = [json.loads(line) for line in self._into.read_text().splitlines()] if self._into.exists() else []
         self._scratch.cleanup()
-        requests = sorted((Request(**line) for line in lines if line["kind"] != "lag"), key=lambda r: r.t)
-        lag = next((line["ms"] for line in lines if line["kind"] == "lag"), 0.0)
-        self.found = Found(requests, lag, self._clients)
+        stalls = [(line["t"], line["ms"]) for line in lines if line["kind"] == "stall"]
+        requests = [_without(stalls, Request(**line)) for line in lines if line["kind"] != "stall"]
+        requests.sort(key=lambda request: request.t)
+        self.found = Found(requests, max((ms for _, ms in stalls), default=0.0), self._clients)
 
     def _count(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.answered, self.failed = map(int, line.split())
+
+
+def _without(stalls: Sequence[tuple[float, float]], request: Request) -> Request:
+    """Take out of the request's time what the client itself stood still; stalls are (begin in seconds, length in ms)."""
+    end = request.t + request.ms / 1000
+    stalled = sum(max(0.0, min(end, t + ms / 1000) - max(request.t, t)) for t, ms in stalls) * 1000
+    return replace(request, ms=round(request.ms - stalled, 3), stalled_ms=round(stalled, 3))

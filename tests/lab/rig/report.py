@@ -56,8 +56,8 @@ def write(upgrades: Sequence[Upgrade], directory: Path) -> list[Path]:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    lag = round(max(run["client_lag_ms"] for run in runs))
+    stall = round(max(run["client_stall_ms"] for run in runs))
     template = environment.get_template("report.html.j2")
-    text = template.render(runs=runs, rows=rows(upgrades), rate=round(RATE), clients=KEEP_ALIVE, slow_ms=round(SLOW_MS), lag=lag)
+    text = template.render(runs=runs, rows=rows(upgrades), rate=round(RATE), clients=KEEP_ALIVE, slow_ms=round(SLOW_MS), stall=stall)
     page.write_text(text + "\n")
     return [result, timeline, page]

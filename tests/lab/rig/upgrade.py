@@ -49,7 +49,7 @@ class Upgrade:
                 {"node": node, "seconds": round(run.seconds, 3), "exit_code": run.exit_code, "stdout": run.stdout}
                 for node, run in self.drains
             ],
-            "client_lag_ms": round(self.found.lag_ms, 1),
+            "client_stall_ms": round(self.found.stall_ms, 1),
         }
 
 
