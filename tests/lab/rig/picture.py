@@ -51,7 +51,7 @@ def draw(upgrades: Sequence[Upgrade], path: Path) -> None:
     lengths = [max(r.t for r in u.found.requests) - min(r.t for r in u.found.requests) for u in upgrades]
     rows = [len(u.nodes) + 1 for u in upgrades]
     figure, panels = plt.subplots(
-        len(upgrades), 1, figsize=(13, 0.95 * sum(rows) + 1.4), height_ratios=rows, squeeze=False, layout="constrained"
+        len(upgrades), 1, figsize=(13, 0.78 * sum(rows) + 1.3), height_ratios=rows, squeeze=False, layout="constrained"
     )
     for axes, upgrade in zip(panels[:, 0], upgrades, strict=True):
         _panel(axes, upgrade)
@@ -123,7 +123,7 @@ def _clients(axes: Axes, upgrade: Upgrade, bottom: int, begin: float) -> None:
         (upgrade.found.failed("new"), 0.7, _FAILED, "x"),
     ):
         times = sorted(each.t - begin for each in requests)
-        axes.plot(times, [bottom + height] * len(times), linestyle="", marker=marker, color=color, markersize=7, clip_on=False)
+        axes.plot(times, [bottom + height] * len(times), linestyle="", marker=marker, color=color, markersize=7)
         for last, count in _clusters(times):
             axes.text(last + 0.25, bottom + height, str(count), color=color, va="center", fontsize=9)
 
