@@ -31,7 +31,7 @@ def package() -> Iterator[Path]:
 
 @pytest.fixture
 def make_cluster(package: Path, request: pytest.FixtureRequest) -> Iterator[MakeCluster]:
-    """Give a function that deploys a cluster; VRRP version 3 with 0.1 s adverts unless ``fast=False``."""
+    """Give a function that deploys a cluster; VRRP version 3 with 0.2 s adverts unless ``fast=False``."""
     clusters: list[Cluster] = []
     with ExitStack() as stack:
 

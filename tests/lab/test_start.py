@@ -89,7 +89,7 @@ def test_a_booting_node_without_haproxy_does_not_take_the_vip(make_cluster: Make
     first.power_on()
     first.monit.start("keepalived")
     first.wait_until_logged("Entering BACKUP STATE", count=2)
-    time.sleep(10 * 0.32)  # ten times Master_Down_Interval: nothing must happen
+    time.sleep(5 * 0.64)  # five times Master_Down_Interval: nothing must happen
     assert cluster.holders() == [second]
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .agent import ScriptRun
-from .cluster import FAST, Cluster, compiled_package
+from .cluster import Cluster, compiled_package
 from .namespace import missing
 from .node import Node
 from .recorder import Recorder
@@ -20,7 +20,7 @@ from .release import BUILD
 MOVES = 10
 _SETTINGS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("version 2, advert_int 1 (default)", {}),
-    ("version 3, advert_int 0.1", FAST),
+    ("version 3, advert_int 0.1", {"vrrp_version": 3, "advert_int": 0.1}),
 )
 
 

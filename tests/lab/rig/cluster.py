@@ -21,7 +21,8 @@ from .release import Spec
 VIP = "10.0.0.10"
 VIP6 = "fd00::10"
 ALL_JOBS = ("keepalived", "vrrp-drain", "haproxy")
-FAST: Mapping[str, Any] = {"vrrp_version": 3, "advert_int": 0.1, "healthcheck_interval": 1}
+# fast enough for tests, slow enough that a busy machine does not look like a dead MASTER
+FAST: Mapping[str, Any] = {"vrrp_version": 3, "advert_int": 0.2, "healthcheck_interval": 1}
 
 
 @dataclass(frozen=True)

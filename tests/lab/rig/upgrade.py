@@ -27,6 +27,16 @@ class Upgrade:
     moves: list[Move]
     drains: list[tuple[str, ScriptRun]]
 
+    @property
+    def cuts_allowed(self) -> int:
+        """Requests that may fail: the one in flight at the instant of a move, two where the machine ran the client in bursts."""
+        return 2 * len(self.moves)
+
+    @property
+    def kept(self) -> bool:
+        """Tell whether every new connection was established, no first packet was lost, and only moves cut requests."""
+        return not self.found.refused() and not self.found.lost_syns() and len(self.found.failed("new")) <= self.cuts_allowed
+
     def as_json(self) -> dict[str, Any]:
         """Return the run as build/demo/result.json has it."""
         new = self.found.of("new")
