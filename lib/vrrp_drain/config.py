@@ -53,6 +53,12 @@ class Keepalived:
     healthcheck_name: str
     healthcheck_command: str
     healthcheck_interval: int
+    healthcheck_timeout: int
+    healthcheck_rise: int
+    healthcheck_fall: int
+    healthcheck_weight: int
+    garp_master_refresh: int
+    garp_master_delay: int
     dont_track_primary: bool
 
 
@@ -146,6 +152,7 @@ def _keepalived(raw: object, rank: int) -> Keepalived:
         )
     if version == 3 and (interval > 40.95 or round(interval * 100) != round(interval * 100, 6)):
         raise ConfigError("keepalived.advert_int", interval, "version 3 of VRRP takes 0.01 to 40.95 seconds in steps of 0.01")
+    check_every = section.take("healthcheck_interval", _integer(1, 3600), default=2)
     keepalived = Keepalived(
         vip=vip,
         interface=section.take("interface", _matching(r"[^\s/:{}\"#!]{1,15}", "auto, or the name of an interface"), default="auto"),
@@ -159,7 +166,13 @@ def _keepalived(raw: object, rank: int) -> Keepalived:
         healthcheck_command=section.take(
             "healthcheck_command", _matching(r"[^\n\"]*[^\s\"][^\n\"]*", "one line without double quotes"), default="killall -0 haproxy"
         ),
-        healthcheck_interval=section.take("healthcheck_interval", _integer(1, 3600), default=2),
+        healthcheck_interval=check_every,
+        healthcheck_timeout=section.take("healthcheck_timeout", _integer(1, 3600), default=check_every),
+        healthcheck_rise=section.take("healthcheck_rise", _integer(1, 100), default=1),
+        healthcheck_fall=section.take("healthcheck_fall", _integer(1, 100), default=1),
+        healthcheck_weight=section.take("healthcheck_weight", _choice(bands.UNHEALTHY_WEIGHT, 0), default=bands.UNHEALTHY_WEIGHT),
+        garp_master_refresh=section.take("garp_master_refresh", _integer(0, 86400), default=60),
+        garp_master_delay=section.take("garp_master_delay", _integer(1, 3600), default=5),
         dont_track_primary=section.take("dont_track_primary", _boolean, default=False),
     )
     section.refuse_the_rest()

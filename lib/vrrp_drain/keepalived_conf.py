@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-from . import bands
 from .config import Config
-
-_GARP_REFRESH = 60  # seconds; a switch that missed the first gratuitous ARP would never learn
 
 
 def render(config: Config, interface: str, band_file: Path) -> str:
@@ -22,13 +19,17 @@ global_defs {{
     router_id {config.me}
     script_user root
     enable_script_security
-    vrrp_garp_master_refresh {_GARP_REFRESH}
+    vrrp_garp_master_refresh {ours.garp_master_refresh}
+    vrrp_garp_master_delay {ours.garp_master_delay}
 }}
 
 vrrp_script {ours.healthcheck_name} {{
     script "{ours.healthcheck_command}"
     interval {ours.healthcheck_interval}
-    weight {bands.UNHEALTHY_WEIGHT}
+    timeout {ours.healthcheck_timeout}
+    rise {ours.healthcheck_rise}
+    fall {ours.healthcheck_fall}
+    weight {ours.healthcheck_weight}
     init_fail
 }}
 

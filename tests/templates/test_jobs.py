@@ -46,6 +46,12 @@ def test_every_property_reaches_the_configuration(render: Render) -> None:
         "healthcheck_name": "check_port",
         "healthcheck_command": "/bin/nc -z 127.0.0.1 80",
         "healthcheck_interval": 3,
+        "healthcheck_timeout": 2,
+        "healthcheck_rise": 4,
+        "healthcheck_fall": 5,
+        "healthcheck_weight": 0,
+        "garp_master_refresh": 30,
+        "garp_master_delay": 6,
         "dont_track_primary": True,
     }
     rendered = json.loads((render("keepalived", keepalived=given) / CONFIG["keepalived"]).read_text())

@@ -32,8 +32,13 @@ def blocks(keepalived: dict[str, Any]) -> dict[str, list[str]]:
 def test_the_file_of_the_defaults() -> None:
     """With the VIP alone given, this is the whole file."""
     assert blocks({}) == {
-        "global_defs": ["router_id haproxy/0", "script_user root", "enable_script_security", "vrrp_garp_master_refresh 60"],
-        "vrrp_script check_haproxy": ['script "killall -0 haproxy"', "interval 2", "weight -100", "init_fail"],
+        "global_defs": [
+            *("router_id haproxy/0", "script_user root", "enable_script_security"),
+            *("vrrp_garp_master_refresh 60", "vrrp_garp_master_delay 5"),
+        ],
+        "vrrp_script check_haproxy": [
+            *('script "killall -0 haproxy"', "interval 2", "timeout 2", "rise 1", "fall 1", "weight -100", "init_fail"),
+        ],
         "track_file vrrp_drain": [f'file "{BAND_FILE}"', "weight 1"],
         "vrrp_instance haproxy_check_haproxy": [
             *("state BACKUP", "interface eth0", "virtual_router_id 1", "version 2", "priority 254", "advert_int 1"),
@@ -58,6 +63,13 @@ def test_the_file_of_the_defaults() -> None:
         ({"vip": "2001:db8::10"}, "vrrp_instance haproxy_check_haproxy", "version 3"),
         ({"healthcheck_command": "/bin/sh -c 'exit 0'"}, "vrrp_script check_haproxy", "script \"/bin/sh -c 'exit 0'\""),
         ({"healthcheck_interval": 5}, "vrrp_script check_haproxy", "interval 5"),
+        ({"healthcheck_interval": 5}, "vrrp_script check_haproxy", "timeout 5"),
+        ({"healthcheck_timeout": 7}, "vrrp_script check_haproxy", "timeout 7"),
+        ({"healthcheck_rise": 2}, "vrrp_script check_haproxy", "rise 2"),
+        ({"healthcheck_fall": 3}, "vrrp_script check_haproxy", "fall 3"),
+        ({"healthcheck_weight": 0}, "vrrp_script check_haproxy", "weight 0"),
+        ({"garp_master_refresh": 0}, "global_defs", "vrrp_garp_master_refresh 0"),
+        ({"garp_master_delay": 2}, "global_defs", "vrrp_garp_master_delay 2"),
         ({"healthcheck_name": "tcp80"}, "vrrp_instance haproxy_tcp80 / track_script", "tcp80"),
     ],
 )
