@@ -65,8 +65,12 @@ class Found:
         return [each for each in self.of("new") if each.ok and each.ms > LOST_SYN_MS]
 
     def refused(self) -> list[Request]:
-        """Return the new connections that were not established: refused, timed out, reset before their request."""
-        return [each for each in self.failed("new") if each.phase == "connect"]
+        """Return the new connections that were never established: refused, timed out, unreachable.
+
+        A reset while connecting is none of them: Linux says ECONNREFUSED for the RST that answers a SYN, and ECONNRESET for
+        one that comes after the SYN-ACK, which is a connection that was cut.
+        """
+        return [each for each in self.failed("new") if each.phase == "connect" and each.outcome != "reset"]
 
 
 class Load:
