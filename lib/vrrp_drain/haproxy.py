@@ -29,6 +29,15 @@ def check(health_check: SplitResult, timeout: float = 1.0) -> None:
         raise SystemFault(f"haproxy does not answer at {where}: {error.strerror or error}") from error
 
 
+def problem(health_check: SplitResult) -> str:
+    """Return what is wrong with haproxy, or nothing."""
+    try:
+        check(health_check)
+    except SystemFault as error:
+        return str(error)
+    return ""
+
+
 def show_info(stats_socket: Path, timeout: float = 1.0) -> dict[str, str]:
     """Return haproxy's ``show info`` as a dictionary. Raises OSError."""
     deadline = time.monotonic() + timeout
@@ -75,8 +84,8 @@ def _check_http(url: str, timeout: float) -> None:
 
     threading.Thread(target=ask, daemon=True).start()
     try:
-        problem = outcome.get(timeout=timeout)
+        wrong = outcome.get(timeout=timeout)
     except queue.Empty:
-        problem = f"haproxy does not answer at {url} within {timeout:g} s"
-    if problem:
-        raise SystemFault(problem)
+        wrong = f"haproxy does not answer at {url} within {timeout:g} s"
+    if wrong:
+        raise SystemFault(wrong)

@@ -50,7 +50,7 @@ class Keepalived:
     def __init__(self, paths: Paths, log: Callable[[str], None]) -> None:
         self._paths = paths
         self._log = log
-        self.pid_file = paths.keepalived_run / "keepalived.pid"
+        self.pid_file = paths.keepalived_pid_file
         self.band_file = BandFile(paths.keepalived_run)
 
     def start(self, config: Config, netlink: Netlink) -> None:

@@ -120,11 +120,8 @@ def settled(node: Node, ending: Ending[Promote]) -> None:
 def _not_ready(node: Node) -> str:
     if node.keepalived_pid() is None:
         return f"keepalived does not run (no process for {node.pid_file}): see {node.paths.keepalived_log}"
-    try:
-        haproxy.check(node.config.drain.health_check)
-    except SystemFault as error:
-        return f"{error}; this is what vrrp_drain.health_check asks"
-    return ""
+    problem = haproxy.problem(node.config.drain.health_check)
+    return f"{problem}; this is what vrrp_drain.health_check asks" if problem else ""
 
 
 def _marker(node: Node) -> Path:

@@ -8,7 +8,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from .advert import GROUP_V4, GROUP_V6, PROTOCOL, Advert, IPAddress, Packet, parse
@@ -76,6 +76,13 @@ class AdvertListener:
         return Packet(_unscoped(sender[0]), destination, hop_limit, payload)
 
 
+def valid(packets: Iterable[Packet]) -> Iterator[tuple[Advert, IPAddress]]:
+    """Yield the adverts among ``packets``, each with its source; what is damaged is dropped."""
+    for packet in packets:
+        with suppress(AdvertError):
+            yield parse(packet), packet.source
+
+
 def adverts(interface: str, family: int, seconds: float) -> Iterator[tuple[Advert, IPAddress]]:
     """Yield the valid adverts that reach ``interface`` within ``seconds``, each with its source."""
     listener = AdvertListener(interface, family)
@@ -83,9 +90,7 @@ def adverts(interface: str, family: int, seconds: float) -> Iterator[tuple[Adver
     try:
         while (left := end - time.monotonic()) > 0:
             select.select([listener.fileno()], [], [], left)
-            for packet in listener.receive():
-                with suppress(AdvertError):
-                    yield parse(packet), packet.source
+            yield from valid(listener.receive())
     finally:
         listener.close()
 

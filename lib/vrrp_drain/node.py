@@ -27,7 +27,7 @@ class Node:
         self.config = config
         self.paths = paths
         self.band_file = BandFile(paths.keepalived_run)
-        self.pid_file = paths.keepalived_run / "keepalived.pid"
+        self.pid_file = paths.keepalived_pid_file
         self.interface = netlink.interface_for(config.vip, config.keepalived.interface)
         self.overlap = Overlap(paths.drain_run, netlink, paths.interface_settings)
         self._netlink = netlink
@@ -48,10 +48,8 @@ class Node:
         way, the priority goes back.
         """
         priority = self._lowered
-        try:
-            haproxy.check(self.config.drain.health_check)
-        except SystemFault as error:
-            log.warning("%s: clients of %s are not served from here, any healthy peer takes it", error, self.config.vip)
+        if problem := haproxy.problem(self.config.drain.health_check):
+            log.warning("%s: clients of %s are not served from here, any healthy peer takes it", problem, self.config.vip)
             priority += UNHEALTHY_WEIGHT
         try:
             with self._senses(priority) as senses:

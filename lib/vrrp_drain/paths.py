@@ -29,6 +29,10 @@ class Paths:
         return self.root / "sys/run/keepalived"
 
     @property
+    def keepalived_pid_file(self) -> Path:
+        return self.keepalived_run / "keepalived.pid"
+
+    @property
     def keepalived_log(self) -> Path:
         return self.root / "sys/log/keepalived/keepalived.log"
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from types import TracebackType
 
 from . import keepalived
-from .advert import IPAddress, parse
-from .errors import AdvertError
+from .advert import IPAddress
 from .judge import Electorate
-from .listener import AdvertListener
+from .listener import AdvertListener, valid
 from .neighbour import Inquiry, inquire
 from .netlink import AddressWatch, Netlink
 from .signals import Cancellation
@@ -121,16 +120,9 @@ class Senses:
         self._quiet_at = time.monotonic() + max(QUIET_ASKS * ASK_EVERY, 1.1 * self._electorate.advert_int)
 
     def _hear_adverts(self) -> list[Event]:
-        events = []
-        for packet in self._listener.receive():
-            try:
-                advert = parse(packet)
-            except AdvertError:
-                continue
-            event = self._electorate.judge(advert, packet.source, self._our_priority)
-            if event:
-                events.append(event)
-        return events
+        heard = valid(self._listener.receive())
+        events = (self._electorate.judge(advert, source, self._our_priority) for advert, source in heard)
+        return [event for event in events if event]
 
     def _hear_answers(self, inquiry: Inquiry) -> list[Event]:
         ours = self._netlink.macs()

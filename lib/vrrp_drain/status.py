@@ -66,11 +66,7 @@ class Status:
 
 def look(node: Node, netlink: Netlink) -> Status:
     """Listen for one advert interval, ask who answers for the VIP, and return what was found."""
-    detail = ""
-    try:
-        haproxy.check(node.config.drain.health_check)
-    except SystemFault as error:
-        detail = str(error)
+    detail = haproxy.problem(node.config.drain.health_check)
     try:
         band, band_name = node.band_file.read() or Band.ACTIVE, ""
     except SystemFault as error:

@@ -1,6 +1,5 @@
 """Fixtures: the compiled package once a session, clusters that end with their test, strangers on the segment."""
 
-import ipaddress
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,8 +10,8 @@ import pytest
 
 from lab.rig.cluster import FAST, Cluster, compiled_package
 from lab.rig.namespace import Namespace, missing
+from lab.rig.node import has_address
 from lab.rig.wait import until
-from vrrp_drain.netlink import Netlink
 
 MakeCluster = Callable[..., Cluster]
 PlugIn = Callable[[Cluster], Namespace]
@@ -75,9 +74,4 @@ def start_keepalived(machine: Namespace, *, vip: str, version: int, advert_int: 
         f" advert_int {advert_int:g}\n virtual_ipaddress {{\n {vip}\n }}\n}}\n"
     )
     machine.popen(["/usr/sbin/keepalived", "-n", "-P", "-f", "/run/keepalived.conf", "-p", "/run/k.pid", "-r", "/run/v.pid"])
-
-    def has_vip() -> bool:
-        with Netlink() as netlink:
-            return netlink.has_address("eth0", ipaddress.ip_address(vip))
-
-    until(lambda: machine.in_network(has_vip), f"the stranger to have {vip}")
+    until(lambda: has_address(machine, vip), f"the stranger to have {vip}")

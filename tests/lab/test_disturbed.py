@@ -45,7 +45,7 @@ def test_keepalived_dies_during_the_handover(make_cluster: MakeCluster) -> None:
     first, second = cluster.nodes
     drain = first.agent.start_drain()
     until(lambda: first.band() == "-50", "the priority to be lowered")
-    first.machine.run(["killall", "-KILL", "keepalived"])
+    first.crash_keepalived()
     run = drain.result()
     assert (run.exit_code, run.stdout) == (0, "0\n")
     assert "keepalived ended here" in run.stderr

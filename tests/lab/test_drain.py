@@ -57,7 +57,7 @@ def test_drain_with_a_stale_vip_of_a_dead_keepalived(make_cluster: MakeCluster) 
     """A VIP that a killed keepalived left behind is taken away once a peer is MASTER."""
     cluster = make_cluster(2)
     first, second = cluster.nodes
-    first.machine.run(["killall", "-KILL", "keepalived"])
+    first.crash_keepalived()
     second.wait_for(cluster.vip)
     assert set(cluster.holders()) == {first, second}, "the stale VIP is what this test is about"
     (run,) = first.agent.drain()
@@ -69,7 +69,7 @@ def test_a_stale_vip_stays_while_nobody_else_has_it(make_cluster: MakeCluster) -
     """Without keepalived and without a peer the VIP stays: it is all that clients have."""
     cluster = make_cluster(1)
     (only,) = cluster.nodes
-    only.machine.run(["killall", "-KILL", "keepalived"])
+    only.crash_keepalived()
     (run,) = only.agent.drain()
     assert (run.exit_code, run.stdout) == (0, "0\n")
     assert cluster.holders() == [only]

@@ -69,7 +69,7 @@ def test_status_of_two_machines_with_the_vip(make_cluster: MakeCluster) -> None:
     """A stale VIP is called by its name on the node that has it, and the real MASTER sees the other machine answer."""
     cluster = make_cluster(2)
     first, second = cluster.nodes
-    first.machine.run(["killall", "-KILL", "keepalived"])
+    first.crash_keepalived()
     second.wait_for(cluster.vip)
     assert "it is stale" in first.vrrpctl("status")[1]
     assert "02:00:00:00:00:01 also answers for 10.0.0.10" in second.vrrpctl("status")[1]

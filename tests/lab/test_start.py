@@ -121,7 +121,7 @@ def test_stop_leaves_no_vip_behind(make_cluster: MakeCluster) -> None:
     assert cluster.holders() == []
     only.monit.start("keepalived")
     only.wait_for(cluster.vip)
-    only.machine.run(["killall", "-KILL", "keepalived"])
+    only.crash_keepalived()
     only.agent.run_script("post-stop")
     assert cluster.holders() == []
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .namespace import Namespace
+from .namespace import Namespace, children
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # agent/script/pathenv
 _LOWER = ("nice", "-n", "5")  # SpawnWithLowerPriority: all scripts but drain
@@ -79,8 +79,8 @@ class RunningScript:
 
     def _signal(self, number: int) -> None:
         """Signal the script: the only child of nsenter."""
-        for child in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
-            os.kill(int(child), number)
+        for child in children(self._process.pid):
+            os.kill(child, number)
 
 
 class Agent:

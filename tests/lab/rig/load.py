@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from .namespace import Namespace
+from .namespace import Namespace, children
 
 SLOW_MS = 100.0
 LOST_SYN_MS = 900.0  # a SYN that was lost is sent again after a second: nothing else takes that long
@@ -93,8 +93,8 @@ class Load:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        for child in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
-            os.kill(int(child), signal.SIGTERM)
+        for child in children(self._process.pid):
+            os.kill(child, signal.SIGTERM)
         self._process.wait(30)
         self._counter.join()
         lines = [json.loads(line) for line in self._into.read_text().splitlines()] if self._into.exists() else []

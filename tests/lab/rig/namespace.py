@@ -49,8 +49,7 @@ class Namespace:
         assert self._unshare.stdout is not None
         if self._unshare.stdout.readline() != b"ready\n":
             raise RuntimeError(f"namespace {name} did not start: {_NEEDS}")
-        children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children").read_text().split()
-        self.pid = int(children[0])
+        self.pid = children(self._unshare.pid)[0]
 
     @property
     def root(self) -> Path:
@@ -122,6 +121,11 @@ class Namespace:
 
     def _enter(self) -> list[str]:
         return ["nsenter", "--target", str(self.pid), "--net", "--uts", "--mount", "--pid", "--"]
+
+
+def children(pid: int) -> list[int]:
+    """Return the pids of a process's children; the only child of a `popen` is the program inside."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _wait_gone(pid: int) -> None:

@@ -9,7 +9,7 @@ from .namespace import Namespace
 
 
 class Switch:
-    """A layer 2 segment; ``unplug`` and ``plug`` are the cable."""
+    """A layer 2 segment."""
 
     def __init__(self) -> None:
         self.namespace = Namespace("switch")
@@ -23,10 +23,6 @@ class Switch:
         self.namespace.in_network(lambda: self._add_port(port, machine.pid, f"02:00:00:00:00:{number:02x}"))
         machine.in_network(lambda: _configure(addresses))
         return port
-
-    def plug(self, port: str, *, up: bool) -> None:
-        """Connect or cut the cable at ``port``."""
-        self.namespace.in_network(lambda: _with_link(port, state="up" if up else "down"))
 
     def detach(self, port: str) -> None:
         """Take a port away whose machine is gone; with the machine's network the cable went too, perhaps."""

@@ -9,12 +9,22 @@ from typing import Any
 from vrrp_drain.netlink import Netlink
 
 from . import release
-from .agent import Agent
+from .agent import PATH, Agent
 from .monit import Monit
 from .namespace import Namespace
 from .network import Switch
 from .release import Spec
 from .wait import until
+
+
+def has_address(machine: Namespace, address: str) -> bool:
+    """Tell whether ``address`` is on the machine's eth0."""
+
+    def look() -> bool:
+        with Netlink() as netlink:
+            return netlink.has_address("eth0", ipaddress.ip_address(address))
+
+    return machine.in_network(look)
 
 
 class Node:
@@ -55,7 +65,7 @@ class Node:
 
     def vrrpctl(self, *arguments: str) -> tuple[int, str, str]:
         """Run the operator's command and return exit code, stdout, stderr."""
-        done = self.machine.run(["/var/vcap/packages/vrrp-drain/bin/vrrpctl", *arguments], {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+        done = self.machine.run(["/var/vcap/packages/vrrp-drain/bin/vrrpctl", *arguments], {"PATH": PATH})
         return done.returncode, done.stdout, done.stderr
 
     def status(self) -> dict[str, Any]:
@@ -67,12 +77,13 @@ class Node:
 
     def has(self, vip: str) -> bool:
         """Tell whether the VIP is on eth0."""
+        return has_address(self.machine, vip)
 
-        def look() -> bool:
-            with Netlink() as netlink:
-                return netlink.has_address("eth0", ipaddress.ip_address(vip))
-
-        return self.machine.in_network(look)
+    def crash_keepalived(self) -> None:
+        """Kill keepalived so that its VIP stays behind. Both processes are stopped first: the child would clean up when its
+        parent dies before it does."""
+        for signal in ("-STOP", "-KILL"):
+            self.machine.run(["killall", signal, "keepalived"])
 
     def wait_for(self, vip: str, *, here: bool = True, seconds: float = 20) -> None:
         until(lambda: self.has(vip) is here, f"{vip} to be {'on' if here else 'off'} {self.name}", seconds)
