@@ -4,18 +4,22 @@ python docs/generate.py           write them
 python docs/generate.py --check   exit 1 if one is not up to date
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from vrrp_drain import demote, promote
 from vrrp_drain.errors import MEANINGS
 from vrrp_drain.transitions import Table
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("README.md", "docs/handover.md")
+FILES = ("README.md", "docs/handover.md", "docs/deploy.md", "docs/properties.md")
 
 
 def exit_codes() -> str:
@@ -37,12 +41,36 @@ def rows(table: Table[Any]) -> str:
     return "\n".join(lines)
 
 
+def operations() -> str:
+    """Return the operations files as a table: each says in its first line what it does."""
+    files = sorted((ROOT / "manifests/operations").glob("*.yml"))
+    return "\n".join(["| file | what it does |", "|---|---|", *(f"| `{path.name}` | {sentence(path)} |" for path in files)])
+
+
+def sentence(path: Path) -> str:
+    """Return the comment that is the first line of a file."""
+    return path.read_text().partition("\n")[0].removeprefix("# ")
+
+
+def properties(job: str) -> str:
+    """Return the properties of a job's spec as a table."""
+    spec = yaml.safe_load((ROOT / "jobs" / job / "spec").read_text())
+    lines = [" ".join(spec["description"].split()), "", "| property | default | what it is | example |", "|---|---|---|---|"]
+    for name, each in spec["properties"].items():
+        default = f"`{json.dumps(each['default'])}`" if "default" in each else ""
+        example = f"`{json.dumps(each['example'])}`" if "example" in each else ""
+        lines.append(f"| `{name}` | {default} | {' '.join(each['description'].split())} | {example} |".replace("  ", " "))
+    return "\n".join(lines)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "exit-codes": exit_codes,
     "demote-diagram": lambda: diagram(demote.TABLE),
     "demote-table": lambda: rows(demote.TABLE),
     "promote-diagram": lambda: diagram(promote.TABLE),
     "promote-table": lambda: rows(promote.TABLE),
+    "operations": operations,
+    **{f"properties-{job}": partial(properties, job) for job in ("keepalived", "vrrp-drain", "vip-demote", "vip-promote")},
 }
 
 

@@ -89,7 +89,7 @@ def demote(session: Session, timeout: float | None, no_wait: bool, keep: bool, a
         if ending.state is Demote.CANCELLED:
             raise Cancelled(f"{node.config.me} goes on as before")
         if ending.state is Demote.NO_SUCCESSOR and not keep:
-            node.band_file.write(Band.ACTIVE)
+            node.lever.write(Band.ACTIVE)
             priority = node.config.keepalived.priority
             raise NoSuccessor(f"no successor: the priority of {node.config.me} is back at {priority}. {lifecycle.LOOK_AT_PEERS}")
 
@@ -173,8 +173,9 @@ def _keepalived(session: Session, act: Callable[[Keepalived, Config, Netlink], N
 
 
 def _change_band(node: Node, band: Band, as_json: bool) -> None:
-    node.band_file.write(band)
-    priority = node.config.keepalived.priority + band.value
+    node.lever.write(band)
+    ours = node.config.keepalived
+    priority = ours.lowered if band is Band.DRAINING else ours.priority
     log.info("priority is %s (%s); not waiting for what follows", priority, band)
     if as_json:
         click.echo(json.dumps({"instance": str(node.config.me), "vip": str(node.config.vip), "state": str(band), "priority": priority}))

@@ -2,27 +2,25 @@
 
 Errors name the property as the operator wrote it in the manifest, the value, and what is allowed. Unknown keys
 are refused. Both jobs render the same ``instance``, ``instances`` and ``keepalived`` sections from the keepalived
-link; the vrrp-drain job adds its own section.
+link; the vrrp-drain job adds its own section. The templates refuse the same values before BOSH stops anything;
+``tests/templates`` holds the two against each other.
 """
 
-import ipaddress
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from . import bands
+from . import bands, checks, other_job
 from .advert import IPAddress
+from .checks import IPInterface, IPNetwork, Section
 from .errors import ConfigError
 from .timing import master_down_interval
 
-T = TypeVar("T")
 _NOTHING: object = {}
 MAX_INSTANCES = bands.WIDTH
-_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 GRACE = 2.0  # seconds that a handover gets on top of Master_Down_Interval
 
 
@@ -41,35 +39,75 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class Keepalived:
-    """The properties ``keepalived.*``; times in seconds."""
+class Mail:
+    """Where keepalived reports its transitions; ``timeout`` in seconds."""
 
-    vip: ipaddress.IPv4Interface | ipaddress.IPv6Interface
+    recipients: tuple[str, ...]
+    sender: str
+    server: tuple[str, int]
+    timeout: int
+
+
+@dataclass(frozen=True)
+class Keepalived:
+    """The properties ``keepalived.*``; times in seconds.
+
+    ``priority`` is what a healthy instance of the active band adverts, ``lowered`` the same in the draining band, and an
+    unhealthy one has ``unhealthy_weight`` (negative, or 0 for FAULT) more.
+    """
+
+    vip: IPInterface
+    vips: tuple[IPInterface, ...]
     interface: str
     virtual_router_id: int
     vrrp_version: int
     advert_int: float
     priority: int
+    lowered: int
+    unhealthy_weight: int
+    preempt: bool
+    preempt_delay: float
+    startup_delay: float
     healthcheck_name: str
     healthcheck_command: str
     healthcheck_interval: int
     healthcheck_timeout: int
     healthcheck_rise: int
     healthcheck_fall: int
-    healthcheck_weight: int
+    track_process: str | None
+    track_interfaces: tuple[str, ...]
+    dont_track_primary: bool
+    unicast: bool
+    unicast_peers: tuple[IPAddress, ...]
+    source: IPNetwork | None
+    auth_pass: str | None
     garp_master_refresh: int
     garp_master_delay: int
-    dont_track_primary: bool
+    mail: Mail | None
+    use_vmac: bool
+    extra_global_config: str
+    extra_instance_config: str
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """All virtual addresses, the one that stands in the adverts first."""
+        return tuple(each.ip for each in (self.vip, *self.vips))
+
+    @property
+    def slowest_takeover(self) -> float:
+        """Return for how long a successor may wait: Master_Down_Interval, and what preempt_delay adds."""
+        return master_down_interval(bands.LOWEST_BASE, self.advert_int, self.vrrp_version) + self.preempt_delay
 
 
 @dataclass(frozen=True)
 class VrrpDrain:
-    """The properties ``vrrp_drain.*``; times in seconds."""
+    """The properties ``vrrp_drain.*``; times in seconds. ``other_job`` is given where keepalived is another release's."""
 
     handover_timeout: float
     post_start_timeout: float
     on_no_successor: str
     health_check: SplitResult
+    other_job: other_job.Files | None
 
 
 @dataclass(frozen=True)
@@ -89,6 +127,11 @@ class Config:
     def peers(self) -> tuple[Instance, ...]:
         return tuple(i for i in self.instances if i.id != self.me.id)
 
+    @property
+    def peer_addresses(self) -> tuple[IPAddress, ...]:
+        """Return where the peers' adverts come from, as far as it is known, and with unicast where ours go to."""
+        return self.keepalived.unicast_peers or tuple(peer.address for peer in self.peers)
+
     @classmethod
     def load(cls, path: Path) -> "Config":
         """Read and check ``path``. Raises ConfigError."""
@@ -101,18 +144,23 @@ class Config:
         return cls.parse(raw)
 
     @classmethod
-    def parse(cls, raw: object) -> "Config":
-        """Check what the job's template rendered. Raises ConfigError."""
-        top = _Section("", raw)
-        instances = tuple(_instance(f"instances[{n}]", each) for n, each in enumerate(top.take("instances", _list)))
-        me = _instance("instance", top.take("instance", _anything))
-        keepalived = _keepalived(top.take("keepalived", _anything), _rank(me, instances))
-        drain = _vrrp_drain(top.take("vrrp_drain", _anything, default=_NOTHING), keepalived)
+    def parse(cls, raw: object, read: Callable[[other_job.Files], Mapping[str, Any]] = other_job.read) -> "Config":
+        """Check what the job's template rendered; ``read`` tells what another release's keepalived is set to. Raises ConfigError."""
+        top = Section("", raw)
+        instances = tuple(_instance(f"instances[{n}]", each) for n, each in enumerate(top.take("instances", checks.at_least_one)))
+        me = _instance("instance", top.take("instance", checks.anything))
+        rank = _rank(me, instances)
+        given, drain_section = (
+            top.take("keepalived", checks.anything),
+            Section("vrrp_drain", top.take("vrrp_drain", checks.anything, _NOTHING)),
+        )
         top.refuse_the_rest()
-        for each in instances:
-            if each.address == keepalived.vip.ip:
-                raise ConfigError("keepalived.vip", str(keepalived.vip), f"must not be the address of an instance ({each})")
-        return cls(me, instances, keepalived, drain)
+        other = _other_job(drain_section)
+        keepalived = _keepalived(given, rank) if other is None else _keepalived_of(read(other), given)
+        drain = _vrrp_drain(drain_section, keepalived, other)
+        config = cls(me, instances, keepalived, drain)
+        _refuse_contradictions(config)
+        return config
 
 
 def _rank(me: Instance, instances: tuple[Instance, ...]) -> int:
@@ -127,199 +175,177 @@ def _rank(me: Instance, instances: tuple[Instance, ...]) -> int:
 
 
 def _instance(where: str, raw: object) -> Instance:
-    section = _Section(where, raw)
+    section = Section(where, raw)
     instance = Instance(
-        name=section.take("name", _text),
-        index=section.take("index", _integer(0, 1_000_000)),
-        id=section.take("id", _text),
-        address=section.take("address", _address),
-        bootstrap=section.take("bootstrap", _boolean),
+        name=section.take("name", checks.word),
+        index=section.take("index", checks.integer(0, 1_000_000)),
+        id=section.take("id", checks.word),
+        address=section.take("address", checks.member_address),
+        bootstrap=section.take("bootstrap", checks.boolean),
     )
     section.refuse_the_rest()
     return instance
 
 
 def _keepalived(raw: object, rank: int) -> Keepalived:
-    section = _Section("keepalived", raw)
-    vip = section.take("vip", _vip)
-    version = section.take("vrrp_version", _choice(2, 3), default=2 if vip.version == 4 else 3)
-    if version == 2 and vip.version == 6:
-        raise ConfigError("keepalived.vrrp_version", 2, f"must be 3, because keepalived.vip {vip} is IPv6")
-    interval = section.take("advert_int", _number(0.01, 255), default=1.0)
-    if version == 2 and interval != int(interval):
-        raise ConfigError(
-            "keepalived.advert_int", interval, "version 2 of VRRP takes whole seconds from 1 to 255; set keepalived.vrrp_version to 3"
-        )
-    if version == 3 and (interval > 40.95 or round(interval * 100) != round(interval * 100, 6)):
-        raise ConfigError("keepalived.advert_int", interval, "version 3 of VRRP takes 0.01 to 40.95 seconds in steps of 0.01")
-    check_every = section.take("healthcheck_interval", _integer(1, 3600), default=2)
+    section = Section("keepalived", raw)
+    vip = section.take("vip", checks.vip)
+    version = section.take("vrrp_version", checks.choice(2, 3), default=2 if vip.version == 4 else 3)
+    preempt = section.take("preempt", checks.boolean, default=True)
+    check_every = section.take("healthcheck_interval", checks.integer(1, 3600), default=2)
+    priority = section.take("priority", checks.integer(bands.LOWEST_BASE, bands.HIGHEST), default=bands.base_of_rank(rank))
+    unicast_src_ip = section.take_if_given("unicast_src_ip", checks.network)
+    mcast_src_ip = section.take_if_given("mcast_src_ip", checks.network)
     keepalived = Keepalived(
         vip=vip,
-        interface=section.take("interface", _matching(r"[^\s/:{}\"#!]{1,15}", "auto, or the name of an interface"), default="auto"),
-        virtual_router_id=section.take("virtual_router_id", _integer(1, 255), default=1),
+        vips=section.take("vips", checks.list_of(checks.vip), default=()),
+        interface=section.take("interface", checks.interface_or_auto, default="auto"),
+        virtual_router_id=section.take("virtual_router_id", checks.integer(1, 255), default=1),
         vrrp_version=version,
-        advert_int=float(interval),
-        priority=section.take("priority", _integer(bands.LOWEST_BASE, bands.HIGHEST), default=bands.base_of_rank(rank)),
-        healthcheck_name=section.take(
-            "healthcheck_name", _matching(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits, '_', '.', '-'"), default="check_haproxy"
+        advert_int=float(section.take("advert_int", checks.number(0.01, 255), default=1.0)),
+        priority=priority,
+        lowered=priority + bands.Band.DRAINING.value,
+        unhealthy_weight=section.take(
+            "healthcheck_weight", checks.choice(bands.UNHEALTHY_WEIGHT, 0), default=bands.UNHEALTHY_WEIGHT if preempt else 0
         ),
-        healthcheck_command=section.take(
-            "healthcheck_command", _matching(r"[^\n\"]*[^\s\"][^\n\"]*", "one line without double quotes"), default="killall -0 haproxy"
-        ),
+        preempt=preempt,
+        preempt_delay=section.take("preempt_delay", checks.number(0, 1000), default=0.0),
+        startup_delay=section.take("startup_delay", checks.number(0, 3600), default=0.0),
+        healthcheck_name=section.take("healthcheck_name", checks.check_name, default="check_haproxy"),
+        healthcheck_command=section.take("healthcheck_command", checks.command, default="killall -0 haproxy"),
         healthcheck_interval=check_every,
-        healthcheck_timeout=section.take("healthcheck_timeout", _integer(1, 3600), default=check_every),
-        healthcheck_rise=section.take("healthcheck_rise", _integer(1, 100), default=1),
-        healthcheck_fall=section.take("healthcheck_fall", _integer(1, 100), default=1),
-        healthcheck_weight=section.take("healthcheck_weight", _choice(bands.UNHEALTHY_WEIGHT, 0), default=bands.UNHEALTHY_WEIGHT),
-        garp_master_refresh=section.take("garp_master_refresh", _integer(0, 86400), default=60),
-        garp_master_delay=section.take("garp_master_delay", _integer(1, 3600), default=5),
-        dont_track_primary=section.take("dont_track_primary", _boolean, default=False),
+        healthcheck_timeout=section.take("healthcheck_timeout", checks.integer(1, 3600), default=check_every),
+        healthcheck_rise=section.take("healthcheck_rise", checks.integer(1, 100), default=1),
+        healthcheck_fall=section.take("healthcheck_fall", checks.integer(1, 100), default=1),
+        track_process=section.take_if_given("track_process", checks.process_name),
+        track_interfaces=section.take("track_interfaces", checks.list_of(checks.interface_name), default=()),
+        dont_track_primary=section.take("dont_track_primary", checks.boolean, default=False),
+        unicast=section.take("unicast", checks.boolean, default=False),
+        unicast_peers=section.take("unicast_peers", checks.list_of(checks.peer_address), default=()),
+        source=unicast_src_ip or mcast_src_ip,
+        auth_pass=section.take_if_given("auth_pass", checks.password),
+        garp_master_refresh=section.take("garp_master_refresh", checks.integer(0, 86400), default=60),
+        garp_master_delay=section.take("garp_master_delay", checks.integer(1, 3600), default=5),
+        mail=_mail(section),
+        use_vmac=section.take("use_vmac", checks.boolean, default=False),
+        extra_global_config=section.take("extra_global_config", checks.keepalived_lines, default=""),
+        extra_instance_config=section.take("extra_instance_config", checks.keepalived_lines, default=""),
     )
     section.refuse_the_rest()
+    if unicast_src_ip and not keepalived.unicast:
+        raise ConfigError("keepalived.unicast_src_ip", str(unicast_src_ip), "is used only where keepalived.unicast is true")
+    if mcast_src_ip and keepalived.unicast:
+        raise ConfigError("keepalived.mcast_src_ip", str(mcast_src_ip), "is not used where keepalived.unicast is true; set unicast_src_ip")
     return keepalived
 
 
-def _vrrp_drain(raw: object, keepalived: Keepalived) -> VrrpDrain:
-    section = _Section("vrrp_drain", raw)
-    slowest = master_down_interval(bands.LOWEST_BASE, keepalived.advert_int, keepalived.vrrp_version)
+def _mail(section: Section) -> Mail | None:
+    recipients = section.take_if_given("notification_email", checks.mail_addresses)
+    sender = section.take_if_given("notification_email_from", checks.mail_address)
+    server = section.take_if_given("smtp_server", checks.server)
+    timeout = section.take("smtp_connect_timeout", checks.integer(1, 300), default=30)
+    if not recipients:
+        return None
+    needed = "must be given where keepalived.notification_email is"
+    if sender is None:
+        raise ConfigError("keepalived.notification_email_from", None, needed)
+    if server is None:
+        raise ConfigError("keepalived.smtp_server", None, needed)
+    return Mail(recipients, sender, server, timeout)
+
+
+def _keepalived_of(found: Mapping[str, Any], given: object) -> Keepalived:
+    """Return what another release's keepalived is set to (``found``, of other_job.read), with the VIP from its link."""
+    link = Section("keepalived", given)
+    vip = link.take("vip", checks.vip)
+    link.refuse_the_rest()
+    section = Section("keepalived", {"vip": str(vip), **found})
+    base = section.take("priority", checks.integer(other_job.LOWERED_BY + 1, bands.HIGHEST))
+    weight = section.take("weight", checks.integer(-253, 253))
+    healthy = base + max(weight, 0)
+    theirs = _keepalived({key: value for key, value in {"vip": str(vip), **found}.items() if key not in ("priority", "weight")}, 0)
+    return Keepalived(**{**vars(theirs), "priority": healthy, "lowered": healthy - other_job.LOWERED_BY, "unhealthy_weight": -abs(weight)})
+
+
+def _other_job(section: Section) -> other_job.Files | None:
+    config = section.take_if_given("keepalived_config", checks.path)
+    pid_file = section.take_if_given("keepalived_pid_file", checks.path)
+    if config is None or pid_file is None:
+        return None
+    return other_job.Files(Path(config), Path(pid_file))
+
+
+def _vrrp_drain(section: Section, keepalived: Keepalived, other: other_job.Files | None) -> VrrpDrain:
+    slowest = keepalived.slowest_takeover
     drain = VrrpDrain(
-        handover_timeout=section.take("handover_timeout", _number(0.1, 3600), default=slowest + GRACE),
-        post_start_timeout=section.take("post_start_timeout", _number(1, 3600), default=max(120.0, 2 * slowest)),
-        on_no_successor=section.take("on_no_successor", _choice("proceed", "fail"), default="proceed"),
-        health_check=section.take("health_check", _health_check, default=urlsplit("tcp://127.0.0.1:80")),
+        handover_timeout=section.take("handover_timeout", checks.number(0.1, 3600), default=slowest + GRACE),
+        post_start_timeout=section.take("post_start_timeout", checks.number(1, 3600), default=max(120.0, 2 * slowest)),
+        on_no_successor=section.take("on_no_successor", checks.choice("proceed", "fail"), default="proceed"),
+        health_check=section.take("health_check", checks.health_check, default=urlsplit("tcp://127.0.0.1:80")),
+        other_job=other,
     )
     section.refuse_the_rest()
-    for name, value in (("handover_timeout", drain.handover_timeout), ("post_start_timeout", drain.post_start_timeout)):
-        if value <= slowest:
-            raise ConfigError(
-                f"vrrp_drain.{name}",
-                value,
-                f"must be longer than Master_Down_Interval, {slowest:.2f} s at keepalived.advert_int {keepalived.advert_int:g}",
-            )
     return drain
 
 
-class _Section:
-    """A JSON object of which every key is taken once; null counts as not given."""
-
-    def __init__(self, name: str, raw: object) -> None:
-        if not isinstance(raw, Mapping):
-            raise ConfigError(name or "configuration", raw, "must be a JSON object")
-        self._name = name
-        self._left = dict(raw)
-
-    def take(self, key: str, check: Callable[[Any], T], default: T | None = None) -> T:
-        """Return the checked value of ``key``, or the default. Raises ConfigError, also where it is required."""
-        value = self._left.pop(key, None)
-        if value is None:
-            if default is None:
-                raise ConfigError(self._full(key), None, "must be given")
-            return default
-        try:
-            return check(value)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(self._full(key), value, str(error)) from None
-
-    def refuse_the_rest(self) -> None:
-        for key, value in self._left.items():
-            raise ConfigError(self._full(key), value, "is not a property that this version knows")
-
-    def _full(self, key: str) -> str:
-        return f"{self._name}.{key}" if self._name else key
+def _refuse_contradictions(config: Config) -> None:
+    """Raise ConfigError where values are right by themselves, but not together."""
+    for name, value, wrong in _contradictions(config):
+        raise ConfigError(name, value, wrong)
 
 
-# Checks: each returns the value in its final type, or raises ValueError with what is allowed.
+def _contradictions(config: Config) -> list[tuple[str, object, str]]:
+    """Return property, value and what is wrong, for each that another value makes wrong."""
+    ours, drain = config.keepalived, config.drain
+    found: list[tuple[str, object, str]] = []
+
+    def refuse(name: str, value: object, wrong: str) -> None:
+        found.append((name, value, wrong))
+
+    if ours.vrrp_version == 2 and ours.vip.version == 6:
+        refuse("keepalived.vrrp_version", 2, f"must be 3, because keepalived.vip {ours.vip} is IPv6")
+    if ours.vrrp_version == 2 and ours.advert_int != int(ours.advert_int):
+        allowed = "version 2 of VRRP takes whole seconds from 1 to 255; set keepalived.vrrp_version to 3"
+        refuse("keepalived.advert_int", ours.advert_int, allowed)
+    if ours.vrrp_version == 3 and (ours.advert_int > 40.95 or round(ours.advert_int * 100) != round(ours.advert_int * 100, 6)):
+        refuse("keepalived.advert_int", ours.advert_int, "version 3 of VRRP takes 0.01 to 40.95 seconds in steps of 0.01")
+    for name, each in (("vip", ours.vip), *(("vips", vip) for vip in ours.vips)):
+        for member in config.instances:
+            if member.address == each.ip:
+                refuse(f"keepalived.{name}", str(each), f"must not be the address of an instance ({member})")
+    for address in ours.addresses:
+        if ours.addresses.count(address) > 1:
+            refuse("keepalived.vips", str(address), "is there twice, or is keepalived.vip: only further addresses belong here")
+    if ours.auth_pass is not None and ours.vrrp_version == 3:
+        refuse(
+            *("keepalived.auth_pass", checks.HIDDEN),
+            "version 3 of VRRP has no authentication; leave it out, or set keepalived.vrrp_version to 2",
+        )
+    if not ours.preempt and ours.unhealthy_weight and drain.other_job is None:
+        refuse(
+            "keepalived.healthcheck_weight",
+            ours.unhealthy_weight,
+            "must be 0 where keepalived.preempt is false: no instance would take the VIP from one that is unhealthy",
+        )
+    if not ours.preempt and ours.preempt_delay:
+        refuse("keepalived.preempt_delay", ours.preempt_delay, "has no effect where keepalived.preempt is false")
+    if ours.unicast_peers and not ours.unicast:
+        refuse("keepalived.unicast_peers", _joined(ours.unicast_peers), "is used only where keepalived.unicast is true")
+    if ours.unicast and {each.version for each in config.peer_addresses} - {ours.vip.version}:
+        family = f"IPv{ours.vip.version}"
+        allowed = f"must all be {family}, as keepalived.vip is: give them in keepalived.unicast_peers"
+        refuse("keepalived.unicast_peers", _joined(config.peer_addresses), allowed)
+    if ours.source is not None and ours.source.version != ours.vip.version:
+        name = "unicast_src_ip" if ours.unicast else "mcast_src_ip"
+        refuse(f"keepalived.{name}", str(ours.source), f"must be IPv{ours.vip.version}, as keepalived.vip is")
+    slowest = ours.slowest_takeover
+    for name, seconds in (("handover_timeout", drain.handover_timeout), ("post_start_timeout", drain.post_start_timeout)):
+        if seconds <= slowest:
+            plus = f" and preempt_delay {ours.preempt_delay:g}" if ours.preempt_delay else ""
+            allowed = f"must be longer than Master_Down_Interval, {slowest:.2f} s at keepalived.advert_int {ours.advert_int:g}{plus}"
+            refuse(f"vrrp_drain.{name}", seconds, allowed)
+    return found
 
 
-def _anything(value: object) -> object:
-    return value
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list) or not value:
-        raise ValueError("must be a list with at least one entry")
-    return value
-
-
-def _boolean(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")
-    return value
-
-
-def _text(value: object) -> str:
-    return _matching(r"[^\s\"{}#!]+", "text without blanks")(value)
-
-
-def _matching(pattern: str, allowed: str) -> Callable[[object], str]:
-    def check(value: object) -> str:
-        if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            raise ValueError(f"must be {allowed}")
-        return value
-
-    return check
-
-
-def _choice(*allowed: T) -> Callable[[object], T]:
-    def check(value: object) -> T:
-        for each in allowed:
-            if value == each and type(value) is type(each):
-                return each
-        raise ValueError(f"must be {' or '.join(map(str, allowed))}")
-
-    return check
-
-
-def _integer(low: int, high: int) -> Callable[[object], int]:
-    def check(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}")
-        return value
-
-    return check
-
-
-def _number(low: float, high: float) -> Callable[[object], float]:
-    def check(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise ValueError(f"must be a number from {low:g} to {high:g}")
-        return value
-
-    return check
-
-
-def _address(value: object) -> IPAddress:
-    try:
-        return ipaddress.ip_address(str(value))
-    except ValueError:
-        raise ValueError("must be an IP address: the keepalived link must be rendered with addresses, not DNS names") from None
-
-
-def _vip(value: object) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
-    try:
-        vip = ipaddress.ip_interface(str(value))
-    except ValueError:
-        raise ValueError("must be an IPv4 or IPv6 address, with a prefix length or without") from None
-    if "%" in str(value) or vip.ip.is_multicast or vip.ip.is_loopback or vip.ip.is_unspecified or vip.ip == _BROADCAST:
-        raise ValueError("must be a unicast address that clients can reach")
-    return vip
-
-
-def _health_check(value: object) -> SplitResult:
-    allowed = "must be tcp://HOST:PORT, http://HOST[:PORT]/PATH, or unix:///PATH of haproxy's stats socket"
-    if not isinstance(value, str):
-        raise ValueError(allowed)
-    url = urlsplit(value)
-    try:
-        port = url.port
-    except ValueError:
-        raise ValueError(allowed) from None
-    host_given = bool(url.hostname)
-    valid = {
-        "tcp": host_given and bool(port) and url.path in ("", "/"),
-        "http": host_given,
-        "unix": not host_given and url.path.startswith("/") and len(url.path) > 1,
-    }
-    if not valid.get(url.scheme, False):
-        raise ValueError(allowed)
-    return url
+def _joined(addresses: tuple[IPAddress, ...]) -> str:
+    return ", ".join(map(str, addresses))

@@ -7,7 +7,7 @@ known from the link that still have another VIP (the VIP property is being chang
 from dataclasses import dataclass
 
 from . import bands
-from .advert import RESIGN, Advert, IPAddress
+from .advert import RESIGN, Advert, IPAddress, Packet
 from .transitions import Event, Sign
 
 
@@ -21,12 +21,15 @@ class Electorate:
     vip: IPAddress
     own_addresses: frozenset[IPAddress]
     peers: frozenset[IPAddress]
+    unicast: bool = False
+    authentication: tuple[int, bytes] = (0, bytes(8))  # type and data, of version 2 alone
 
-    def judge(self, advert: Advert, source: IPAddress, our_priority: int) -> Event | None:
-        """Return the sign that ``advert`` from ``source`` is while we have ``our_priority``, or None."""
+    def judge(self, advert: Advert, packet: Packet, our_priority: int) -> Event | None:
+        """Return the sign that ``advert``, which came in ``packet``, is while we have ``our_priority``, or None."""
+        source = packet.source
         if advert.vrid != self.vrid or source in self.own_addresses:
             return None
-        stranger = self._stranger(advert, source)
+        stranger = self._stranger(advert, source, packet.destination)
         if stranger:
             return Event(Sign.FOREIGN, {"peer": source, "why": stranger})
         if advert.addresses != (self.vip,) or advert.priority == RESIGN or advert.priority < our_priority:
@@ -34,7 +37,7 @@ class Electorate:
         sign = Sign.SUCCESSOR if bands.is_active(advert.priority) else Sign.LEAVER
         return Event(sign, {"peer": source, "priority": advert.priority})
 
-    def _stranger(self, advert: Advert, source: IPAddress) -> str:
+    def _stranger(self, advert: Advert, source: IPAddress, destination: IPAddress) -> str:
         """Return why keepalived here would ignore this advert and become a second master, or nothing."""
         same_vip = self.vip in advert.addresses
         if not same_vip and source not in self.peers:
@@ -54,6 +57,17 @@ class Electorate:
                 f"{source} adverts VRID {self.vrid} every {advert.advert_int:g} s, we every {self.advert_int:g} s: version 2 "
                 "ignores such adverts and both become MASTER; give all instances the same keepalived.advert_int "
                 "(to change it, stop the whole instance group first)"
+            )
+        if advert.version == 2 and (advert.auth_type, advert.auth_data) != self.authentication:
+            return (
+                f"{source} adverts VRID {self.vrid} with another authentication than ours: keepalived ignores such adverts and both "
+                "become MASTER; give all instances the same keepalived.auth_pass (to change it, stop the whole instance group first)"
+            )
+        if destination.is_multicast is self.unicast:
+            they, we = ("to the multicast group", "to each peer") if self.unicast else ("to each peer", "to the multicast group")
+            return (
+                f"{source} adverts VRID {self.vrid} {they}, we {we}: they do not hear each other and both become MASTER; give all "
+                "instances the same keepalived.unicast (to change it, stop the whole instance group first)"
             )
         if same_vip and advert.addresses != (self.vip,):
             theirs = ", ".join(str(a) for a in advert.addresses)

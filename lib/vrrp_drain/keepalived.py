@@ -1,47 +1,40 @@
-"""The keepalived process of the job: is it there, start it, stop it."""
+"""The keepalived process of our job: start it, stop it."""
 
 import errno
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import keepalived_conf
+from . import keepalived_conf, place, process_events
 from .band_file import BandFile
 from .bands import Band
 from .config import Config
 from .errors import ConfigError, SystemFault
 from .netlink import Netlink
 from .paths import Paths
+from .process import pidfd, running
 
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _CHECK_SECONDS = 15.0
 _START_SECONDS = 15.0
 _STOP_SECONDS = 25.0  # as the upstream job's keepalived_ctl
 
 
-def running(pid_file: Path) -> int | None:
-    """Return the pid of the keepalived that ``pid_file`` names, or None: no file, no process, or somebody else's pid."""
-    try:
-        pid = int(pid_file.read_text())
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, ValueError, IndexError):
-        return None
-    return pid if name.startswith("keepalived") and state not in "ZX" else None
+def located(command: str) -> str:
+    """Return ``command`` with the real path of its program: keepalived takes /bin, where it is a link, for a tampered path.
 
-
-def pidfd(pid_file: Path) -> int | None:
-    """Return a file descriptor that becomes readable when that keepalived ends (pidfd_open(2)), or None."""
-    pid = running(pid_file)
-    if pid is None:
-        return None
-    try:
-        return os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
+    A program that is not there stays as it is: keepalived's own check says so.
+    """
+    program, blank, arguments = command.partition(" ")
+    found = shutil.which(program, path=_PATH)
+    if found is None:
+        return command
+    return f"{Path(found).parent.resolve() / Path(found).name}{blank}{arguments}"
 
 
 class Keepalived:
@@ -62,12 +55,13 @@ class Keepalived:
         if pid is not None:
             self._log(f"keepalived runs already (pid {pid})")
             return
-        interface = netlink.interface_for(config.vip, config.keepalived.interface)
+        where = place.find(config, netlink)
         conf = self._paths.keepalived_run / "keepalived.conf"
         try:
             conf.parent.mkdir(parents=True, exist_ok=True)
             self._paths.keepalived_log.parent.mkdir(parents=True, exist_ok=True)
-            conf.write_text(keepalived_conf.render(config, interface, self.band_file.path))
+            events = self._process_events(config)
+            self._write(conf, keepalived_conf.render(config, where, self.band_file.path, process_events=events, locate=located))
             self.pid_file.unlink(missing_ok=True)
         except OSError as error:
             raise SystemFault(f"cannot write {error.filename}: {error.strerror}") from error
@@ -75,7 +69,7 @@ class Keepalived:
         self._ensure_band()
         process = self._spawn(conf)
         self._wait_until_ready(process)
-        self._log(f"keepalived started for {config.vip} on {interface} (pid {process.pid}, priority {config.keepalived.priority})")
+        self._log(f"keepalived started for {config.vip} on {where.interface} (pid {process.pid}, priority {config.keepalived.priority})")
 
     def stop(self, config: Config, netlink: Netlink) -> None:
         """Stop keepalived; it resigns and takes the VIP away. One that hangs is killed, and the VIP taken away by us."""
@@ -91,12 +85,32 @@ class Keepalived:
         self.pid_file.unlink(missing_ok=True)
         self._log("keepalived stopped")
         try:
-            interface = netlink.interface_for(config.vip, config.keepalived.interface)
+            interface = place.find_vip_interface(config, netlink)
         except ConfigError:
             return  # the interface went, and a VIP on it
-        if netlink.has_address(interface, config.vip):
-            self._log(f"{config.vip} was still on {interface} after keepalived had ended: taking it off")
-            netlink.remove_address(interface, config.vip)
+        for address in config.keepalived.addresses:
+            if netlink.has_address(interface, address):
+                self._log(f"{address} was still on {interface} after keepalived had ended: taking it off")
+                netlink.remove_address(interface, address)
+
+    def _process_events(self, config: Config) -> bool:
+        """Tell whether track_process can be left to the kernel, and log it where it cannot."""
+        if config.keepalived.track_process is None:
+            return False
+        if reason := process_events.available():
+            self._log(
+                f"keepalived.track_process: the kernel does not report here which processes end ({reason}); "
+                f"{config.keepalived.track_process} is looked for every second instead"
+            )
+            return False
+        return True
+
+    @staticmethod
+    def _write(conf: Path, text: str) -> None:
+        """Write what only root may read: there may be a password in it."""
+        conf.touch(mode=0o600)
+        conf.chmod(0o600)
+        conf.write_text(text)
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         """The pid file is the only sign that keepalived gives; one that never writes it is ended."""
@@ -138,7 +152,7 @@ class Keepalived:
         run = self._paths.keepalived_run
         command = [
             str(self._paths.keepalived_binary),
-            *("--dont-fork", "--vrrp", "--log-console", "--log-detail", "--no-syslog"),
+            *("--dont-fork", "--log-console", "--log-detail", "--no-syslog"),
             *("--use-file", str(conf), "--pid", str(self.pid_file), "--vrrp_pid", str(run / "vrrp.pid")),
         ]
         try:

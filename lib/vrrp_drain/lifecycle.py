@@ -36,10 +36,10 @@ def pre_start(node: Node) -> None:
         raise NotSettled(stranger)
     _deleted_marker(node, present=False)
     try:
-        node.overlap.hold(node.config.vip, node.interface)
+        node.hold_vips()
     except SystemFault as error:
         log.warning("%s", error)
-    node.band_file.write(Band.DRAINING)
+    node.lever.write(Band.DRAINING)
     log.info("%s will start on %s in the draining band; post-start promotes it", node.config.vip, node.interface)
 
 
@@ -96,7 +96,7 @@ def leave(node: Node) -> None:
         raise Cancelled(f"{node.config.me} goes on as before")
     if ending.state is Demote.NO_SUCCESSOR:
         if node.config.drain.on_no_successor == "fail":
-            node.band_file.write(Band.ACTIVE)
+            node.lever.write(Band.ACTIVE)
             raise NoSuccessor(
                 f"no successor for {node.config.vip}, and vrrp_drain.on_no_successor is fail: the priority of {node.config.me} is "
                 f"back at {node.config.keepalived.priority}, BOSH stops here. {LOOK_AT_PEERS}"

@@ -76,15 +76,15 @@ class AdvertListener:
         return Packet(_unscoped(sender[0]), destination, hop_limit, payload)
 
 
-def valid(packets: Iterable[Packet]) -> Iterator[tuple[Advert, IPAddress]]:
-    """Yield the adverts among ``packets``, each with its source; what is damaged is dropped."""
+def valid(packets: Iterable[Packet]) -> Iterator[tuple[Advert, Packet]]:
+    """Yield the adverts among ``packets``, each with its packet; what is damaged is dropped."""
     for packet in packets:
         with suppress(AdvertError):
-            yield parse(packet), packet.source
+            yield parse(packet), packet
 
 
-def adverts(interface: str, family: int, seconds: float) -> Iterator[tuple[Advert, IPAddress]]:
-    """Yield the valid adverts that reach ``interface`` within ``seconds``, each with its source."""
+def adverts(interface: str, family: int, seconds: float) -> Iterator[tuple[Advert, Packet]]:
+    """Yield the valid adverts that reach ``interface`` within ``seconds``, each with its packet."""
     listener = AdvertListener(interface, family)
     end = time.monotonic() + seconds
     try:

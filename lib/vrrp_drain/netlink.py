@@ -18,6 +18,7 @@ _MAIN_TABLE = 254
 _SCOPE_HOST = 254
 _NODAD = 0x02  # linux/if_addr.h
 _FOREVER = 0xFFFFFFFF
+_VIRTUAL_MACS = ("00:00:5e:00:01:", "00:00:5e:00:02:")  # RFC 9568 section 7.3
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -68,14 +69,21 @@ class Netlink:
         return str(self._ipr.get_links(self.index(interface))[0].get_attr("IFLA_ADDRESS"))
 
     def macs(self) -> frozenset[str]:
-        """Return the link-layer addresses of all interfaces."""
-        return frozenset(str(link.get_attr("IFLA_ADDRESS")) for link in self._ipr.get_links())
+        """Return the link-layer addresses of all interfaces, without VRRP's virtual ones: these are nobody's own."""
+        found = (str(link.get_attr("IFLA_ADDRESS")) for link in self._ipr.get_links())
+        return frozenset(mac for mac in found if not mac.startswith(_VIRTUAL_MACS))
 
     def has_address(self, interface: str, address: IPAddress) -> bool:
         """Tell whether ``address`` is on ``interface`` (not: on another one, such as lo)."""
-        index = self.index(interface)
-        found = self._ipr.get_addr(family=_FAMILY[address.version], index=index)
-        return any(ipaddress.ip_address(each.get_attr("IFA_ADDRESS")) == address for each in found)
+        return address in self.addresses_on(interface, address.version)
+
+    def addresses_on(self, interface: str, family: int) -> list[IPAddress]:
+        """Return the addresses of ``family`` (4 or 6) on ``interface``, as the kernel orders them; none where it is gone."""
+        found = self._ipr.link_lookup(ifname=interface)
+        if not found:
+            return []
+        each_message = self._ipr.get_addr(family=_FAMILY[family], index=found[0])
+        return [ipaddress.ip_address(each.get_attr("IFA_ADDRESS")) for each in each_message]
 
     def addresses(self) -> frozenset[IPAddress]:
         """Return all addresses of this machine."""

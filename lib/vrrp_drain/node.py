@@ -2,15 +2,16 @@
 
 import logging
 
-from . import demote, haproxy, keepalived, promote
+from . import bands, demote, haproxy, place, process, promote, resignation
 from .band_file import BandFile
-from .bands import UNHEALTHY_WEIGHT, Band
+from .bands import Band
 from .config import Config
 from .errors import SystemFault
 from .handover import Ending, run
 from .judge import Electorate
 from .listener import adverts
 from .netlink import Netlink
+from .other_job import ConfigLever
 from .overlap import Overlap
 from .paths import Paths
 from .senses import Senses
@@ -26,9 +27,10 @@ class Node:
     def __init__(self, config: Config, paths: Paths, netlink: Netlink, cancellation: Cancellation) -> None:
         self.config = config
         self.paths = paths
-        self.band_file = BandFile(paths.keepalived_run)
-        self.pid_file = paths.keepalived_pid_file
-        self.interface = netlink.interface_for(config.vip, config.keepalived.interface)
+        other = config.drain.other_job
+        self.lever = BandFile(paths.keepalived_run) if other is None else ConfigLever(other)
+        self.pid_file = paths.keepalived_pid_file if other is None else other.pid_file
+        self.place = place.find(config, netlink)
         self.overlap = Overlap(paths.drain_run, netlink, paths.interface_settings)
         self._netlink = netlink
         self._cancellation = cancellation
@@ -38,8 +40,17 @@ class Node:
         return self.config.keepalived.priority
 
     @property
+    def interface(self) -> str:
+        return self.place.interface
+
+    @property
+    def _needed_to_outrank(self) -> int:
+        """Return the priority of a MASTER that is none of our business to replace: without preemption that of any active one."""
+        return self._active if self.config.keepalived.preempt else bands.LOWEST_ACTIVE
+
+    @property
     def _lowered(self) -> int:
-        return self._active + Band.DRAINING.value
+        return self.config.keepalived.lowered
 
     def demote(self, timeout: float) -> Ending[demote.Demote]:
         """Hand the VIP over, or find out within ``timeout`` seconds that nobody takes it.
@@ -50,49 +61,54 @@ class Node:
         priority = self._lowered
         if problem := haproxy.problem(self.config.drain.health_check):
             log.warning("%s: clients of %s are not served from here, any healthy peer takes it", problem, self.config.vip)
-            priority += UNHEALTHY_WEIGHT
+            priority = bands.effective(priority + self.config.keepalived.unhealthy_weight)
         try:
             with self._senses(priority) as senses:
                 return run(demote.TABLE, senses, lambda a: self._perform(a, senses, Band.ACTIVE), timeout, self._facts(priority), log.info)
         except Exception:
-            self.band_file.write(Band.ACTIVE)
+            self.lever.write(Band.ACTIVE)
             raise
 
     def promote(self, timeout: float) -> Ending[promote.Promote]:
         """Compete for the VIP and prove the result within ``timeout`` seconds; otherwise the band goes back."""
         before = self._band_before()
         try:
-            with self._senses(self._active) as senses:
+            with self._senses(self._needed_to_outrank) as senses:
                 return run(promote.TABLE, senses, lambda a: self._perform(a, senses, before), timeout, self._facts(), log.info)
         except Exception:
-            self.band_file.write(before)
+            self.lever.write(before)
             raise
 
     def _band_before(self) -> Band:
         try:
-            return self.band_file.read() or Band.ACTIVE
+            return self.lever.read() or Band.ACTIVE
         except SystemFault as error:
             log.warning("%s; taken as %s", error, Band.ACTIVE)
             return Band.ACTIVE
 
     def vip_here(self) -> bool:
-        return self._netlink.has_address(self.interface, self.config.vip)
+        return self._netlink.has_address(self.place.vip_interface, self.config.vip)
 
     def keepalived_pid(self) -> int | None:
-        return keepalived.running(self.pid_file)
+        return process.running(self.pid_file)
 
     def remove_stale_vip(self) -> bool:
         """Take the VIP away that a dead keepalived left behind; tell whether there was one."""
         if self.keepalived_pid() is not None or not self.vip_here():
             return False
-        self._netlink.remove_address(self.interface, self.config.vip)
+        for address in self.config.keepalived.addresses:
+            self._netlink.remove_address(self.place.vip_interface, address)
         return True
+
+    def hold_vips(self) -> None:
+        """Put the VIPs on lo as well, so that moves overlap. Raises SystemFault; it works without, less smoothly."""
+        self.overlap.hold(self.config.keepalived.addresses, self.interface)
 
     def stranger(self, seconds: float) -> str:
         """Listen for ``seconds`` and return who uses our VRID for something else, or nothing."""
         electorate = self._electorate()
-        for advert, source in adverts(self.interface, self.config.vip.version, seconds):
-            event = electorate.judge(advert, source, self._active)
+        for advert, packet in adverts(self.interface, self.config.vip.version, seconds):
+            event = electorate.judge(advert, packet, self._active)
             if event and event.sign is Sign.FOREIGN:
                 return str(event.facts["why"])
         return ""
@@ -104,24 +120,35 @@ class Node:
             advert_int=self.config.keepalived.advert_int,
             vip=self.config.vip,
             own_addresses=self._netlink.addresses(),
-            peers=frozenset(peer.address for peer in self.config.peers),
+            peers=frozenset({*self.config.peer_addresses, *(peer.address for peer in self.config.peers)}),
+            unicast=bool(self.place.peers),
+            authentication=resignation.authentication(self.config.keepalived.auth_pass),
         )
 
     def _senses(self, our_priority: int) -> Senses:
-        return Senses(self._electorate(), our_priority, self.interface, self._netlink, self.pid_file, self._cancellation)
+        return Senses(self._electorate(), our_priority, self.place, self._netlink, self.pid_file, self._cancellation)
 
     def _perform(self, action: Action, senses: Senses, before: Band) -> None:
         match action:
             case Action.LOWER:
-                self.band_file.write(Band.DRAINING)
+                self.lever.write(Band.DRAINING)
+            case Action.RESIGN:
+                if not self.config.keepalived.preempt:  # no peer would take the VIP over for a lower priority alone
+                    senses.resign(self._resign)
             case Action.RAISE:
-                self.band_file.write(Band.ACTIVE)
+                self.lever.write(Band.ACTIVE)
             case Action.PUT_BACK:
-                self.band_file.write(before)
+                self.lever.write(before)
             case Action.PROBE:
                 senses.probe()
             case Action.REMOVE_STALE_VIP:
                 self.remove_stale_vip()
+
+    def _resign(self) -> None:
+        try:
+            resignation.send(self.config, self.place)
+        except SystemFault as error:
+            log.warning("%s: peers that do not preempt take the VIP over only after they were told", error)
 
     def _facts(self, lowered: int = 0) -> dict[str, object]:
         return {

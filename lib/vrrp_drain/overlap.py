@@ -1,4 +1,4 @@
-"""The VIP on lo as well, so that a move overlaps.
+"""The VIPs on lo as well, so that a move overlaps.
 
 keepalived's new MASTER adverts before it has the VIP, and the old one gives the VIP up at that advert. In the
 millisecond until clients have learnt the new MAC, their packets still reach the old one: with the VIP on lo it takes
@@ -11,6 +11,7 @@ What was there before is kept in a file beside the lock, on tmpfs like all the r
 
 import ipaddress
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from .advert import IPAddress
@@ -22,43 +23,49 @@ _WANTED = {"arp_ignore": 1, "arp_announce": 2}
 
 
 class Overlap:
-    """Holds the VIP on lo between pre-start and post-stop. Both are idempotent, and mend what a crash left half done."""
+    """Holds the VIPs on lo between pre-start and post-stop. Both are idempotent, and mend what a crash left half done."""
 
     def __init__(self, run_directory: Path, netlink: Netlink, interface_settings: Path) -> None:
         self._file = run_directory / "overlap.json"
         self._netlink = netlink
         self._settings = interface_settings
 
-    def hold(self, vip: IPAddress, interface: str) -> None:
-        """Put ``vip`` on lo, once ``interface`` no longer answers for it. Raises SystemFault; nothing is left changed then."""
-        if self._recorded_for(vip, interface):
+    def hold(self, vips: Sequence[IPAddress], interface: str) -> None:
+        """Put ``vips`` on lo, once ``interface`` no longer answers for them. Raises SystemFault; nothing is left changed then."""
+        if self._recorded_for(vips, interface):
             return
         self.release()
-        if self._netlink.has_address(_LO, vip):
-            return  # somebody else put it there, and it stays theirs
+        ours = [vip for vip in vips if not self._netlink.has_address(_LO, vip)]  # what somebody else put there stays theirs
+        if not ours:
+            return
         try:
-            before = {name: int((self._settings / interface / name).read_text()) for name in _WANTED} if vip.version == 4 else {}
-            self._record({"vip": str(vip), "interface": interface, "before": before})
+            is_arp = any(vip.version == 4 for vip in ours)
+            before = {name: int((self._settings / interface / name).read_text()) for name in _WANTED} if is_arp else {}
+            self._record({"vips": [str(vip) for vip in ours], "interface": interface, "before": before})
             for name, value in before.items():
                 self._write(interface, name, max(value, _WANTED[name]))
-            self._netlink.add_to_lo(vip)
+            for vip in ours:
+                self._netlink.add_to_lo(vip)
         except (OSError, ValueError, SystemFault) as error:
             self.release()
             raise SystemFault(
-                f"{vip} could not be put on lo ({error}): a connection that is opened in the millisecond of a move may be slow"
+                f"{', '.join(map(str, ours))} could not be put on lo ({error}): "
+                "a connection that is opened in the millisecond of a move may be slow"
             ) from error
 
     def release(self) -> None:
         """Take away what ``hold`` added and put back what it found. Raises SystemFault."""
         try:
             recorded = json.loads(self._file.read_text())
-            vip, interface, before = ipaddress.ip_address(recorded["vip"]), recorded["interface"], recorded["before"]
+            vips = [ipaddress.ip_address(each) for each in recorded["vips"]]
+            interface, before = recorded["interface"], recorded["before"]
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SystemFault(f"cannot read {self._file} ({error!r}): {_LO} and the interface's ARP settings stay as they are") from error
         try:
-            self._netlink.remove_address(_LO, vip)
+            for vip in vips:
+                self._netlink.remove_address(_LO, vip)
             for name, value in before.items():
                 if (self._settings / interface).exists():
                     self._write(interface, name, value)
@@ -73,14 +80,15 @@ class Overlap:
         scratch.write_text(json.dumps(found))
         scratch.replace(self._file)
 
-    def _recorded_for(self, vip: IPAddress, interface: str) -> bool:
+    def _recorded_for(self, vips: Sequence[IPAddress], interface: str) -> bool:
         """Tell whether all of it is in place already."""
         try:
             recorded = json.loads(self._file.read_text())
         except (OSError, ValueError):
             return False
-        same = isinstance(recorded, dict) and (recorded.get("vip"), recorded.get("interface")) == (str(vip), interface)
-        return same and self._netlink.has_address(_LO, vip)
+        wanted = ([str(vip) for vip in vips], interface)
+        same = isinstance(recorded, dict) and (recorded.get("vips"), recorded.get("interface")) == wanted
+        return same and all(self._netlink.has_address(_LO, vip) for vip in vips)
 
     def _write(self, interface: str, name: str, value: int) -> None:
         (self._settings / interface / name).write_text(f"{value}\n")

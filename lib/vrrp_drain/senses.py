@@ -8,16 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from . import keepalived
+from . import process
 from .advert import IPAddress
 from .judge import Electorate
 from .listener import AdvertListener, valid
 from .neighbour import Inquiry, inquire
 from .netlink import AddressWatch, Netlink
+from .place import Place
 from .signals import Cancellation
 from .transitions import Event, Sign
 
 ASK_EVERY = 0.1  # seconds between two questions who answers for the VIP
+RESIGN_EVERY = 0.7  # advert intervals between two resignations
 QUIET_ASKS = 3  # unanswered questions that prove silence, at least (RFC 5227 section 1.1, PROBE_NUM)
 
 
@@ -28,7 +30,7 @@ class Senses:
         self,
         electorate: Electorate,
         our_priority: int,
-        interface: str,
+        place: Place,
         netlink: Netlink,
         pid_file: Path,
         cancellation: Cancellation,
@@ -36,7 +38,8 @@ class Senses:
     ) -> None:
         self._electorate = electorate
         self._our_priority = our_priority
-        self._interface = interface
+        self._interface = place.interface
+        self._vip_interface = place.vip_interface
         self._netlink = netlink
         self._pid_file = pid_file
         self._cancellation = cancellation
@@ -44,6 +47,8 @@ class Senses:
         self._inquiry: Inquiry | None = None
         self._next_ask = 0.0
         self._quiet_at: float | None = None
+        self._resignation: Callable[[], None] | None = None
+        self._next_resignation = 0.0
         self._vip_here = False
         self._closers: list[Callable[[], None]] = []
 
@@ -58,7 +63,7 @@ class Senses:
         watch = AddressWatch()
         self._closers.append(watch.close)
         self._selector.register(watch.fileno(), selectors.EVENT_READ, lambda: self._look_again(watch))
-        pidfd = keepalived.pidfd(self._pid_file)
+        pidfd = process.pidfd(self._pid_file)
         self._keepalived_runs = pidfd is not None
         if pidfd is not None:
             self._closers.append(lambda: os.close(pidfd))
@@ -75,7 +80,7 @@ class Senses:
         """Return how things stand: the first event of every handover."""
         if self._cancellation.requested:
             return Event(Sign.CANCEL)
-        self._vip_here = self._netlink.has_address(self._interface, self._vip)
+        self._vip_here = self._netlink.has_address(self._vip_interface, self._vip)
         if self._keepalived_runs:
             return Event(Sign.VIP_HERE if self._vip_here else Sign.VIP_GONE)
         return Event(Sign.VIP_STALE if self._vip_here else Sign.KEEPALIVED_GONE)
@@ -90,12 +95,18 @@ class Senses:
             self._next_ask = time.monotonic()
         self._listen_for_silence()
 
+    def resign(self, send: Callable[[], None]) -> None:
+        """Call ``send`` now and again until a peer takes over: a regular advert of our own may undo one resignation."""
+        self._resignation, self._next_resignation = send, time.monotonic()
+
     def wait(self, seconds: float) -> list[Event]:
         """Return the next events, or nothing when ``seconds`` are over."""
         end = time.monotonic() + seconds
         while True:
             self._ask_when_due()
-            until = min(end, self._next_ask if self._inquiry else end, self._quiet_at or end)
+            self._resign_when_due()
+            next_resignation = self._next_resignation if self._resignation else end
+            until = min(end, self._next_ask if self._inquiry else end, self._quiet_at or end, next_resignation)
             events: list[Event] = []
             for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
                 events += key.data()
@@ -116,13 +127,22 @@ class Senses:
             if self._quiet_at is not None:
                 self._listen_for_silence()
 
+    def _resign_when_due(self) -> None:
+        if self._resignation is None or time.monotonic() < self._next_resignation:
+            return
+        self._next_resignation = time.monotonic() + max(ASK_EVERY, RESIGN_EVERY * self._electorate.advert_int)
+        self._resignation()
+
     def _listen_for_silence(self) -> None:
         self._quiet_at = time.monotonic() + max(QUIET_ASKS * ASK_EVERY, 1.1 * self._electorate.advert_int)
 
     def _hear_adverts(self) -> list[Event]:
         heard = valid(self._listener.receive())
-        events = (self._electorate.judge(advert, source, self._our_priority) for advert, source in heard)
-        return [event for event in events if event]
+        events = (self._electorate.judge(advert, packet, self._our_priority) for advert, packet in heard)
+        heard_of = [event for event in events if event]
+        if any(event.sign in (Sign.SUCCESSOR, Sign.LEAVER) for event in heard_of):
+            self._resignation = None
+        return heard_of
 
     def _hear_answers(self, inquiry: Inquiry) -> list[Event]:
         ours = self._netlink.macs()
@@ -130,7 +150,7 @@ class Senses:
 
     def _look_again(self, watch: AddressWatch) -> list[Event]:
         watch.drain()
-        before, self._vip_here = self._vip_here, self._netlink.has_address(self._interface, self._vip)
+        before, self._vip_here = self._vip_here, self._netlink.has_address(self._vip_interface, self._vip)
         if before == self._vip_here:
             return []
         return [Event(Sign.VIP_HERE if self._vip_here else Sign.VIP_GONE)]

@@ -68,7 +68,7 @@ def look(node: Node, netlink: Netlink) -> Status:
     """Listen for one advert interval, ask who answers for the VIP, and return what was found."""
     detail = haproxy.problem(node.config.drain.health_check)
     try:
-        band, band_name = node.band_file.read() or Band.ACTIVE, ""
+        band, band_name = node.lever.read() or Band.ACTIVE, ""
     except SystemFault as error:
         band, band_name = Band.ACTIVE, str(error)
     vip_here = node.vip_here()
@@ -81,8 +81,8 @@ def look(node: Node, netlink: Netlink) -> Status:
         vip_here=vip_here,
         keepalived_pid=node.keepalived_pid(),
         band=band_name or str(band),
-        band_since=node.band_file.changed_at(),
-        priority=node.config.keepalived.priority + band.value,
+        band_since=node.lever.changed_at(),
+        priority=node.config.keepalived.lowered if band is Band.DRAINING else node.config.keepalived.priority,
         haproxy_healthy=not detail,
         haproxy_detail=detail,
         master=master,
@@ -102,9 +102,9 @@ def _survey(node: Node, netlink: Netlink) -> tuple[str | None, int | None, list[
             inquiry.ask()
         heard = adverts(node.interface, vip.version, max(_LEAST_SECONDS, 1.1 * ours.advert_int))
         from_peers = (
-            (source, advert.priority)
-            for advert, source in heard
-            if (advert.vrid, advert.version) == (ours.virtual_router_id, ours.vrrp_version) and source not in own
+            (packet.source, advert.priority)
+            for advert, packet in heard
+            if (advert.vrid, advert.version) == (ours.virtual_router_id, ours.vrrp_version) and packet.source not in own
         )
         master, priority = next(from_peers, (None, None))
         time.sleep(max(0.0, answers_until - time.monotonic()))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lab.rig import release
-from lab.rig.release import Spec
+from lab.rig.release import Rendering, Spec
 
 GROUP = [Spec("haproxy", n, f"id-{n}", f"10.0.0.{n + 1}", n == 0) for n in range(3)]
 Render = Callable[..., Path]
@@ -27,7 +27,7 @@ def render(tmp_path: Path) -> Render:
     def run(job: str, instance: int = 0, **properties: Any) -> Path:
         into = tmp_path / job
         properties = {**properties, "keepalived": {"vip": "10.0.0.10", **properties.get("keepalived", {})}}
-        release.render(job, GROUP[instance], GROUP, properties, into)
+        release.render(Rendering(job, GROUP[instance], GROUP, properties, into))
         return into
 
     return run

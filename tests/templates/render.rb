@@ -4,6 +4,7 @@
 #
 # REQUESTS.json is a list of {"job": dir, "into": dir, "spec": {...}, "properties": {...},
 # "links": {name: {"instances": [...], "properties": {...}, "address": "..."}}}; properties are nested hashes as in a manifest.
+# Prints a list with what BOSH would say of each request, null for those that were rendered.
 
 require 'erb'
 require 'fileutils'
@@ -125,28 +126,31 @@ def provided(job_spec, link_name, given)
   wanted.reduce({}) { |found, name| dig(all, name).nil? ? found : merge(found, nested(name, dig(all, name))) }
 end
 
-if $PROGRAM_NAME == __FILE__
-  JSON.parse(File.read(ARGV.fetch(0))).each do |request|
-    job = request.fetch('job')
-    job_spec = YAML.safe_load(File.read(File.join(job, 'spec')))
-    links = request.fetch('links', {}).to_h do |name, link|
-      if link.key?('provider')
-        provider = YAML.safe_load(File.read(File.join(link['provider'], 'spec')))
-        link = link.merge('properties' => provided(provider, name, request.fetch('properties')))
-      end
-      [name, link]
-    end
-    context = Context.new(request.fetch('spec'), effective(job_spec, request.fetch('properties')), links)
-    job_spec.fetch('templates').each do |source, target|
-      path = File.join(request.fetch('into'), target)
-      FileUtils.mkdir_p(File.dirname(path))
-      begin
-        File.write(path, context.render(File.join(job, 'templates', source)))
-      rescue UnknownProperty, UnknownLink, RuntimeError => e
-        abort("#{job_spec['name']}: #{source}: #{e.message}")
-      end
-      File.chmod(target.start_with?('bin/') ? 0o755 : 0o640, path)
-    end
-    FileUtils.cp(File.join(job, 'monit'), request.fetch('into'))
-  end
+def link_data(link, name, given)
+  return link unless link.key?('provider')
+
+  provider = YAML.safe_load(File.read(File.join(link['provider'], 'spec')))
+  link.merge('properties' => provided(provider, name, given))
 end
+
+# Renders one job; returns what is wrong, or nil.
+def render_job(request)
+  job, into, given = request.values_at('job', 'into', 'properties')
+  job_spec = YAML.safe_load(File.read(File.join(job, 'spec')))
+  links = request.fetch('links', {}).to_h { |name, link| [name, link_data(link, name, given)] }
+  context = Context.new(request.fetch('spec'), effective(job_spec, given), links)
+  job_spec.fetch('templates').each do |source, target|
+    path = File.join(into, target)
+    FileUtils.mkdir_p(File.dirname(path))
+    begin
+      File.write(path, context.render(File.join(job, 'templates', source)))
+    rescue UnknownProperty, UnknownLink, RuntimeError => e
+      return "#{job_spec['name']}: #{source}: #{e.message}"
+    end
+    File.chmod(target.start_with?('bin/') ? 0o755 : 0o640, path)
+  end
+  FileUtils.cp(File.join(job, 'monit'), into)
+  nil
+end
+
+puts JSON.generate(JSON.parse(File.read(ARGV.fetch(0))).map { |request| render_job(request) }) if $PROGRAM_NAME == __FILE__

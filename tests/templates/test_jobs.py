@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.rig import release
+from lab.rig.release import Rendering
 from templates.conftest import GROUP, Render
 from vrrp_drain import bands
 from vrrp_drain.config import Config
@@ -64,7 +65,7 @@ def test_every_property_reaches_the_configuration(render: Render) -> None:
 def test_without_a_vip_nothing_is_rendered(tmp_path: Path) -> None:
     """The one property without a default is asked for by its name, before BOSH stops anything."""
     with pytest.raises(release.RenderError, match=r"Can't find property 'keepalived\.vip'"):
-        release.render("keepalived", GROUP[0], GROUP, {}, tmp_path)
+        release.render(Rendering("keepalived", GROUP[0], GROUP, {}, tmp_path))
 
 
 @pytest.mark.parametrize("script", ["pre-start", "post-start", "pre-stop", "drain", "post-stop", "vrrpctl"])

@@ -1,7 +1,8 @@
 """Stand-ins for the kernel, the clock and the network, shared by the unit tests."""
 
 import selectors
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult
 
@@ -37,6 +38,11 @@ def rendered(instances: int = 2, /, **sections: dict[str, Any]) -> dict[str, Any
     ]
     base: dict[str, Any] = {"instance": members[0], "instances": members, "keepalived": {"vip": VIP}, "vrrp_drain": {}}
     return base | {name: base[name] | values for name, values in sections.items()}
+
+
+def came_from(source: str, destination: str = "224.0.0.18") -> Packet:
+    """Return a packet of which only the addresses matter."""
+    return Packet(ip_address(source), ip_address(destination), 255, b"")
 
 
 class Clock:
@@ -177,11 +183,22 @@ class FakeSocket:
         self.bound: Any = None
         self.inbox: list[Any] = []
         self.sent: list[tuple[Any, ...]] = []
+        self.send_error: OSError | None = None
+        self.timeout: float | None = None
         self.closed = False
 
     def open(self, *arguments: Any) -> "FakeSocket":
         self.opened = arguments
         return self
+
+    def __enter__(self) -> "FakeSocket":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def settimeout(self, seconds: float) -> None:
+        self.timeout = seconds
 
     def setsockopt(self, *option: Any) -> None:
         self.options.append(option)
@@ -193,6 +210,8 @@ class FakeSocket:
         return 99
 
     def send(self, *data: Any) -> None:
+        if self.send_error is not None:
+            raise self.send_error
         self.sent.append(data)
 
     sendto = send
@@ -258,14 +277,14 @@ class FakeOverlap(Overlap):
     """An Overlap that notes what it was told and leaves this machine's settings alone."""
 
     def __init__(self) -> None:
-        self.held: list[tuple[str, str]] = []
+        self.held: list[tuple[list[str], str]] = []
         self.released = 0
         self.fault: SystemFault | None = None
 
-    def hold(self, vip: IPAddress, interface: str) -> None:
+    def hold(self, vips: Sequence[IPAddress], interface: str) -> None:
         if self.fault is not None:
             raise self.fault
-        self.held.append((str(vip), interface))
+        self.held.append(([str(vip) for vip in vips], interface))
 
     def release(self) -> None:
         self.released += 1

@@ -29,13 +29,13 @@ def test_no_file_is_no_band(band_file: BandFile) -> None:
     assert band_file.changed_at() is None
 
 
-@pytest.mark.parametrize("content", [b"", b"-51\n", b"draining", b"0 0", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"-50\n", b"draining", b"0 0", b"\xff\xfe"])
 def test_a_damaged_file_is_named(band_file: BandFile, content: bytes) -> None:
     """What is no band is refused with the path, the allowed values and the way out, and can be written anew."""
     band_file.write(Band.ACTIVE)
     band_file.path.write_bytes(content)
     with pytest.raises(
-        SystemFault, match=rf"^{band_file.path} holds .*allowed is 0 \(active\) or -50 \(draining\): run vrrpctl promote or demote"
+        SystemFault, match=rf"^{band_file.path} holds .*allowed is 0 \(active\) or -155 \(draining\): run vrrpctl promote or demote"
     ):
         band_file.read()
     band_file.write(Band.DRAINING)
@@ -47,7 +47,7 @@ def test_a_reader_never_sees_half_a_band(band_file: BandFile) -> None:
     band_file.write(Band.DRAINING)
     with band_file.path.open() as reader:
         band_file.write(Band.ACTIVE)
-        assert reader.read() == "-50\n"
+        assert reader.read() == "-155\n"
     assert list(band_file.path.parent.iterdir()) == [band_file.path]
 
 
@@ -62,7 +62,7 @@ def test_the_same_band_again_is_no_change(band_file: BandFile) -> None:
 def test_a_band_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     """The message says which priority could not be asked for, and that the old one still holds."""
     (tmp_path / "run").write_text("a file where the directory should be")
-    with pytest.raises(SystemFault, match=rf"^cannot write draining \(-50\) to {tmp_path}/run/band: .*; the priority is unchanged$"):
+    with pytest.raises(SystemFault, match=rf"^cannot write draining \(-155\) to {tmp_path}/run/band: .*; the priority is unchanged$"):
         BandFile(tmp_path / "run").write(Band.DRAINING)
 
 

@@ -146,7 +146,7 @@ def test_the_version_is_told(vrrpctl: Vrrpctl, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("command", ["demote", "promote"])
-@pytest.mark.parametrize(("words", "timeout"), [([], 5.2), (["--timeout", "2.5"], 2.5)])
+@pytest.mark.parametrize(("words", "timeout"), [([], 5.133), (["--timeout", "2.5"], 2.5)])
 def test_the_timeout_is_the_manifests_or_the_operators(
     vrrpctl: Vrrpctl, node: FakeNode, command: str, words: list[str], timeout: float
 ) -> None:
@@ -167,10 +167,10 @@ def test_the_timeout_is_the_manifests_or_the_operators(
 )
 def test_how_a_demotion_ends(vrrpctl: Vrrpctl, node: FakeNode, words: list[str], ending: Demote, code: ExitCode, band: Band) -> None:
     """Without a successor the priority goes back, unless --keep says that it shall not."""
-    node.band_file.write(Band.DRAINING)  # as the table's action does
-    node.demotion = Ending(ending, "a reason", 5.2)
+    node.lever.write(Band.DRAINING)  # as the table's action does
+    node.demotion = Ending(ending, "a reason", 5.1)
     assert vrrpctl("demote", *words) == code
-    assert node.band_file.read() is band
+    assert node.lever.read() is band
 
 
 @pytest.mark.parametrize(
@@ -188,14 +188,14 @@ def test_how_a_promotion_ends(vrrpctl: Vrrpctl, node: FakeNode, ending: Promote,
     assert vrrpctl("promote") == code
 
 
-@pytest.mark.parametrize(("command", "band", "priority"), [("demote", Band.DRAINING, 204), ("promote", Band.ACTIVE, 254)])
+@pytest.mark.parametrize(("command", "band", "priority"), [("demote", Band.DRAINING, 99), ("promote", Band.ACTIVE, 254)])
 def test_no_wait_only_changes_the_band(
     vrrpctl: Vrrpctl, node: FakeNode, capsys: pytest.CaptureFixture[str], command: str, band: Band, priority: int
 ) -> None:
     """--no-wait writes the band and returns, saying that nothing is proven."""
     assert vrrpctl(command, "--no-wait", "--json") == 0
     said = capsys.readouterr()
-    assert node.band_file.read() is band
+    assert node.lever.read() is band
     assert node.timeouts == []
     assert json.loads(said.out) == {"instance": "haproxy/0", "vip": VIP, "state": str(band), "priority": priority}
     assert said.err == f"priority is {priority} ({band}); not waiting for what follows\n"
@@ -259,7 +259,7 @@ class FakeLock:
         pass
 
 
-@pytest.mark.parametrize(("lock_timeout", "bound"), [(None, None), (0, 5.2), (2.5, 2.5)])
+@pytest.mark.parametrize(("lock_timeout", "bound"), [(None, None), (0, 5.133), (2.5, 2.5)])
 def test_a_session(paths: Paths, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch, lock_timeout: float | None, bound: float | None) -> None:
     """A command that changes something takes the lock, at most for the time of a handover; a look takes none."""
     paths.drain_config.parent.mkdir(parents=True)

@@ -1,7 +1,7 @@
 """The configuration: defaults, and a refusal of every wrong value that names the property as the manifest has it."""
 
 import json
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,10 +9,16 @@ from urllib.parse import urlsplit
 import pytest
 
 from unit.fakes import OWN, PEER, VIP, rendered
-from vrrp_drain.config import Config
+from vrrp_drain.config import Config, Mail
 from vrrp_drain.errors import ConfigError
+from vrrp_drain.other_job import Files
 
 IPV6_VIP = "2001:db8::10"
+MAIL: dict[str, Any] = {
+    "notification_email": ["a@example.org", "b@example.org"],
+    "notification_email_from": "k@example.org",
+    "smtp_server": "mail",
+}
 
 
 def test_defaults() -> None:
@@ -22,10 +28,89 @@ def test_defaults() -> None:
     assert (config.vip, ours.vip) == (ip_address(VIP), ip_interface(f"{VIP}/32"))
     assert (ours.interface, ours.virtual_router_id, ours.vrrp_version, ours.advert_int) == ("auto", 1, 2, 1.0)
     assert (ours.healthcheck_name, ours.healthcheck_command, ours.healthcheck_interval) == ("check_haproxy", "killall -0 haproxy", 2)
-    assert ours.dont_track_primary is False
+    assert (ours.healthcheck_timeout, ours.healthcheck_rise, ours.healthcheck_fall) == (2, 1, 1)
+    assert (ours.priority, ours.lowered, ours.unhealthy_weight) == (254, 99, -188)
+    assert (ours.preempt, ours.preempt_delay, ours.startup_delay) == (True, 0, 0)
+    assert (ours.dont_track_primary, ours.track_process, ours.track_interfaces) == (False, None, ())
+    assert (ours.unicast, ours.unicast_peers, ours.source, ours.auth_pass) == (False, (), None, None)
+    assert (ours.garp_master_refresh, ours.garp_master_delay) == (60, 5)
+    assert (ours.vips, ours.addresses, ours.use_vmac) == ((), (ip_address(VIP),), False)
+    assert (ours.mail, ours.extra_global_config, ours.extra_instance_config) == (None, "", "")
+    assert config.drain.other_job is None
     assert (config.drain.post_start_timeout, config.drain.on_no_successor) == (120.0, "proceed")
     assert config.drain.health_check.geturl() == "tcp://127.0.0.1:80"
-    assert config.drain.handover_timeout == pytest.approx(3 * 1 + (256 - 205) / 256 + 2)
+    assert config.drain.handover_timeout == pytest.approx(3 * 1 + (256 - 222) / 256 + 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "value"),
+    [
+        ({"vips": ["10.0.0.11", f"{IPV6_VIP}/64"]}, "vips", (ip_interface("10.0.0.11/32"), ip_interface(f"{IPV6_VIP}/64"))),
+        ({"vips": ["10.0.0.11/24"]}, "addresses", (ip_address(VIP), ip_address("10.0.0.11"))),
+        ({"interface": "eth0.100"}, "interface", "eth0.100"),
+        ({"virtual_router_id": 255}, "virtual_router_id", 255),
+        ({"priority": 222}, "lowered", 67),
+        ({"preempt": False}, "preempt", False),
+        ({"preempt": False}, "unhealthy_weight", 0),
+        ({"preempt": False, "healthcheck_weight": 0}, "unhealthy_weight", 0),
+        ({"healthcheck_weight": 0}, "unhealthy_weight", 0),
+        ({"healthcheck_weight": -188}, "unhealthy_weight", -188),
+        ({"preempt_delay": 1000}, "preempt_delay", 1000),
+        ({"preempt_delay": 0.5}, "preempt_delay", 0.5),
+        ({"startup_delay": 3600}, "startup_delay", 3600),
+        ({"healthcheck_interval": 7}, "healthcheck_timeout", 7),
+        ({"healthcheck_interval": 7, "healthcheck_timeout": 3}, "healthcheck_timeout", 3),
+        ({"track_process": "haproxy"}, "track_process", "haproxy"),
+        ({"track_interfaces": ["eth1", "eth2.7"]}, "track_interfaces", ("eth1", "eth2.7")),
+        ({"dont_track_primary": True}, "dont_track_primary", True),
+        ({"unicast": True}, "unicast", True),
+        ({"unicast": True, "unicast_peers": [OWN, PEER]}, "unicast_peers", (ip_address(OWN), ip_address(PEER))),
+        ({"unicast": True, "unicast_src_ip": "10.0.0.0/24"}, "source", ip_network("10.0.0.0/24")),
+        ({"mcast_src_ip": OWN}, "source", ip_network(f"{OWN}/32")),
+        ({"vip": IPV6_VIP, "mcast_src_ip": "fe80::/10"}, "source", ip_network("fe80::/10")),
+        ({"auth_pass": "cf-lb-1"}, "auth_pass", "cf-lb-1"),
+        ({"garp_master_refresh": 0}, "garp_master_refresh", 0),
+        ({"garp_master_delay": 1}, "garp_master_delay", 1),
+        ({**MAIL, "notification_email": "a@example.org"}, "mail", Mail(("a@example.org",), "k@example.org", ("mail", 25), 30)),
+        ({**MAIL, "smtp_connect_timeout": 5}, "mail", Mail(("a@example.org", "b@example.org"), "k@example.org", ("mail", 25), 5)),
+        ({**MAIL, "notification_email": []}, "mail", None),
+        ({"smtp_server": "mail", "smtp_connect_timeout": 5}, "mail", None),
+        ({"use_vmac": True}, "use_vmac", True),
+        ({"extra_global_config": "a {\n}"}, "extra_global_config", "a {\n}"),
+        ({"extra_instance_config": "notify /bin/true\n"}, "extra_instance_config", "notify /bin/true\n"),
+    ],
+)
+def test_a_property_is_taken_as_it_is_given(given: dict[str, Any], name: str, value: object) -> None:
+    """Each property becomes the value that its description promises."""
+    assert getattr(Config.parse(rendered(keepalived=given)).keepalived, name) == value
+
+
+@pytest.mark.parametrize(
+    ("unicast_peers", "addresses"), [([], [PEER, "10.0.0.3"]), ([OWN, "10.0.0.6"], [OWN, "10.0.0.6"])], ids=["link", "manifest"]
+)
+def test_peers_are_those_of_the_manifest_or_of_the_link(unicast_peers: list[str], addresses: list[str]) -> None:
+    """keepalived.unicast_peers tells where adverts come from; without it the link does."""
+    config = Config.parse(rendered(3, keepalived={"unicast": True, "unicast_peers": unicast_peers}))
+    assert config.peer_addresses == tuple(map(ip_address, addresses))
+
+
+@pytest.mark.parametrize(
+    ("keepalived", "handover_timeout", "post_start_timeout"),
+    [
+        ({}, 5.13, 120),
+        ({"preempt_delay": 10}, 15.13, 120),
+        ({"advert_int": 255}, 767.13, 1530.27),
+        ({"vrrp_version": 3, "advert_int": 0.2}, 2.63, 120),
+        ({"preempt_delay": 1000}, 1005.13, 2006.27),
+    ],
+    ids=str,
+)
+def test_the_default_timeouts_follow_the_slowest_successor(
+    keepalived: dict[str, Any], handover_timeout: float, post_start_timeout: float
+) -> None:
+    """Both leave time for Master_Down_Interval of the lowest active priority, and for a preempt_delay on top."""
+    drain = Config.parse(rendered(keepalived=keepalived)).drain
+    assert (drain.handover_timeout, drain.post_start_timeout) == pytest.approx((handover_timeout, post_start_timeout), abs=0.006)
 
 
 def test_members() -> None:
@@ -39,11 +124,9 @@ def test_members() -> None:
 @pytest.mark.parametrize("section", ["keepalived", "vrrp_drain"])
 def test_null_counts_as_not_given(section: str) -> None:
     """What a template renders as null gets the default, like an absent key."""
-    optional = {
-        "keepalived": ("interface", "virtual_router_id", "vrrp_version", "advert_int", "priority", "healthcheck_name"),
-        "vrrp_drain": ("handover_timeout", "post_start_timeout", "on_no_successor", "health_check"),
-    }
-    assert Config.parse(rendered(**{section: dict.fromkeys(optional[section])})) == Config.parse(rendered())
+    optional = [name.split(".")[1] for name in (*WRONG, *WRONG_PATHS) if name.startswith(section) and name != "keepalived.vip"]
+    assert len(optional) > 5
+    assert Config.parse(rendered(**{section: dict.fromkeys(optional)})) == Config.parse(rendered())
 
 
 def test_the_keepalived_job_has_no_vrrp_drain_section() -> None:
@@ -74,14 +157,14 @@ def test_the_rank_gives_the_priority(ours: int, indexes: list[int], bootstrap: i
 
 def test_a_priority_of_the_manifest_wins() -> None:
     """keepalived.priority overrides the rank."""
-    assert Config.parse(rendered(keepalived={"priority": 205})).keepalived.priority == 205
+    assert Config.parse(rendered(keepalived={"priority": 222})).keepalived.priority == 222
 
 
-def test_fifty_instances_have_fifty_priorities() -> None:
+def test_thirty_three_instances_have_as_many_priorities() -> None:
     """The largest group still gives every instance a base of its own."""
-    raw = rendered(50)
+    raw = rendered(33)
     bases = [Config.parse(raw | {"instance": each}).keepalived.priority for each in raw["instances"]]
-    assert bases == list(range(254, 204, -1))
+    assert bases == list(range(254, 221, -1))
 
 
 @pytest.mark.parametrize(
@@ -106,22 +189,45 @@ WRONG: dict[str, list[object]] = {
         *("10.0.0", "haproxy.example.org", f"{VIP}/33", 7, True),
         *("224.0.0.18", "255.255.255.255", "127.0.0.1", "::", "fe80::10%eth0"),
     ],
+    "keepalived.vips": [
+        *("10.0.0.11", {}, [7], ["haproxy.example.org"], ["10.0.0.11/33"], ["224.0.0.18"], ["127.0.0.1"]),
+        *(["10.0.0.11", "10.0.0.11"], ["10.0.0.11", None]),
+    ],
     "keepalived.interface": ["", "eth 0", "a-name-too-long-for-linux", "eth0/1", 3],
     "keepalived.virtual_router_id": [0, 256, "1", 1.5, True],
     "keepalived.vrrp_version": [1, 4, "3", 2.0, True],
     "keepalived.advert_int": [0, -1, 256, 0.5, 1.5, "1", True, [1]],
-    "keepalived.priority": [204, 255, "254", True],
+    "keepalived.priority": [221, 255, "254", True],
+    "keepalived.preempt": [0, "false"],
+    "keepalived.preempt_delay": [-1, 1001, "10", True],
+    "keepalived.startup_delay": [-1, 3601, "5", True],
     "keepalived.healthcheck_name": ["", "check haproxy", 'a"b', "x" * 65, 5],
     "keepalived.healthcheck_command": ["", "  ", 'say "hello"', "two\nlines", 5],
     "keepalived.healthcheck_interval": [0, 3601, "2", 1.5, True],
     "keepalived.healthcheck_timeout": [0, 3601, "2", 1.5, True],
     "keepalived.healthcheck_rise": [0, 101, "2", 1.5, True],
     "keepalived.healthcheck_fall": [0, 101, "2", 1.5, True],
-    "keepalived.healthcheck_weight": [-50, 100, "0", False, 1.5],
+    "keepalived.healthcheck_weight": [-187, 188, "0", False, 1.5],
+    "keepalived.track_process": ["", "two words", "bin/haproxy", "x" * 16, 'a"b', 5],
+    "keepalived.track_interfaces": ["eth1", {}, [""], ["eth 1"], ["a-name-too-long-for-linux"], [3], ["eth1", "eth1"]],
     "keepalived.garp_master_refresh": [-1, 86401, "60", 1.5, True],
     "keepalived.garp_master_delay": [0, 3601, "5", 1.5, True],
     "keepalived.dont_track_primary": [0, "true", "yes"],
-    "vrrp_drain.handover_timeout": [0, 3, 3.19, -5, 3601, "10", True],
+    "keepalived.unicast": [1, "true"],
+    "keepalived.unicast_peers": [
+        *(PEER, {}, ["haproxy.example.org"], [f"{PEER}/24"], ["224.0.0.18"], ["::1"], ["fe80::2%eth0"], [7], [PEER, PEER]),
+    ],
+    "keepalived.unicast_src_ip": ["", "haproxy.example.org", f"{OWN}/24", "10.0.0.0/33", 7, [OWN]],
+    "keepalived.mcast_src_ip": ["", "haproxy.example.org", f"{OWN}/24", "10.0.0.0/33", 7, [OWN]],
+    "keepalived.auth_pass": ["", "nine char", "123456789", 'a"b', "a b", "a#b", "a!b", "{a}", 12345678],
+    "keepalived.notification_email": ["", "nobody", ["nobody"], ["a@example.org", "nobody"], ["a b@example.org"], ["a@b", "a@b"], 5],
+    "keepalived.notification_email_from": ["", "nobody", "a b@example.org", 'a"@example.org', ["a@example.org"], 5],
+    "keepalived.smtp_server": ["", "mail example", "mail:", "mail:smtp", "smtp://mail", "mail:123456", "[::1", 25],
+    "keepalived.smtp_connect_timeout": [0, 301, "30", 1.5, True],
+    "keepalived.use_vmac": [1, "true"],
+    "keepalived.extra_global_config": ["a {", "}", "} a {", "a {\n# }", ["a"], 5],
+    "keepalived.extra_instance_config": ["a {", "}", "} a {", "a {\n! }", ["a"], 5],
+    "vrrp_drain.handover_timeout": [0, 3, 3.13, -5, 3601, "10", True],
     "vrrp_drain.post_start_timeout": [0, 3, 3601, "120", True],
     "vrrp_drain.on_no_successor": ["stop", "", True],
     "vrrp_drain.health_check": [
@@ -141,36 +247,218 @@ def test_a_wrong_value_is_refused_by_its_property(name: str, value: object) -> N
     section, key = name.split(".")
     with pytest.raises(ConfigError) as error:
         Config.parse(rendered(**{section: {key: value}}))
-    before, _, allowed = str(error.value).partition(f"{name} is {value!r}: ")
+    shown = "(hidden)" if name == "keepalived.auth_pass" else value
+    before, _, allowed = str(error.value).partition(f"{name} is {shown!r}: ")
     assert before == ""
     assert allowed
     assert error.value.name == name
 
 
+WRONG_PATHS: dict[str, list[object]] = {
+    "vrrp_drain.keepalived_config": ["", "keepalived.config", "/two words", '/a"b', 5],
+    "vrrp_drain.keepalived_pid_file": ["", "keepalived.pid", "/two words", '/a"b', 5],
+}
+
+
 @pytest.mark.parametrize(
-    ("keepalived", "name"),
+    ("name", "value"),
+    [pytest.param(name, value, id=f"{name}={value!r}") for name, values in WRONG_PATHS.items() for value in values],
+)
+def test_a_wrong_path_is_refused_by_its_property(name: str, value: object) -> None:
+    """Where another release's keepalived has its files is told by absolute paths."""
+    with pytest.raises(ConfigError) as error:
+        Config.parse(rendered(vrrp_drain={name.split(".")[1]: value}))
+    assert str(error.value) == f"{name} is {value!r}: must be an absolute path"
+
+
+REFUSED_TOGETHER: list[tuple[dict[str, Any], str, str]] = [
+    (
+        {"keepalived": {"vip": f"{IPV6_VIP}/64", "vrrp_version": 2}},
+        "keepalived.vrrp_version",
+        f"must be 3, because keepalived.vip {IPV6_VIP}/64",
+    ),
+    ({"keepalived": {"advert_int": 1.5}}, "keepalived.advert_int", "version 2 of VRRP takes whole seconds"),
+    ({"keepalived": {"vrrp_version": 3, "advert_int": 41}}, "keepalived.advert_int", "version 3 of VRRP takes 0.01 to 40.95 seconds"),
+    ({"keepalived": {"vrrp_version": 3, "advert_int": 0.015}}, "keepalived.advert_int", "version 3 of VRRP takes 0.01 to 40.95 seconds"),
+    ({"keepalived": {"vip": OWN}}, "keepalived.vip", "must not be the address of an instance (haproxy/0)"),
+    ({"keepalived": {"vip": f"{PEER}/24"}}, "keepalived.vip", "must not be the address of an instance (haproxy/1)"),
+    ({"keepalived": {"vips": ["10.0.0.11", f"{PEER}/24"]}}, "keepalived.vips", "must not be the address of an instance (haproxy/1)"),
+    ({"keepalived": {"vips": ["10.0.0.11", f"{VIP}/24"]}}, "keepalived.vips", "is there twice, or is keepalived.vip"),
+    ({"keepalived": {"vrrp_version": 3, "auth_pass": "secret"}}, "keepalived.auth_pass", "version 3 of VRRP has no authentication"),
+    ({"keepalived": {"vip": IPV6_VIP, "auth_pass": "secret"}}, "keepalived.auth_pass", "version 3 of VRRP has no authentication"),
+    (
+        {"keepalived": {"preempt": False, "healthcheck_weight": -188}},
+        *("keepalived.healthcheck_weight", "must be 0 where keepalived.preempt is false"),
+    ),
+    (
+        {"keepalived": {"preempt": False, "preempt_delay": 10}},
+        *("keepalived.preempt_delay", "has no effect where keepalived.preempt is false"),
+    ),
+    ({"keepalived": {"unicast_peers": [PEER]}}, "keepalived.unicast_peers", "is used only where keepalived.unicast is true"),
+    (
+        {"keepalived": {"unicast": True, "unicast_peers": [PEER, "2001:db8::2"]}},
+        *("keepalived.unicast_peers", "must all be IPv4, as keepalived.vip is"),
+    ),
+    ({"keepalived": {"vip": IPV6_VIP, "unicast": True}}, "keepalived.unicast_peers", "must all be IPv6, as keepalived.vip is"),
+    ({"keepalived": {"unicast_src_ip": OWN}}, "keepalived.unicast_src_ip", "is used only where keepalived.unicast is true"),
+    ({"keepalived": {"unicast": True, "mcast_src_ip": OWN}}, "keepalived.mcast_src_ip", "is not used where keepalived.unicast is true"),
+    ({"keepalived": {"mcast_src_ip": "fe80::/10"}}, "keepalived.mcast_src_ip", "must be IPv4, as keepalived.vip is"),
+    ({"keepalived": {"vip": IPV6_VIP, "mcast_src_ip": OWN}}, "keepalived.mcast_src_ip", "must be IPv6, as keepalived.vip is"),
+    (
+        {"keepalived": {"unicast": True, "unicast_src_ip": "2001:db8::/64"}},
+        *("keepalived.unicast_src_ip", "must be IPv4, as keepalived.vip is"),
+    ),
+    (
+        {"keepalived": {"notification_email": "a@example.org", "smtp_server": "mail"}},
+        *("keepalived.notification_email_from", "must be given where keepalived.notification_email is"),
+    ),
+    (
+        {"keepalived": {"notification_email": "a@example.org", "notification_email_from": "k@example.org"}},
+        *("keepalived.smtp_server", "must be given where keepalived.notification_email is"),
+    ),
+    (
+        {"keepalived": {"advert_int": 2}, "vrrp_drain": {"handover_timeout": 6}},
+        *("vrrp_drain.handover_timeout", "must be longer than Master_Down_Interval, 6.13 s at keepalived.advert_int 2"),
+    ),
+    (
+        {"keepalived": {"preempt_delay": 10}, "vrrp_drain": {"handover_timeout": 13}},
+        "vrrp_drain.handover_timeout",
+        "must be longer than Master_Down_Interval, 13.13 s at keepalived.advert_int 1 and preempt_delay 10",
+    ),
+    (
+        {"keepalived": {"advert_int": 40}, "vrrp_drain": {"post_start_timeout": 120}},
+        *("vrrp_drain.post_start_timeout", "must be longer than Master_Down_Interval, 120.13 s at keepalived.advert_int 40"),
+    ),
+    (
+        {"keepalived": {"preempt_delay": 120}, "vrrp_drain": {"post_start_timeout": 120}},
+        "vrrp_drain.post_start_timeout",
+        "must be longer than Master_Down_Interval, 123.13 s at keepalived.advert_int 1 and preempt_delay 120",
+    ),
+]
+CONTRADICTIONS = [(given, name) for given, name, _ in REFUSED_TOGETHER]
+
+
+@pytest.mark.parametrize(("given", "name", "wrong"), REFUSED_TOGETHER)
+def test_contradictions_are_refused(given: dict[str, dict[str, Any]], name: str, wrong: str) -> None:
+    """A value that only another property makes wrong is refused by its own name, with what it contradicts; no password is told."""
+    with pytest.raises(ConfigError) as error:
+        Config.parse(rendered(3, **given))
+    assert error.value.name == name
+    assert str(error.value).split(": ", 1)[1].startswith(wrong)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("keepalived", "message"),
     [
-        ({"vip": IPV6_VIP, "vrrp_version": 2}, "keepalived.vrrp_version"),
-        ({"vrrp_version": 3, "advert_int": 41}, "keepalived.advert_int"),
-        ({"vrrp_version": 3, "advert_int": 0.015}, "keepalived.advert_int"),
-        ({"vip": OWN}, "keepalived.vip"),
-        ({"vip": f"{PEER}/24"}, "keepalived.vip"),
-        ({"vip": None}, "keepalived.vip"),
-        ({"nopreempt": True}, "keepalived.nopreempt"),
+        ({"vip": None}, "keepalived.vip is None: must be given"),
+        ({"nopreempt": True}, "keepalived.nopreempt is True: is not a property that this version knows"),
     ],
 )
-def test_contradictions_are_refused(keepalived: dict[str, Any], name: str) -> None:
-    """A value that only another property makes wrong is refused too, and so is what this version does not know."""
-    key = name.partition(".")[2]
-    with pytest.raises(ConfigError, match=rf"^{name} is '?{keepalived[key]}"):
+def test_a_missing_and_an_unknown_property_are_refused(keepalived: dict[str, Any], message: str) -> None:
+    """The VIP has no default, and what this version does not know is not ignored."""
+    with pytest.raises(ConfigError) as error:
         Config.parse(rendered(keepalived=keepalived))
+    assert str(error.value) == message
 
 
-def test_a_timeout_shorter_than_the_election_is_refused_with_its_reason() -> None:
-    """A handover_timeout in which no backup can take over is refused, and the message gives Master_Down_Interval."""
-    drain = {"handover_timeout": 6}
-    with pytest.raises(ConfigError, match=r"^vrrp_drain.handover_timeout is 6: .*Master_Down_Interval, 6\.20 s at keepalived.advert_int 2"):
-        Config.parse(rendered(keepalived={"advert_int": 2}, vrrp_drain=drain))
+OTHER = {"keepalived_config": "/other/keepalived.config", "keepalived_pid_file": "/other/keepalived.pid"}
+FOUND: dict[str, Any] = {
+    "interface": "auto",
+    "virtual_router_id": 1,
+    "vrrp_version": 2,
+    "advert_int": 1.0,
+    "priority": 101,
+    "weight": 2,
+    "preempt": True,
+    "healthcheck_weight": 0,
+    "unicast": False,
+    "unicast_peers": [],
+    "auth_pass": None,
+}
+
+
+def beside(found: dict[str, Any], **sections: dict[str, Any]) -> Config:
+    """Return the configuration beside another release's keepalived that is set to ``found``."""
+
+    def read(files: Files) -> dict[str, Any]:
+        assert files == Files(Path("/other/keepalived.config"), Path("/other/keepalived.pid"))
+        return FOUND | found
+
+    return Config.parse(rendered(**sections | {"vrrp_drain": {**OTHER, **sections.get("vrrp_drain", {})}}), read=read)
+
+
+@pytest.mark.parametrize(
+    ("found", "priority", "lowered", "unhealthy_weight"),
+    [
+        ({}, 103, 53, -2),
+        ({"priority": 100}, 102, 52, -2),
+        ({"weight": 0}, 101, 51, 0),
+        ({"weight": -20}, 101, 51, -20),
+        ({"priority": 51, "weight": 0}, 51, 1, 0),
+    ],
+)
+def test_the_priorities_of_another_jobs_keepalived(found: dict[str, Any], priority: int, lowered: int, unhealthy_weight: int) -> None:
+    """A healthy instance adverts base plus weight, a lowered one 50 less, and an unhealthy one lacks the weight."""
+    ours = beside(found).keepalived
+    assert (ours.priority, ours.lowered, ours.unhealthy_weight) == (priority, lowered, unhealthy_weight)
+
+
+def test_the_settings_of_another_jobs_keepalived() -> None:
+    """The VIP comes from its link, all else from its configuration, and our own properties keep their defaults."""
+    found = {"interface": "eth1", "virtual_router_id": 7, "vrrp_version": 2, "advert_int": 2.0, "auth_pass": "secret"}
+    config = beside(found | {"unicast": True, "unicast_peers": [PEER]}, keepalived={"vip": f"{VIP}/24"})
+    ours = config.keepalived
+    assert (ours.vip, ours.vips) == (ip_interface(f"{VIP}/24"), ())
+    assert {name: getattr(ours, name) for name in found} == found
+    assert (ours.unicast, config.peer_addresses) == (True, (ip_address(PEER),))
+    assert config.drain.other_job == Files(Path(OTHER["keepalived_config"]), Path(OTHER["keepalived_pid_file"]))
+    assert config.drain.handover_timeout == pytest.approx(3 * 2 + (256 - 222) / 256 + 2)
+
+
+def test_another_jobs_nopreempt_is_its_own_business() -> None:
+    """What our job would refuse together is only taken note of."""
+    ours = beside({"preempt": False}).keepalived
+    assert (ours.preempt, ours.unhealthy_weight) == (False, -2)
+
+
+@pytest.mark.parametrize(
+    ("found", "name"),
+    [
+        ({"priority": 50}, "keepalived.priority"),
+        ({"priority": 255}, "keepalived.priority"),
+        ({"weight": 254}, "keepalived.weight"),
+        ({"virtual_router_id": 0}, "keepalived.virtual_router_id"),
+        ({"vrrp_version": 4}, "keepalived.vrrp_version"),
+        ({"advert_int": 1.5}, "keepalived.advert_int"),
+        ({"interface": "eth0/1"}, "keepalived.interface"),
+        ({"unicast": True, "unicast_peers": ["haproxy"]}, "keepalived.unicast_peers"),
+    ],
+)
+def test_what_cannot_be_right_in_another_jobs_keepalived_is_refused(found: dict[str, Any], name: str) -> None:
+    """Its settings are checked like ours, and 50 must be left to take away."""
+    with pytest.raises(ConfigError, match=rf"^{name} is "):
+        beside(found)
+
+
+def test_another_jobs_link_gives_the_vip_alone() -> None:
+    """A property that only our job has, in a link that is not from our job, is a mix-up."""
+    with pytest.raises(ConfigError, match=r"^keepalived\.preempt is False: is not a property"):
+        beside({}, keepalived={"preempt": False})
+
+
+def test_our_own_job_is_read_from_no_file() -> None:
+    """Without vrrp_drain.keepalived_config nothing is looked for on the disk."""
+    assert Config.parse(rendered(), read=lambda files: pytest.fail("read")).drain.other_job is None
+
+
+def test_another_jobs_file_is_read(tmp_path: Path) -> None:
+    """The files that the properties name are what is read; a file that is not there is refused by the property."""
+    raw = rendered(vrrp_drain={"keepalived_config": f"{tmp_path}/config", "keepalived_pid_file": f"{tmp_path}/pid"})
+    with pytest.raises(ConfigError, match=rf"^vrrp_drain\.keepalived_config is '{tmp_path}/config': must be the configuration file"):
+        Config.parse(raw)
+    (tmp_path / "config").write_text("vrrp_instance one {\npriority 90\n}\n")
+    assert Config.parse(raw).keepalived.priority == 90
 
 
 @pytest.mark.parametrize(
@@ -215,7 +503,7 @@ def test_a_wrong_shape_is_refused(changes: dict[str, Any], message: str) -> None
         (
             "address",
             "0.haproxy.default.cf.bosh",
-            "must be an IP address: the keepalived link must be rendered with addresses",
+            "must be an IP address: give the job consumes: {keepalived: {from: keepalived, ip_addresses: true}}",
         ),
         ("address", None, "must be given"),
         ("index", "0", "must be a whole number"),
@@ -243,10 +531,10 @@ def test_an_instance_outside_the_link_is_refused() -> None:
         Config.parse(raw)
 
 
-def test_more_than_fifty_instances_are_refused() -> None:
-    """The fifty-first instance would fall out of the active band."""
-    with pytest.raises(ConfigError, match=r"^instances is 51: at most 50 can share one VIP"):
-        Config.parse(rendered(51))
+def test_more_than_thirty_three_instances_are_refused() -> None:
+    """The thirty-fourth instance would fall out of the active band."""
+    with pytest.raises(ConfigError, match=r"^instances is 34: at most 33 can share one VIP"):
+        Config.parse(rendered(34))
 
 
 @pytest.mark.parametrize("raw", [[], "text", 5, None])

@@ -11,11 +11,11 @@ from vrrp_drain.handover import Ending, run
 from vrrp_drain.promote import Promote
 from vrrp_drain.transitions import Action, Event, Sign, Table
 
-FACTS = {"vip": "10.0.0.10", "interface": "eth0", "vrid": 1, "active": 254, "lowered": 204}
-TIMEOUT = 5.2
+FACTS = {"vip": "10.0.0.10", "interface": "eth0", "vrid": 1, "active": 254, "lowered": 99}
+TIMEOUT = 5.1
 
 SUCCESSOR = Event(Sign.SUCCESSOR, {"peer": PEER, "priority": 253})
-LEAVER = Event(Sign.LEAVER, {"peer": PEER, "priority": 240})
+LEAVER = Event(Sign.LEAVER, {"peer": PEER, "priority": 99})
 ANSWER = Event(Sign.PEER_ANSWERS, {"mac": PEER_MAC})
 HERE, GONE, CANCEL = Event(Sign.VIP_HERE), Event(Sign.VIP_GONE), Event(Sign.CANCEL)
 
@@ -65,10 +65,10 @@ def test_demote_as_it_should_be(play: Play) -> None:
     ending = play(demote.TABLE, HERE, (3.0, SUCCESSOR), (0.1, GONE), (0.2, ANSWER))
     assert ending.state is Demote.DONE
     assert ending.seconds == pytest.approx(3.3, abs=1e-6)
-    assert play.actions == [Action.LOWER, Action.PROBE]
+    assert play.actions == [Action.LOWER, Action.RESIGN, Action.PROBE]
     assert play.lines == [
-        "10.0.0.10 is on eth0 here: priority lowered to 204; serving until a successor has it",
-        "10.0.0.2 adverts priority 253, above our 204: it takes over",
+        "10.0.0.10 is on eth0 here: priority lowered to 99; serving until a successor has it",
+        "10.0.0.2 adverts priority 253, above our 99: it takes over",
         "10.0.0.10 left eth0: asking the segment who answers for it",
         "02:00:00:00:00:02 answers for 10.0.0.10: handed over",
     ]
@@ -79,7 +79,7 @@ def test_the_vip_may_leave_before_the_advert_is_heard(play: Play) -> None:
     """netlink can be faster than the segment: the proof is the same in the other order."""
     ending = play(demote.TABLE, HERE, (3.0, GONE), (0.1, SUCCESSOR), (0.1, ANSWER))
     assert ending.state is Demote.DONE
-    assert play.actions == [Action.LOWER, Action.PROBE]
+    assert play.actions == [Action.LOWER, Action.RESIGN, Action.PROBE]
 
 
 def test_a_successor_that_dies_is_no_proof(play: Play) -> None:
@@ -88,7 +88,7 @@ def test_a_successor_that_dies_is_no_proof(play: Play) -> None:
     ending = play(demote.TABLE, HERE, (1.0, SUCCESSOR), (0.1, GONE), (1.0, HERE), (0.1, ANSWER), *second_try)
     assert ending.state is Demote.DONE
     assert ending.seconds == pytest.approx(2.9, abs=1e-6)
-    assert play.actions == [Action.LOWER, Action.PROBE, Action.PROBE]
+    assert play.actions == [Action.LOWER, Action.RESIGN, Action.PROBE, Action.RESIGN, Action.PROBE]
     assert "the successor is gone and 10.0.0.10 is back on eth0: serving until another successor has it" in play.lines
 
 
@@ -124,7 +124,7 @@ def test_a_foreign_master_fails_a_promotion_at_once(play: Play) -> None:
     [
         pytest.param(demote.TABLE, HERE, [], Demote.NO_SUCCESSOR, id="demote, silence"),
         pytest.param(demote.TABLE, HERE, [(0.1, LEAVER)] * 100, Demote.NO_SUCCESSOR, id="demote, events all the time"),
-        pytest.param(demote.TABLE, GONE, [(5.1, HERE)], Demote.NO_SUCCESSOR, id="demote, the VIP comes late"),
+        pytest.param(demote.TABLE, GONE, [(5.0, HERE)], Demote.NO_SUCCESSOR, id="demote, the VIP comes late"),
         pytest.param(promote.TABLE, GONE, [], Promote.FAILED, id="promote, silence"),
         pytest.param(promote.TABLE, HERE, [(0.1, ANSWER)] * 100, Promote.FAILED, id="promote, a second master"),
     ],
@@ -138,7 +138,7 @@ def test_the_deadline_is_honoured(play: Play, table: Table[Any], first: Event, s
 
 @pytest.mark.parametrize(
     ("first", "script", "said"),
-    [(HERE, [], "no active peer adverted a higher priority within 5.2 s"), (GONE, [], "no peer adverted VRID 1 on eth0 within 5.2 s")],
+    [(HERE, [], "no active peer adverted a higher priority within 5.1 s"), (GONE, [], "no peer adverted VRID 1 on eth0 within 5.1 s")],
 )
 def test_the_deadline_says_what_was_missing(play: Play, first: Event, script: list[tuple[float, Event]], said: str) -> None:
     """The reason of a failed demotion tells which proof did not come, and for how long it was waited."""

@@ -5,13 +5,14 @@ from ipaddress import ip_address
 
 import pytest
 
-from unit.fakes import OWN, PEER, STRANGER, VIP
+from unit.fakes import OWN, PEER, STRANGER, VIP, came_from
 from vrrp_drain.advert import Advert
 from vrrp_drain.judge import Electorate
 from vrrp_drain.transitions import Event, Sign
 
 OTHER_VIP = ip_address("10.0.0.20")
-OUR_PRIORITY = 204
+OUR_PRIORITY = 99
+NONE, PASSWORD = (0, bytes(8)), (1, b"cf-lb-1\0")
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
 US = Electorate(
     vrid=1,
@@ -23,8 +24,14 @@ US = Electorate(
 )
 
 
-def judge(advert: Advert, source: str = PEER, our_priority: int = OUR_PRIORITY, electorate: Electorate = US) -> Event | None:
-    return electorate.judge(advert, ip_address(source), our_priority)
+def judge(
+    advert: Advert,
+    source: str = PEER,
+    our_priority: int = OUR_PRIORITY,
+    electorate: Electorate = US,
+    destination: str = "224.0.0.18",
+) -> Event | None:
+    return electorate.judge(advert, came_from(source, destination), our_priority)
 
 
 @pytest.mark.parametrize(
@@ -51,16 +58,18 @@ def test_a_master_of_equal_priority_stays_master() -> None:
 @pytest.mark.parametrize(
     ("priority", "our_priority", "sign"),
     [
-        (254, 204, Sign.SUCCESSOR),
-        (205, 204, Sign.SUCCESSOR),
-        (205, 104, Sign.SUCCESSOR),
-        (204, 203, Sign.LEAVER),
-        (155, 104, Sign.LEAVER),
-        (105, 104, Sign.LEAVER),
+        (254, 99, Sign.SUCCESSOR),
+        (222, 99, Sign.SUCCESSOR),
+        (222, 1, Sign.SUCCESSOR),
+        (102, 99, Sign.SUCCESSOR),
+        (101, 99, Sign.LEAVER),
+        (99, 98, Sign.LEAVER),
+        (67, 1, Sign.LEAVER),
+        (34, 1, Sign.LEAVER),
     ],
 )
 def test_only_an_active_peer_is_a_successor(priority: int, our_priority: int, sign: Sign) -> None:
-    """From 205 on a higher priority is a successor's; below, its sender is leaving or ill itself."""
+    """From 102 on, the lowest of haproxy-boshrelease's healthy ones, a higher priority is a successor's; below it is a leaver's."""
     assert judge(replace(ADVERT, priority=priority), our_priority=our_priority) == Event(
         sign, {"peer": ip_address(PEER), "priority": priority}
     )
@@ -87,8 +96,47 @@ def test_whom_keepalived_would_ignore_is_foreign(advert: Advert, source: str, na
     assert named in str(event.facts["why"])
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "sign"),
+    [
+        (PASSWORD, PASSWORD, Sign.SUCCESSOR),
+        (NONE, PASSWORD, Sign.FOREIGN),
+        (PASSWORD, NONE, Sign.FOREIGN),
+        (PASSWORD, (1, b"cf-lb-2\0"), Sign.FOREIGN),
+        (PASSWORD, (2, PASSWORD[1]), Sign.FOREIGN),
+    ],
+    ids=["the same", "only theirs", "only ours", "another password", "another type"],
+)
+def test_a_peer_has_our_authentication(ours: tuple[int, bytes], theirs: tuple[int, bytes], sign: Sign) -> None:
+    """keepalived ignores version 2 adverts with another authentication: the property is named, and no password."""
+    event = judge(replace(ADVERT, auth_type=theirs[0], auth_data=theirs[1]), electorate=replace(US, authentication=ours))
+    assert event is not None
+    assert event.sign is sign
+    assert ("give all instances the same keepalived.auth_pass" in str(event.facts.get("why"))) is (sign is Sign.FOREIGN)
+    assert "cf-lb" not in str(event.facts)
+
+
+def test_version_3_has_no_authentication() -> None:
+    """What an advert of version 3 cannot carry is not missed in it."""
+    event = judge(replace(ADVERT, version=3), electorate=replace(US, version=3, authentication=PASSWORD))
+    assert event is not None
+    assert event.sign is Sign.SUCCESSOR
+
+
 def test_version_3_takes_over_the_interval_of_the_master() -> None:
     """In version 3 a backup learns the interval from the advert, so another one is no fault (RFC 5798 section 6.1)."""
     event = judge(replace(ADVERT, version=3, advert_int=2.0), electorate=replace(US, version=3))
     assert event is not None
     assert event.sign is Sign.SUCCESSOR
+
+
+@pytest.mark.parametrize(("unicast", "destination"), [(False, "224.0.0.18"), (True, OWN)])
+def test_a_peer_adverts_as_we_do(unicast: bool, destination: str) -> None:
+    """Adverts that come as ours go are taken; keepalived ignores the others, so two masters would follow, and the property is named."""
+    assert judge(ADVERT, electorate=replace(US, unicast=unicast), destination=destination) == Event(
+        Sign.SUCCESSOR, {"peer": ip_address(PEER), "priority": 253}
+    )
+    foreign = judge(ADVERT, electorate=replace(US, unicast=not unicast), destination=destination)
+    assert foreign is not None
+    assert foreign.sign is Sign.FOREIGN
+    assert "give all instances the same keepalived.unicast" in str(foreign.facts["why"])

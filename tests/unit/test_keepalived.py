@@ -1,8 +1,9 @@
-"""The keepalived process: recognized, started and stopped. A shell script of that name stands in for it."""
+"""The keepalived of our job: started and stopped. A shell script of that name stands in for it."""
 
 import os
 import select
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from unit.fakes import VIP, Clock, FakeIPR, address
-from vrrp_drain import keepalived
+from unit.fakes import VIP, Clock, FakeIPR, address, link, rendered
+from vrrp_drain import keepalived, process_events
 from vrrp_drain.bands import Band
 from vrrp_drain.config import Config
 from vrrp_drain.errors import ConfigError, SystemFault
-from vrrp_drain.keepalived import Keepalived, running
+from vrrp_drain.keepalived import Keepalived
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.paths import Paths
+from vrrp_drain.process import running
 
 WAIT = 'read _ < "$0.fifo"'  # for ever: nobody writes there
 RUN = f'echo $$ > "$pid_file"; {WAIT}'
@@ -61,6 +63,10 @@ class Job:
         return process
 
 
+def with_properties(job: Job, **keepalived: object) -> None:
+    job.config = Config.parse(rendered(keepalived=keepalived))
+
+
 @pytest.fixture
 def job(paths: Paths, config: Config, netlink: Netlink, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
     created = Job(paths, config, netlink)
@@ -78,57 +84,6 @@ def job(paths: Paths, config: Config, netlink: Netlink, monkeypatch: pytest.Monk
         process.wait()
 
 
-@pytest.mark.parametrize("content", ["", "keepalived", "-1", "0", "99999999999999999999", "1 2"])
-def test_a_damaged_pid_file_names_nobody(tmp_path: Path, content: str) -> None:
-    """What is no pid of a process is no keepalived."""
-    (tmp_path / "pid").write_text(content)
-    assert running(tmp_path / "pid") is None
-
-
-def test_without_a_pid_file_nobody_runs(tmp_path: Path) -> None:
-    """No file, no keepalived, and nothing to watch."""
-    assert running(tmp_path / "pid") is None
-    assert keepalived.pidfd(tmp_path / "pid") is None
-
-
-def test_a_pid_that_somebody_else_has_now_is_not_keepalived(tmp_path: Path) -> None:
-    """After a reboot the old pid may be any process: the name decides."""
-    (tmp_path / "pid").write_text(str(os.getpid()))
-    assert running(tmp_path / "pid") is None
-
-
-def test_a_running_keepalived_is_found(job: Job) -> None:
-    """The pid file with its newline names the process, and the descriptor tells of its end."""
-    process = job.spawn()
-    assert running(job.keepalived.pid_file) == process.pid
-    fd = keepalived.pidfd(job.keepalived.pid_file)
-    assert fd is not None
-    assert select.select([fd], [], [], 0)[0] == []
-    process.kill()
-    assert select.select([fd], [], [], 5)[0] == [fd]
-    os.close(fd)
-
-
-def test_a_zombie_does_not_run(job: Job) -> None:
-    """A keepalived that ended and that nobody reaped has a name and a pid still, but does not run."""
-    process = job.spawn()
-    process.kill()
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert Path(f"/proc/{process.pid}/comm").read_text() == "keepalived\n"
-    assert running(job.keepalived.pid_file) is None
-
-
-def test_a_keepalived_that_ends_meanwhile_cannot_be_watched(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the look at the process and the descriptor it may end: then there is nothing to watch."""
-
-    def gone(pid: int) -> int:
-        raise ProcessLookupError
-
-    job.spawn()
-    monkeypatch.setattr(os, "pidfd_open", gone)
-    assert keepalived.pidfd(job.keepalived.pid_file) is None
-
-
 def test_start(job: Job) -> None:
     """keepalived.conf is written, the node takes part in the election, and the process runs under the pid file's pid."""
     job.start()
@@ -138,6 +93,86 @@ def test_start(job: Job) -> None:
     assert job.keepalived.band_file.read() is Band.ACTIVE
     assert job.said == [f"keepalived started for {VIP} on eth0 (pid {process.pid}, priority 254)"]
     assert os.getsid(process.pid) == process.pid
+
+
+@pytest.mark.parametrize("before", [None, 0o644])
+def test_only_root_may_read_the_configuration(job: Job, before: int | None) -> None:
+    """There may be a password in keepalived.conf, also in one that an older version has left readable."""
+    conf = job.paths.keepalived_run / "keepalived.conf"
+    if before:
+        conf.parent.mkdir(parents=True)
+        conf.touch()
+        conf.chmod(before)
+    with_properties(job, auth_pass="cf-lb-1")
+    job.start()
+    assert "auth_pass cf-lb-1" in conf.read_text()
+    assert stat.S_IMODE(conf.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("reason", "block", "said"),
+    [
+        ("", "vrrp_track_process track_process", []),
+        (
+            *("the kernel did not answer within 1 s", "vrrp_script process:gone"),
+            [
+                "keepalived.track_process: the kernel does not report here which processes end (the kernel did not answer within 1 s); "
+                "haproxy is looked for every second instead"
+            ],
+        ),
+    ],
+    ids=["the kernel tells", "the kernel does not tell"],
+)
+def test_a_process_is_tracked_as_the_kernel_allows(
+    job: Job, monkeypatch: pytest.MonkeyPatch, reason: str, block: str, said: list[str]
+) -> None:
+    """Where keepalived could not hear of the end of a process, a check takes its place, and that is said."""
+    monkeypatch.setattr(process_events, "available", lambda: reason)
+    with_properties(job, track_process="haproxy")
+    job.start()
+    assert f"\n{block} {{\n" in (job.paths.keepalived_run / "keepalived.conf").read_text()
+    assert job.said[:-1] == said
+
+
+def test_the_kernel_is_not_asked_for_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without keepalived.track_process nobody needs to know."""
+    monkeypatch.setattr(process_events, "available", lambda: pytest.fail("asked"))
+    job.start()
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a program, and a link that leads to the directory on the search path."""
+    directory = tmp_path / "usr/bin"
+    directory.mkdir(parents=True)
+    (tmp_path / "bin").symlink_to("usr/bin")
+    (directory / "killall").touch(mode=0o755)
+    (directory / "nc").symlink_to("nc.openbsd")
+    (directory / "nc.openbsd").touch(mode=0o755)
+    monkeypatch.setattr(keepalived, "_PATH", str(tmp_path / "bin"))
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        ("killall -0 haproxy", "{usr}/killall -0 haproxy"),
+        ("{bin}/killall -0  haproxy", "{usr}/killall -0  haproxy"),
+        ("{bin}/nc", "{usr}/nc"),
+        ("missing -z", "missing -z"),
+        ("{bin}/missing -z", "{bin}/missing -z"),
+    ],
+)
+def test_a_program_is_located_behind_linked_directories(programs: Path, command: str, found: str) -> None:
+    """keepalived trusts no path with a link in its directories; the program itself may be one, and arguments stay as they are."""
+    names = {"usr": str(programs), "bin": str(programs.parents[1] / "bin")}
+    assert keepalived.located(command.format(**names)) == found.format(**names)
+
+
+def test_commands_are_located_for_keepalived(job: Job, programs: Path) -> None:
+    """What is found is what keepalived.conf has."""
+    job.start()
+    assert f'script "{programs}/killall -0 haproxy"' in (job.paths.keepalived_run / "keepalived.conf").read_text()
 
 
 def test_start_keeps_the_band(job: Job) -> None:
@@ -266,3 +301,24 @@ def test_stop_takes_away_what_a_dead_keepalived_left(job: Job, ipr: FakeIPR) -> 
     job.stop()
     assert ipr.addresses == before
     assert job.said[-1] == f"{VIP} was still on eth0 after keepalived had ended: taking it off"
+
+
+@pytest.mark.parametrize(("vmac", "interface"), [(False, 2), (True, 4)], ids=["eth0", "vrrp.1"])
+def test_stop_takes_every_vip_away(job: Job, ipr: FakeIPR, vmac: bool, interface: int) -> None:
+    """Of several VIPs none stays, wherever keepalived had put them; each that was there is said."""
+    with_properties(job, vips=["10.0.0.11/24", "10.0.0.12", "2001:db8::10/64"], use_vmac=vmac)
+    ipr.links.append(link(4, "vrrp.1", "00:00:5e:00:01:01"))
+    before = list(ipr.addresses)
+    ipr.addresses = [*before, *(address(interface, each) for each in (f"{VIP}/32", "10.0.0.11/24", "2001:db8::10/64"))]
+    job.stop()
+    assert ipr.addresses == before
+    assert [line.split()[0] for line in job.said[1:]] == [VIP, "10.0.0.11", "2001:db8::10"]
+
+
+def test_stop_without_an_interface(job: Job, ipr: FakeIPR) -> None:
+    """An interface that went took its VIPs along: keepalived is stopped all the same."""
+    process = job.spawn()
+    ipr.routes = []
+    job.stop()
+    assert process.wait() == -signal.SIGTERM
+    assert job.said == ["keepalived stopped"]

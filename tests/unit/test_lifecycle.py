@@ -4,6 +4,8 @@ import errno
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_interface
+from pathlib import Path
 
 import pytest
 
@@ -13,11 +15,12 @@ from vrrp_drain.bands import Band
 from vrrp_drain.demote import Demote
 from vrrp_drain.errors import Cancelled, NoSuccessor, NotSettled, SystemFault
 from vrrp_drain.handover import Ending
+from vrrp_drain.other_job import ConfigLever, Files
 from vrrp_drain.promote import Promote
 from vrrp_drain.signals import Cancellation
 from vrrp_drain.timing import master_down_interval
 
-LEFT_ALONE = Ending(Demote.NO_SUCCESSOR, "nobody is there", 5.2)
+LEFT_ALONE = Ending(Demote.NO_SUCCESSOR, "nobody is there", 5.1)
 LEAVING = [pytest.param(lambda node: lifecycle.pre_stop(node, {}), id="pre-stop"), pytest.param(lifecycle.drain, id="drain")]
 leaving = pytest.mark.parametrize("leave", LEAVING)
 DELETE = {"BOSH_VM_NEXT_STATE": "delete", "BOSH_INSTANCE_NEXT_STATE": "delete", "BOSH_DEPLOYMENT_NEXT_STATE": "delete"}
@@ -52,13 +55,13 @@ def test_without_a_successor_proceed_warns(node: FakeNode, leave: Script, log: p
 def test_without_a_successor_fail_stops_the_deploy(node: FakeNode, leave: Script) -> None:
     """on_no_successor: fail puts the priority back and says so, with the property and where to look."""
     policy(node, "fail")
-    node.band_file.write(Band.DRAINING)
+    node.lever.write(Band.DRAINING)
     node.demotion = LEFT_ALONE
     with pytest.raises(
         NoSuccessor, match=r"vrrp_drain\.on_no_successor is fail: the priority of haproxy/0 is back at 254, .* vrrpctl status"
     ):
         leave(node)
-    assert node.band_file.read() is Band.ACTIVE
+    assert node.lever.read() is Band.ACTIVE
 
 
 @leaving
@@ -112,8 +115,30 @@ def test_pre_start_begins_in_the_draining_band(node: FakeNode, advert_int: float
     node.config = replace(node.config, keepalived=replace(node.config.keepalived, advert_int=advert_int))
     lifecycle.pre_start(node)
     assert node.listened == [pytest.approx(seconds)]
-    assert node.band_file.read() is Band.DRAINING
-    assert node.overlap.held == [(VIP, "eth0")]
+    assert node.lever.read() is Band.DRAINING
+    assert node.overlap.held == [([VIP], "eth0")]
+
+
+def test_pre_start_prepares_every_vip(node: FakeNode) -> None:
+    """The further VIPs move with the first one, so their moves overlap as well."""
+    further = (ip_interface("10.0.0.11/24"), ip_interface("2001:db8::10/64"))
+    node.config = replace(node.config, keepalived=replace(node.config.keepalived, vips=further))
+    lifecycle.pre_start(node)
+    assert node.overlap.held == [([VIP, "10.0.0.11", "2001:db8::10"], "eth0")]
+
+
+def test_pre_start_lowers_another_jobs_keepalived_before_its_start(node: FakeNode, tmp_path: Path) -> None:
+    """What that job is about to start from is lowered already, and leaving or failing goes through the same file."""
+    template = tmp_path / "keepalived.config.template"
+    template.write_text("priority 101\n")
+    node.lever = ConfigLever(Files(tmp_path / "keepalived.config", tmp_path / "keepalived.pid"))
+    lifecycle.pre_start(node)
+    assert template.read_text().startswith("priority 51 ")
+    policy(node, "fail")
+    node.demotion = LEFT_ALONE
+    with pytest.raises(NoSuccessor):
+        lifecycle.drain(node)
+    assert template.read_text() == "priority 101\n"
 
 
 def test_pre_start_does_without_an_overlap(node: FakeNode, log: pytest.LogCaptureFixture) -> None:
@@ -121,7 +146,7 @@ def test_pre_start_does_without_an_overlap(node: FakeNode, log: pytest.LogCaptur
     node.overlap.fault = SystemFault("the VIP could not be put on lo")
     lifecycle.pre_start(node)
     assert [record.getMessage() for record in log.records if record.levelno == logging.WARNING] == ["the VIP could not be put on lo"]
-    assert node.band_file.read() is Band.DRAINING
+    assert node.lever.read() is Band.DRAINING
 
 
 def test_pre_start_does_not_join_strangers(node: FakeNode) -> None:
@@ -129,7 +154,7 @@ def test_pre_start_does_not_join_strangers(node: FakeNode) -> None:
     node.foreigner = "10.0.0.77 uses VRID 1 on this segment"
     with pytest.raises(NotSettled, match=r"^10\.0\.0\.77 uses VRID 1"):
         lifecycle.pre_start(node)
-    assert node.band_file.read() is None
+    assert node.lever.read() is None
     assert node.overlap.held == []
 
 
@@ -168,13 +193,13 @@ def test_post_start_gives_up_in_time(
     node: FakeNode, clock: Clock, cancellation: Cancellation, haproxy_health: FakeHaproxy, pid: int | None, problem: str, said: str
 ) -> None:
     """After vrrp_drain.post_start_timeout it fails with what was missing, in the draining band, so that the rollout halts."""
-    node.band_file.write(Band.DRAINING)
+    node.lever.write(Band.DRAINING)
     node.pid, haproxy_health.problem = pid, problem
     with pytest.raises(NotSettled, match=said + r"; waited 120 s \(vrrp_drain\.post_start_timeout\)"):
         lifecycle.post_start(node, cancellation, clock.sleep)
     assert sum(clock.slept) == pytest.approx(120, abs=0.201)
     assert node.timeouts == []
-    assert node.band_file.read() is Band.DRAINING
+    assert node.lever.read() is Band.DRAINING
 
 
 def test_a_promotion_in_the_last_moment_has_time_to_settle(node: FakeNode, clock: Clock, cancellation: Cancellation) -> None:
@@ -229,6 +254,16 @@ def test_post_stop_leaves_no_stale_vip(node: FakeNode, ipr: FakeIPR, log: pytest
     assert node.vip_here() is not removed
     assert bool(log.records) is removed
     assert node.overlap.released == 1
+
+
+def test_post_stop_leaves_no_stale_vip_of_several(node: FakeNode, ipr: FakeIPR) -> None:
+    """What goes with the first VIP are all of them."""
+    node.pid = None
+    node.config = replace(node.config, keepalived=replace(node.config.keepalived, vips=(ip_interface("10.0.0.11/24"),)))
+    before = list(ipr.addresses)
+    ipr.addresses = [*before, address(2, f"{VIP}/32"), address(2, "10.0.0.11/24")]
+    lifecycle.post_stop(node)
+    assert ipr.addresses == before
 
 
 def test_post_stop_leaves_nothing_on_lo_whatever_else_fails(node: FakeNode, ipr: FakeIPR) -> None:

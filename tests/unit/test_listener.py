@@ -107,7 +107,7 @@ def test_a_refused_socket_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_adverts_are_heard_for_a_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Valid adverts come with their source, others are skipped, and at the end of the time the socket is closed."""
+    """Valid adverts come with their packet, others are skipped, and at the end of the time the socket is closed."""
     fake = FakeListener()
     pauses = iter([0.3, 0.5])
 
@@ -117,7 +117,7 @@ def test_adverts_are_heard_for_a_time(clock: Clock, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(listener, "AdvertListener", lambda interface, family: fake)
     monkeypatch.setattr(select, "select", wait)
-    assert list(listener.adverts("eth0", 4, 1.1)) == [(ADVERT, SOURCE)] * 2
+    assert list(listener.adverts("eth0", 4, 1.1)) == [(ADVERT, PACKET)] * 2
     assert sum(clock.slept) == pytest.approx(1.1, abs=1e-5)
     assert fake.closed
 

@@ -17,8 +17,8 @@ def test_a_line_has_the_time_in_utc(tmp_path: Path, clock: Clock) -> None:
     """The log in the job's directory, made if need be, has time, level, command and process."""
     clock.sleep(1.25)
     logs.set_up("demote", tmp_path / "log" / "vrrp-drain.log", chatty=True)
-    logger.info("lowered to %s", 204)
-    assert (tmp_path / "log" / "vrrp-drain.log").read_text() == f"1970-01-02T00:00:01.250Z INFO    demote[{os.getpid()}] lowered to 204\n"
+    logger.info("lowered to %s", 99)
+    assert (tmp_path / "log" / "vrrp-drain.log").read_text() == f"1970-01-02T00:00:01.250Z INFO    demote[{os.getpid()}] lowered to 99\n"
 
 
 def test_a_line_names_the_instance_as_soon_as_it_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,12 @@
 """The kernel's links, routes and addresses, over a pyroute2 that is not there."""
 
 import errno
+from collections.abc import Callable
 from ipaddress import ip_address
 
 import pytest
 
-from unit.fakes import MAC, OWN, VIP, FakeIPR, FakeSocket, Message, address, route
+from unit.fakes import MAC, OWN, VIP, FakeIPR, FakeSocket, Message, address, link, route
 from vrrp_drain.errors import ConfigError, SystemFault
 from vrrp_drain.netlink import AddressWatch, Netlink
 
@@ -61,10 +62,31 @@ def test_index_and_macs(netlink: Netlink) -> None:
     assert netlink.macs() == {MAC, "02:00:00:00:01:01", "00:00:00:00:00:00"}
 
 
-def test_an_interface_that_went_is_a_fault_of_the_system(netlink: Netlink) -> None:
-    """Asking about an interface that is gone says so."""
+@pytest.mark.parametrize("mac", ["00:00:5e:00:01:07", "00:00:5e:00:02:07"], ids=["IPv4", "IPv6"])
+def test_a_virtual_mac_is_nobodys_own(ipr: FakeIPR, mac: str) -> None:
+    """VRRP's virtual MAC answers from whoever is MASTER: that we have it as well does not make the answer ours."""
+    ipr.links.append(link(4, "vrrp.7", mac))
+    assert mac not in Netlink(ipr).macs()
+
+
+@pytest.mark.parametrize("ask", [Netlink.index, Netlink.mac])
+def test_an_interface_that_went_is_a_fault_of_the_system(netlink: Netlink, ask: Callable[[Netlink, str], object]) -> None:
+    """Asking what an interface is that is gone says so."""
     with pytest.raises(SystemFault, match="interface eth7 does not exist"):
-        netlink.has_address("eth7", IPV4)
+        ask(netlink, "eth7")
+
+
+def test_an_interface_that_is_not_there_has_no_address(netlink: Netlink) -> None:
+    """A virtual MAC's interface comes and goes with keepalived: without it the VIP is not on it."""
+    assert netlink.addresses_on("vrrp.7", 4) == []
+    assert not netlink.has_address("vrrp.7", ip_address(OWN))
+
+
+@pytest.mark.parametrize(("family", "addresses"), [(4, [OWN, VIP]), (6, ["2001:db8::1", "fe80::1"])])
+def test_addresses_of_an_interface_keep_their_order(ipr: FakeIPR, family: int, addresses: list[str]) -> None:
+    """The first one is what keepalived sends from; other families and interfaces are left out."""
+    ipr.addresses += [address(2, each) for each in ("2001:db8::1/64", f"{VIP}/32", "fe80::1/64")] + [address(3, "10.0.0.3/24")]
+    assert Netlink(ipr).addresses_on("eth0", family) == [ip_address(each) for each in addresses]
 
 
 @pytest.mark.parametrize(("index", "length", "here"), [(2, 32, True), (2, 24, True), (1, 32, False), (3, 32, False)])

@@ -1,15 +1,17 @@
 """This instance with all its parts: the table's actions change the band, and a fault of ours puts it back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from unit.fakes import OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeIPR, address
-from vrrp_drain import keepalived
+from unit.fakes import OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeIPR, address, came_from, link, rendered
 from vrrp_drain import node as node_module
-from vrrp_drain.advert import Advert, IPAddress
+from vrrp_drain import process, resignation
+from vrrp_drain.advert import Advert, Packet
 from vrrp_drain.bands import Band
 from vrrp_drain.config import Config
 from vrrp_drain.demote import Demote
@@ -25,6 +27,9 @@ from vrrp_drain.transitions import Event, Sign
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
 SUCCESSOR = Event(Sign.SUCCESSOR, {"peer": PEER, "priority": 253})
 ANSWER = Event(Sign.PEER_ANSWERS, {"mac": PEER_MAC})
+
+
+Build = Callable[..., Node]
 
 
 class FakeSenses:
@@ -58,6 +63,9 @@ class FakeSenses:
     def probe(self) -> None:
         self.probes += 1
 
+    def resign(self, send: Callable[[], None]) -> None:
+        send()
+
 
 @pytest.fixture
 def senses(monkeypatch: pytest.MonkeyPatch, haproxy_health: FakeHaproxy) -> FakeSenses:
@@ -67,19 +75,25 @@ def senses(monkeypatch: pytest.MonkeyPatch, haproxy_health: FakeHaproxy) -> Fake
 
 
 @pytest.fixture
-def node(config: Config, paths: Paths, netlink: Netlink, cancellation: Cancellation) -> Node:
-    return Node(config, paths, netlink, cancellation)
+def build(paths: Paths, netlink: Netlink, cancellation: Cancellation) -> Build:
+    """Make the node of a manifest with these properties."""
+    return lambda **sections: Node(Config.parse(rendered(**sections)), paths, netlink, cancellation)
+
+
+@pytest.fixture
+def node(build: Build) -> Node:
+    return build()
 
 
 def test_demote_lowers_and_proves(node: Node, senses: FakeSenses, log: pytest.LogCaptureFixture) -> None:
     """A demotion leaves the draining band written, has asked the segment, and has logged its steps."""
     senses.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
     assert node.demote(5).state is Demote.DONE
-    assert node.band_file.read() is Band.DRAINING
+    assert node.lever.read() is Band.DRAINING
     assert senses.probes == 1
     assert log.messages == [
-        f"{VIP} is on eth0 here: priority lowered to 204; serving until a successor has it",
-        f"{PEER} adverts priority 253, above our 204: it takes over",
+        f"{VIP} is on eth0 here: priority lowered to 99; serving until a successor has it",
+        f"{PEER} adverts priority 253, above our 99: it takes over",
         f"{VIP} left eth0: asking the segment who answers for it",
         f"{PEER_MAC} answers for {VIP}: handed over",
     ]
@@ -93,7 +107,26 @@ def test_the_electorate_is_that_of_the_configuration(node: Node, senses: FakeSen
     assert senses.electorate == Electorate(1, 2, 1.0, vip, frozenset({own, loopback}), frozenset({peer}))
 
 
-@pytest.mark.parametrize(("problem", "priority"), [("", 204), ("haproxy does not answer", 104)])
+@pytest.mark.parametrize(
+    ("keepalived", "peers", "authentication"),
+    [
+        ({"auth_pass": "cf-lb-1"}, {PEER}, (1, b"cf-lb-1\0")),
+        ({"unicast": True, "unicast_peers": [OWN, "10.0.0.6"]}, {PEER, OWN, "10.0.0.6"}, (0, bytes(8))),
+    ],
+    ids=["auth_pass", "unicast_peers"],
+)
+def test_the_electorate_knows_password_and_unicast_peers(
+    build: Build, senses: FakeSenses, keepalived: dict[str, Any], peers: set[str], authentication: tuple[int, bytes]
+) -> None:
+    """Peers are known by either address, and by the password that they must have."""
+    senses.script = [Event(Sign.KEEPALIVED_GONE)]
+    build(keepalived=keepalived).demote(5)
+    assert senses.electorate is not None
+    assert senses.electorate.peers == frozenset(map(ip_address, peers))
+    assert senses.electorate.authentication == authentication
+
+
+@pytest.mark.parametrize(("problem", "priority"), [("", 99), ("haproxy does not answer", 1)])
 def test_demote_knows_its_priority(
     node: Node, senses: FakeSenses, haproxy_health: FakeHaproxy, log: pytest.LogCaptureFixture, problem: str, priority: int
 ) -> None:
@@ -114,9 +147,9 @@ def test_demote_knows_its_priority(
 def test_a_stranger_is_found_by_listening(node: Node, monkeypatch: pytest.MonkeyPatch, heard: list[tuple[Advert, str]], said: str) -> None:
     """Whoever adverts our VRID in a way that we would ignore is named with the reason; peers are none of them."""
 
-    def adverts(interface: str, family: int, seconds: float) -> Iterator[tuple[Advert, IPAddress]]:
+    def adverts(interface: str, family: int, seconds: float) -> Iterator[tuple[Advert, Packet]]:
         assert (interface, family, seconds) == ("eth0", 4, 1.1)
-        yield from ((advert, ip_address(source)) for advert, source in heard)
+        yield from ((advert, came_from(source)) for advert, source in heard)
 
     monkeypatch.setattr(node_module, "adverts", adverts)
     assert node.stranger(1.1).partition(" for ")[0] == said
@@ -126,14 +159,14 @@ def test_a_cancelled_demotion_restores_the_priority(node: Node, senses: FakeSens
     """After a signal the active band is back."""
     senses.script = [Event(Sign.VIP_HERE), Event(Sign.CANCEL)]
     assert node.demote(5).state is Demote.CANCELLED
-    assert node.band_file.read() is Band.ACTIVE
+    assert node.lever.read() is Band.ACTIVE
 
 
 def test_a_demotion_without_a_successor_leaves_the_policy_to_the_caller(node: Node, senses: FakeSenses) -> None:
     """With nobody there the priority stays lowered."""
     senses.script = [Event(Sign.VIP_HERE), Event(Sign.DEADLINE)]
     assert node.demote(5).state is Demote.NO_SUCCESSOR
-    assert node.band_file.read() is Band.DRAINING
+    assert node.lever.read() is Band.DRAINING
 
 
 def test_a_fault_of_ours_does_not_demote(node: Node, senses: FakeSenses) -> None:
@@ -142,16 +175,85 @@ def test_a_fault_of_ours_does_not_demote(node: Node, senses: FakeSenses) -> None
     senses.fault = SystemFault("interface eth0 does not exist")
     with pytest.raises(SystemFault, match="interface eth0"):
         node.demote(5)
-    assert node.band_file.read() is Band.ACTIVE
+    assert node.lever.read() is Band.ACTIVE
 
 
 def test_promote_raises_and_proves(node: Node, senses: FakeSenses) -> None:
     """A promotion leaves the active band written and has made sure that nobody else answers."""
-    node.band_file.write(Band.DRAINING)
+    node.lever.write(Band.DRAINING)
     senses.script = [Event(Sign.VIP_GONE), Event(Sign.VIP_HERE), Event(Sign.NOBODY_ANSWERS)]
     assert node.promote(5).state is Promote.MASTER
-    assert node.band_file.read() is Band.ACTIVE
+    assert node.lever.read() is Band.ACTIVE
     assert (senses.our_priority, senses.probes) == (254, 1)
+
+
+@pytest.mark.parametrize(("preempt", "needed"), [(True, 254), (False, 102)])
+def test_without_preemption_any_active_master_is_a_good_end(build: Build, senses: FakeSenses, preempt: bool, needed: int) -> None:
+    """With keepalived.preempt a MASTER below us gives way; without it he stays, and we are his backup."""
+    senses.script = [Event(Sign.VIP_GONE), Event(Sign.SUCCESSOR, {"peer": PEER, "priority": 240})]
+    assert build(keepalived={"preempt": preempt}).promote(5).state is Promote.BACKUP
+    assert senses.our_priority == needed
+
+
+@pytest.mark.parametrize(("preempt", "resigned"), [(True, False), (False, True)])
+def test_a_demotion_resigns_where_peers_do_not_preempt(
+    build: Build, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch, preempt: bool, resigned: bool
+) -> None:
+    """A lower priority alone moves nothing with keepalived.preempt false: after it is written, we resign from our place."""
+    node = build(keepalived={"preempt": preempt})
+    sent: list[object] = []
+    monkeypatch.setattr(resignation, "send", lambda *arguments: sent.append((*arguments, node.lever.read())))
+    senses.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
+    assert node.demote(5).state is Demote.DONE
+    assert sent == ([(node.config, node.place, Band.DRAINING)] if resigned else [])
+
+
+def test_a_resignation_that_cannot_be_sent_is_a_warning(
+    build: Build, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    """The demotion goes on: peers may take over all the same, and if they do not, the deadline says so."""
+
+    def fail(*arguments: object) -> None:
+        raise SystemFault("cannot send an advert on eth0: Network is down")
+
+    monkeypatch.setattr(resignation, "send", fail)
+    senses.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
+    assert build(keepalived={"preempt": False}).demote(5).state is Demote.DONE
+    warnings = [record.getMessage() for record in log.records if record.levelname == "WARNING"]
+    assert [warning.startswith("cannot send an advert on eth0: Network is down: ") for warning in warnings] == [True]
+
+
+@pytest.fixture
+def other_job(tmp_path: Path) -> Path:
+    """The directory of another release's keepalived job."""
+    (tmp_path / "keepalived.config").write_text("vrrp_instance one {\npriority 101\n}\n")
+    return tmp_path
+
+
+@pytest.fixture
+def beside(build: Build, other_job: Path) -> Node:
+    """A node beside another release's keepalived job."""
+    files = {"keepalived_config": f"{other_job}/keepalived.config", "keepalived_pid_file": f"{other_job}/keepalived.pid"}
+    return build(vrrp_drain=files)
+
+
+def test_another_jobs_keepalived_is_demoted_through_its_configuration(beside: Node, senses: FakeSenses, other_job: Path) -> None:
+    """Its priority is the lever, there and back; our own band file is not written."""
+    senses.script = [Event(Sign.VIP_HERE), Event(Sign.DEADLINE)]
+    beside.demote(5)
+    assert "priority 51 " in (other_job / "keepalived.config").read_text()
+    assert senses.our_priority == 51
+    senses.script = [Event(Sign.VIP_GONE), SUCCESSOR]
+    beside.promote(5)
+    assert "priority 101\n" in (other_job / "keepalived.config").read_text()
+    assert senses.our_priority == 101
+    assert not beside.paths.keepalived_run.exists()
+
+
+def test_another_jobs_keepalived_is_found_by_its_pid_file(beside: Node, other_job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether keepalived runs is asked of the other job's pid file."""
+    monkeypatch.setattr(process, "running", lambda pid_file: 4711 if pid_file == other_job / "keepalived.pid" else None)
+    assert beside.keepalived_pid() == 4711
 
 
 @pytest.mark.parametrize(
@@ -165,7 +267,7 @@ def test_a_promotion_that_fails_puts_the_band_back(
 ) -> None:
     """Whether it fails or breaks, the band afterwards is the one before; without a file keepalived had counted us as active."""
     if before:
-        node.band_file.write(before)
+        node.lever.write(before)
     senses.script = [Event(Sign.VIP_GONE), Event(Sign.DEADLINE)]
     senses.fault = fault
     if fault:
@@ -173,17 +275,17 @@ def test_a_promotion_that_fails_puts_the_band_back(
             node.promote(5)
     else:
         assert node.promote(5).state is Promote.FAILED
-    assert node.band_file.read() is after
+    assert node.lever.read() is after
 
 
 def test_a_damaged_band_does_not_stop_a_promotion(node: Node, senses: FakeSenses, log: pytest.LogCaptureFixture) -> None:
     """What keepalived cannot read counts as active, with a warning, also when it is put back."""
-    node.band_file.write(Band.DRAINING)
-    node.band_file.path.write_text("?")
+    node.lever.write(Band.DRAINING)
+    node.lever.path.write_text("?")
     senses.script = [Event(Sign.VIP_GONE), Event(Sign.DEADLINE)]
     assert node.promote(5).state is Promote.FAILED
     assert log.messages[0].endswith("; taken as active")
-    assert node.band_file.read() is Band.ACTIVE
+    assert node.lever.read() is Band.ACTIVE
 
 
 @pytest.mark.parametrize(
@@ -193,12 +295,22 @@ def test_only_a_stale_vip_is_removed(
     node: Node, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch, pid: int | None, on_interface: int, removed: bool
 ) -> None:
     """The VIP is taken away where keepalived is dead, never under a living one."""
-    monkeypatch.setattr(keepalived, "running", lambda pid_file: pid)
+    monkeypatch.setattr(process, "running", lambda pid_file: pid)
     before = list(ipr.addresses)
     vip = address(on_interface, f"{VIP}/32")
     ipr.addresses = [*before, vip]
     assert node.remove_stale_vip() is removed
     assert ipr.addresses == (before if removed else [*before, vip])
+
+
+@pytest.mark.parametrize(("vmac", "interface"), [(False, 2), (True, 4)], ids=["on eth0", "on vrrp.1"])
+def test_every_stale_vip_is_removed(build: Build, ipr: FakeIPR, vmac: bool, interface: int) -> None:
+    """All VIPs go together, from where keepalived had put them."""
+    ipr.links.append(link(4, "vrrp.1", "00:00:5e:00:01:01"))
+    before = list(ipr.addresses)
+    ipr.addresses = [*before, *(address(interface, each) for each in (f"{VIP}/32", "10.0.0.11/24", "2001:db8::10/64"))]
+    assert build(keepalived={"vips": ["10.0.0.11/24", "2001:db8::10/64"], "use_vmac": vmac}).remove_stale_vip()
+    assert ipr.addresses == before
 
 
 def test_a_demotion_removes_a_stale_vip(node: Node, senses: FakeSenses, ipr: FakeIPR) -> None:

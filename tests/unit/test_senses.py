@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeSelector, address
-from vrrp_drain import keepalived, senses
+from vrrp_drain import process, senses
 from vrrp_drain.advert import GROUP_V4, TTL, Advert, Packet, build
 from vrrp_drain.judge import Electorate
 from vrrp_drain.netlink import Netlink
+from vrrp_drain.place import Place
 from vrrp_drain.senses import Senses
 from vrrp_drain.signals import Cancellation
 from vrrp_drain.transitions import Event, Sign
 
 ELECTORATE = Electorate(1, 2, 1.0, ip_address(VIP), frozenset({ip_address(OWN)}), frozenset({ip_address(PEER)}))
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
+PLACE = Place("eth0", "eth0", None, ())
 SUCCESSOR = Event(Sign.SUCCESSOR, {"peer": ip_address(PEER), "priority": 253})
 ANSWER = Event(Sign.PEER_ANSWERS, {"mac": PEER_MAC})
 
@@ -56,8 +58,8 @@ class Stage:
         self.pidfd: int | None = os.open(os.devnull, os.O_RDONLY)
         self.started = time.monotonic()
 
-    def senses(self, electorate: Electorate = ELECTORATE) -> Senses:
-        return Senses(electorate, 204, "eth0", Netlink(self.ipr), Path("pid"), self.cancellation, self.selector)
+    def senses(self, electorate: Electorate = ELECTORATE, place: Place = PLACE) -> Senses:
+        return Senses(electorate, 99, place, Netlink(self.ipr), Path("pid"), self.cancellation, self.selector)
 
     def inquire(self, *about: object) -> FakeInquiry:
         self.inquired.append(about)
@@ -72,9 +74,9 @@ class Stage:
     def elapsed(self) -> float:
         return round(time.monotonic() - self.started, 6)
 
-    def advert(self, advert: Advert = ADVERT, *, ttl: int = TTL, after: float = 0.0) -> None:
-        source = ip_address(PEER)
-        self.listener.packets.append(Packet(source, GROUP_V4, ttl, build(advert, source, GROUP_V4)))
+    def advert(self, advert: Advert = ADVERT, *, source: str = PEER, ttl: int = TTL, after: float = 0.0) -> None:
+        sender = ip_address(source)
+        self.listener.packets.append(Packet(sender, GROUP_V4, ttl, build(advert, sender, GROUP_V4)))
         self.selector.readable(self.listener.fileno(), after=after)
 
     def addresses_change(self, *, after: float = 0.0) -> None:
@@ -97,7 +99,7 @@ def stage(clock: Clock, ipr: FakeIPR, cancellation: Cancellation, monkeypatch: p
     monkeypatch.setattr(senses, "AdvertListener", lambda interface, family: created.listener)
     monkeypatch.setattr(senses, "AddressWatch", lambda: created.watch)
     monkeypatch.setattr(senses, "inquire", created.inquire)
-    monkeypatch.setattr(keepalived, "pidfd", lambda pid_file: created.pidfd)
+    monkeypatch.setattr(process, "pidfd", lambda pid_file: created.pidfd)
     return created
 
 
@@ -127,13 +129,27 @@ def test_the_first_look(stage: Stage, runs: bool, interface: int | None, sign: S
         assert entered.look() == Event(sign)
 
 
+def test_the_vip_is_looked_for_where_it_belongs(stage: Stage) -> None:
+    """With a virtual MAC the VIP has an interface of its own; on the one with the adverts it would be out of place."""
+    with stage.senses(place=replace(PLACE, vip_interface="eth1")) as entered:
+        stage.vip_comes(2)
+        assert entered.look() == Event(Sign.VIP_GONE)
+        stage.vip_comes(3)
+        assert entered.look() == Event(Sign.VIP_HERE)
+        stage.ipr.links.pop()
+        stage.addresses_change(after=0.1)
+        assert entered.wait(1) == [Event(Sign.VIP_GONE)]
+        entered.probe()
+        assert stage.inquired == [("eth0", MAC, ip_address(VIP))]
+
+
 def test_an_early_signal_is_seen_first(stage: Stage, hearing: Senses) -> None:
     """A signal that came before the first look wins over everything else."""
     stage.cancellation.requested = True
     assert hearing.look() == Event(Sign.CANCEL)
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.05, 5.2])
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 5.1])
 def test_silence_ends_in_time(stage: Stage, hearing: Senses, seconds: float) -> None:
     """When nothing happens, wait returns nothing, exactly at the end."""
     assert hearing.wait(seconds) == []
@@ -150,7 +166,7 @@ def test_an_advert_is_judged(stage: Stage, hearing: Senses) -> None:
 def test_what_proves_nothing_does_not_end_a_wait(stage: Stage, hearing: Senses) -> None:
     """Invalid adverts, outranked adverts and needless wake-ups are slept through."""
     stage.advert(ttl=254, after=0.1)
-    stage.advert(replace(ADVERT, priority=100), after=0.2)
+    stage.advert(replace(ADVERT, priority=98), after=0.2)
     stage.addresses_change(after=0.3)
     assert hearing.wait(3) == []
     assert stage.elapsed == pytest.approx(3)
@@ -276,6 +292,66 @@ def test_an_answer_outweighs_the_end_of_the_silence(stage: Stage, hearing: Sense
     stage.answer(PEER_MAC)
     stage.clock.sleep(5)
     assert hearing.wait(3) == [ANSWER]
+
+
+@pytest.mark.parametrize(("version", "advert_int", "every"), [(2, 1.0, 0.7), (2, 2.0, 1.4), (3, 0.2, 0.14), (3, 0.1, 0.1), (3, 0.01, 0.1)])
+def test_a_resignation_is_sent_at_once_and_again(stage: Stage, version: int, advert_int: float, every: float) -> None:
+    """The first goes out with the next wait, the others every 0.7 advert intervals, but never more than ten a second."""
+    sent: list[float] = []
+    with stage.senses(replace(ELECTORATE, version=version, advert_int=advert_int)) as entered:
+        entered.resign(lambda: sent.append(stage.elapsed))
+        assert entered.wait(4.5 * every) == []
+    assert stage.elapsed == pytest.approx(4.5 * every, abs=0.001)
+    assert sent == pytest.approx([every * n for n in range(5)], abs=0.001)
+
+
+def test_what_happens_meanwhile_does_not_hurry_a_resignation(stage: Stage, hearing: Senses) -> None:
+    """Waits that end early leave the interval as it is."""
+    sent: list[float] = []
+    hearing.resign(lambda: sent.append(stage.elapsed))
+    for change in (stage.vip_comes, stage.vip_leaves) * 4:
+        change()
+        stage.addresses_change(after=0.1)
+        hearing.wait(1)
+    assert stage.elapsed == pytest.approx(0.8, abs=0.001)
+    assert sent == pytest.approx([0, 0.7], abs=0.001)
+
+
+@pytest.mark.parametrize("priority", [253, 99], ids=["a successor", "a leaver"])
+def test_a_resignation_ends_when_a_peer_takes_over(stage: Stage, hearing: Senses, priority: int) -> None:
+    """Whoever adverts above us is MASTER: telling him to take over would take the VIP away from him."""
+    sent: list[float] = []
+    hearing.resign(lambda: sent.append(stage.elapsed))
+    stage.advert(replace(ADVERT, priority=priority), after=0.5)
+    assert [event.facts["priority"] for event in hearing.wait(3)] == [priority]
+    hearing.wait(3)
+    assert sent == [0]
+
+
+@pytest.mark.parametrize(
+    ("advert", "source"),
+    [(replace(ADVERT, priority=98), PEER), (ADVERT, OWN), (replace(ADVERT, addresses=(ip_address("10.0.0.20"),)), "10.0.0.77")],
+    ids=["outranked", "our own", "foreign"],
+)
+def test_other_adverts_do_not_end_a_resignation(stage: Stage, hearing: Senses, advert: Advert, source: str) -> None:
+    """Nobody has taken over yet: the next resignation goes out when it is due."""
+    sent: list[float] = []
+    hearing.resign(lambda: sent.append(stage.elapsed))
+    stage.advert(advert, source=source, after=0.5)
+    while stage.elapsed < 0.8:
+        hearing.wait(0.8 - stage.elapsed)
+    assert sent == pytest.approx([0, 0.7], abs=0.001)
+
+
+def test_a_resignation_can_begin_again(stage: Stage, hearing: Senses) -> None:
+    """When the successor dies and the VIP is back, the next round begins at once."""
+    sent: list[float] = []
+    hearing.resign(lambda: sent.append(stage.elapsed))
+    stage.advert(after=0.1)
+    hearing.wait(3)
+    hearing.resign(lambda: sent.append(stage.elapsed))
+    hearing.wait(0.5)
+    assert sent == pytest.approx([0, 0.1], abs=0.001)
 
 
 def test_everything_is_closed(stage: Stage) -> None:

@@ -8,9 +8,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeInquiry, FakeIPR, FakeNode, address
+from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeInquiry, FakeIPR, FakeNode, address, came_from
 from vrrp_drain import status
-from vrrp_drain.advert import Advert, IPAddress
+from vrrp_drain.advert import Advert, Packet
 from vrrp_drain.bands import Band
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.status import Status
@@ -24,7 +24,7 @@ BACKUP = Status(
     keepalived_pid=4711,
     band="draining",
     band_since=86400.0,
-    priority=204,
+    priority=99,
     haproxy_healthy=True,
     haproxy_detail="",
     master=PEER,
@@ -40,7 +40,7 @@ def test_the_lines_of_a_backup() -> None:
     assert BACKUP.lines() == [
         "instance    haproxy/0",
         "VIP         10.0.0.10 is at 10.0.0.2, which adverts priority 253 (active)",
-        "band        draining since 1970-01-02 00:00:00 UTC, priority 204, VRID 7",
+        "band        draining since 1970-01-02 00:00:00 UTC, priority 99, VRID 7",
         "keepalived  runs (pid 4711)",
         "haproxy     answers",
     ]
@@ -90,9 +90,9 @@ class Segment:
         self.heard: list[tuple[Advert, str]] = []
         self.seconds: list[float] = []
 
-    def adverts(self, interface: str, family: int, seconds: float) -> Iterator[tuple[Advert, IPAddress]]:
+    def adverts(self, interface: str, family: int, seconds: float) -> Iterator[tuple[Advert, Packet]]:
         self.seconds.append(seconds)
-        return ((advert, ip_address(source)) for advert, source in self.heard)
+        return ((advert, came_from(source)) for advert, source in self.heard)
 
 
 @pytest.fixture
@@ -105,15 +105,23 @@ def segment(monkeypatch: pytest.MonkeyPatch, haproxy_health: FakeHaproxy) -> Seg
 
 def test_a_backup_finds_the_master(node: FakeNode, netlink: Netlink, segment: Segment) -> None:
     """The report tells where the VIP is and how this instance stands."""
-    node.band_file.write(Band.DRAINING)
+    node.lever.write(Band.DRAINING)
     segment.heard = [(ADVERT, PEER)]
     segment.inquiry.macs = [PEER_MAC, PEER_MAC]
     found = status.look(node, netlink)
     assert (found.master, found.master_priority, found.answering) == (PEER, 253, [PEER_MAC])
-    assert (found.vip_here, found.band, found.priority, found.keepalived_pid) == (False, "draining", 204, 4711)
+    assert (found.vip_here, found.band, found.priority, found.keepalived_pid) == (False, "draining", 99, 4711)
     assert (found.haproxy_healthy, found.haproxy_detail) == (True, "")
     assert len(segment.inquiry.asked) == 1
     assert segment.inquiry.closed
+
+
+def test_the_priority_is_what_keepalived_adverts_in_that_band(node: FakeNode, netlink: Netlink, segment: Segment) -> None:
+    """How much lower the draining band is depends on whose keepalived job it is."""
+    node.config = replace(node.config, keepalived=replace(node.config.keepalived, priority=103, lowered=53))
+    assert status.look(node, netlink).priority == 103
+    node.lever.write(Band.DRAINING)
+    assert status.look(node, netlink).priority == 53
 
 
 @pytest.mark.parametrize(("advert_int", "seconds"), [(1.0, 1.1), (0.1, 0.4)])
@@ -159,8 +167,8 @@ def test_an_interface_that_is_down_can_be_looked_at(node: FakeNode, netlink: Net
 def test_what_is_broken_is_in_the_report(node: FakeNode, netlink: Netlink, segment: Segment, haproxy_health: FakeHaproxy) -> None:
     """A sick haproxy and a damaged band are findings, not failures."""
     haproxy_health.problem = "haproxy does not answer"
-    node.band_file.write(Band.DRAINING)
-    node.band_file.path.write_text("?")
+    node.lever.write(Band.DRAINING)
+    node.lever.path.write_text("?")
     found = status.look(node, netlink)
     assert (found.haproxy_healthy, found.haproxy_detail) == (False, "haproxy does not answer")
     assert "run vrrpctl promote or demote" in found.band

@@ -26,10 +26,10 @@ WAITING = [(table, state) for table in TABLES for state in states(table) if stat
 both_tables = pytest.mark.parametrize("table", TABLES, ids=["demote", "promote"])
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.state}-{row.sign.name}")
 
-FACTS = {"vip": "10.0.0.10", "interface": "eth0", "vrid": 1, "active": 254, "lowered": 204, "seconds": "5.2"}
+FACTS = {"vip": "10.0.0.10", "interface": "eth0", "vrid": 1, "active": 254, "lowered": 99, "seconds": "5.1"}
 EVENT_FACTS: dict[Sign, dict[str, object]] = {
     Sign.SUCCESSOR: {"peer": PEER, "priority": 253},
-    Sign.LEAVER: {"peer": PEER, "priority": 204},
+    Sign.LEAVER: {"peer": PEER, "priority": 99},
     Sign.PEER_ANSWERS: {"mac": MAC},
     Sign.FOREIGN: {"peer": PEER, "why": "another cluster uses VRID 1"},
 }
@@ -132,6 +132,13 @@ def test_demote_takes_the_vip_away_only_from_a_dead_keepalived(signs: list[Sign]
             heard = {each.sign for each in rows[: number + 1]}
             assert heard & {Sign.KEEPALIVED_GONE, Sign.VIP_STALE}
             assert heard & {Sign.SUCCESSOR, Sign.LEAVER}
+
+
+def test_demote_resigns_whenever_it_begins_to_yield() -> None:
+    """Every way from another state into YIELDING, where keepalived here has the VIP, resigns; nothing else does."""
+    begins = [row for row in demote.TABLE.rows if row.next is Demote.YIELDING is not row.state]
+    assert len(begins) >= 4
+    assert [row for table in TABLES for row in table.rows if Action.RESIGN in row.actions] == begins
 
 
 @given(signs_of_a_long_walk)

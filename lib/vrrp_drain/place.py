@@ -1,0 +1,54 @@
+"""What only the machine itself knows of its place in the virtual router: interfaces, and the address it speaks from."""
+
+from dataclasses import dataclass
+
+from .advert import IPAddress
+from .config import Config
+from .errors import ConfigError
+from .netlink import Netlink
+
+
+@dataclass(frozen=True)
+class Place:
+    """``interface`` carries the adverts, ``vip_interface`` the VIP (another one only with a virtual MAC).
+
+    ``source`` is where our adverts come from, None where the interface has no address yet; ``peers`` are where they go to,
+    nothing for multicast.
+    """
+
+    interface: str
+    vip_interface: str
+    source: IPAddress | None
+    peers: tuple[IPAddress, ...]
+
+
+def find(config: Config, netlink: Netlink) -> Place:
+    """Return our place. Raises ConfigError where properties and machine do not fit together."""
+    ours = config.keepalived
+    interface = netlink.interface_for(config.vip, ours.interface)
+    vip_interface = find_vip_interface(config, netlink)
+    own = [each for each in netlink.addresses_on(interface, config.vip.version) if each not in ours.addresses]
+    peers = tuple(each for each in config.peer_addresses if each not in own) if ours.unicast else ()
+    if ours.source is not None:
+        source = next((each for each in own if each in ours.source), None)
+        if source is None:
+            name = "unicast_src_ip" if ours.unicast else "mcast_src_ip"
+            raise ConfigError(f"keepalived.{name}", str(ours.source), f"must be an address of {interface}, or its network: {_listed(own)}")
+    elif ours.unicast:
+        source = next((each for each in (*ours.unicast_peers, config.me.address) if each in own), None)
+        if source is None:
+            allowed = f"give it, or name our address in keepalived.unicast_peers; {interface} has {_listed(own)}"
+            raise ConfigError("keepalived.unicast_src_ip", None, allowed)
+    else:
+        source = next((each for each in own if config.vip.version == 4 or each.is_link_local), None)
+    return Place(interface, vip_interface, source, peers)
+
+
+def find_vip_interface(config: Config, netlink: Netlink) -> str:
+    """Return where keepalived puts the VIP. Raises ConfigError where there is no such interface."""
+    ours = config.keepalived
+    return f"vrrp.{ours.virtual_router_id}" if ours.use_vmac else netlink.interface_for(config.vip, ours.interface)
+
+
+def _listed(addresses: list[IPAddress]) -> str:
+    return ", ".join(map(str, addresses)) or "no address"
