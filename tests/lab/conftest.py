@@ -73,5 +73,5 @@ def start_keepalived(machine: Namespace, *, vip: str, version: int, advert_int: 
         f"vrrp_instance stranger {{\n interface eth0\n virtual_router_id 1\n version {version}\n priority 10\n"
         f" advert_int {advert_int:g}\n virtual_ipaddress {{\n {vip}\n }}\n}}\n"
     )
-    machine.popen(["/usr/sbin/keepalived", "-n", "-P", "-f", "/run/keepalived.conf", "-p", "/run/k.pid", "-r", "/run/v.pid"])
+    machine.popen(["/usr/sbin/keepalived", "-n", "-f", "/run/keepalived.conf", "-p", "/run/k.pid", "-r", "/run/v.pid"])
     until(lambda: has_address(machine, vip), f"the stranger to have {vip}")

@@ -14,7 +14,7 @@ def test_the_successor_dies_one_second_into_the_handover(make_cluster: MakeClust
     cluster = make_cluster(3, fast=False)
     first, second, third = cluster.nodes
     drain = first.agent.start_drain()
-    until(lambda: first.band() == "-50", "the priority to be lowered")
+    until(lambda: first.band() == "-155", "the priority to be lowered")
     time.sleep(1)  # one second into the handover: this is the scenario, not a wait
     second.power_off()
     run = drain.result()
@@ -29,7 +29,7 @@ def test_the_only_successor_dies_one_second_into_the_handover(make_cluster: Make
     cluster = make_cluster(2, fast=False, vrrp_drain={"on_no_successor": "fail"})
     first, second = cluster.nodes
     drain = first.agent.start_drain()
-    until(lambda: first.band() == "-50", "the priority to be lowered")
+    until(lambda: first.band() == "-155", "the priority to be lowered")
     time.sleep(1)  # as above
     second.power_off()
     run = drain.result()
@@ -44,7 +44,7 @@ def test_keepalived_dies_during_the_handover(make_cluster: MakeCluster) -> None:
     cluster = make_cluster(2, fast=False)
     first, second = cluster.nodes
     drain = first.agent.start_drain()
-    until(lambda: first.band() == "-50", "the priority to be lowered")
+    until(lambda: first.band() == "-155", "the priority to be lowered")
     first.crash_keepalived()
     run = drain.result()
     assert (run.exit_code, run.stdout) == (0, "0\n")
@@ -57,7 +57,7 @@ def test_cancelled_drain_puts_the_priority_back(make_cluster: MakeCluster) -> No
     cluster = make_cluster(2, fast=False)
     first, _ = cluster.nodes
     drain = first.agent.start_drain()
-    until(lambda: first.band() == "-50", "the priority to be lowered")
+    until(lambda: first.band() == "-155", "the priority to be lowered")
     sent = drain.cancel()
     until(lambda: first.band() == "0", "the priority to be back", sent + 1.0 - time.monotonic())
     run = drain.result()
@@ -71,7 +71,7 @@ def test_killed_drain_drops_nothing_and_the_next_one_works(make_cluster: MakeClu
     cluster = make_cluster(1, vrrp_drain={"on_no_successor": "fail"})
     (only,) = cluster.nodes
     drain = only.agent.start_drain()
-    until(lambda: only.band() == "-50", "the priority to be lowered")
+    until(lambda: only.band() == "-155", "the priority to be lowered")
     drain.kill()
     assert drain.result().stdout == ""
     assert cluster.holders() == [only]
@@ -85,7 +85,7 @@ def test_a_second_handover_waits_for_the_first_and_says_so(make_cluster: MakeClu
     cluster = make_cluster(2, fast=False)
     first, second = cluster.nodes
     drain = first.agent.start_drain()
-    until(lambda: first.band() == "-50", "the priority to be lowered")
+    until(lambda: first.band() == "-155", "the priority to be lowered")
     code, _, stderr = first.vrrpctl("promote", "--timeout", "20")
     assert code == 0
     assert "waiting for vrrpctl drain (pid" in stderr

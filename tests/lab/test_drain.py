@@ -26,7 +26,7 @@ def test_drain_of_a_backup_leaves_the_vip_where_it_is(make_cluster: MakeCluster)
     (run,) = second.agent.drain()
     assert (run.exit_code, run.stdout) == (0, "0\n")
     assert cluster.holders() == [first]
-    assert second.band() == "-50"
+    assert second.band() == "-155"
 
 
 def test_drain_twice_and_after_pre_stop(make_cluster: MakeCluster) -> None:

@@ -10,7 +10,7 @@ from lab.conftest import MakeCluster, PlugIn
 from lab.rig.agent import ScriptFailed
 from lab.rig.forger import Forger
 
-PRIORITY = 250  # would outrank the drained node's 204, were it valid
+PRIORITY = 250  # would outrank the drained node's 99, were it valid
 
 
 def frame(*, source: str = "10.0.0.66", ttl: int = 255, cut: int = 0, **fields: object) -> bytes:
@@ -36,7 +36,7 @@ FORGED = {
     "version": version_2(),
     "length": frame(cut=2),
     "our own source": frame(source="10.0.0.1"),
-    "lower priority": frame(priority=200),
+    "lower priority": frame(priority=98),
     "resignation": frame(priority=0),
 }
 

@@ -65,7 +65,7 @@ def test_an_unhealthy_peer_does_not_get_the_vip(make_cluster: MakeCluster) -> No
     cluster = make_cluster(2, vrrp_drain=FAIL)
     first, second = cluster.nodes
     second.monit.stop("haproxy")
-    second.wait_until_logged("Changing effective priority from 253 to 153")
+    second.wait_until_logged("Changing effective priority from 253 to 65")
     with Load(cluster.client, cluster.vip) as load, pytest.raises(ScriptFailed, match="no active peer"):
         first.agent.drain()
     assert cluster.holders() == [first]

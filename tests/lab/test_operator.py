@@ -28,7 +28,7 @@ def test_demote_without_a_successor(make_cluster: MakeCluster) -> None:
     assert "the priority of haproxy/0 is back at 254" in stderr
     assert only.band() == "0"
     assert only.vrrpctl("demote", "--timeout", "1", "--keep")[0] == 0
-    assert only.band() == "-50"
+    assert only.band() == "-155"
 
 
 def test_results_as_json(make_cluster: MakeCluster) -> None:

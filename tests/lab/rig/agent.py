@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from .namespace import Namespace, children
 
@@ -37,6 +38,25 @@ class ScriptFailed(Exception):
     def __init__(self, runs: list[ScriptRun]) -> None:
         super().__init__("; ".join(f"{r.job}/{r.script} exited {r.exit_code}: {r.stderr.strip()}" for r in runs))
         self.runs = runs
+
+
+class Running(Protocol):
+    """A drain on its way."""
+
+    def cancel(self) -> float: ...
+    def kill(self) -> None: ...
+    def result(self) -> ScriptRun: ...
+
+
+class LifecycleAgent(Protocol):
+    """What runs the lifecycle scripts of a node: ours below, or the real one."""
+
+    def run_script(self, script: str, environment: Mapping[str, str] | None = None) -> list[ScriptRun]: ...
+    def start_drain(self) -> Running: ...
+    def drain(self, job_change: str = "job_changed", hash_change: str = "hash_unchanged") -> list[ScriptRun]: ...
+
+
+MakeAgent = Callable[[Namespace, Path], LifecycleAgent]
 
 
 class RunningScript:

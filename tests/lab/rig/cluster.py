@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from . import release
-from .agent import ScriptRun
+from .agent import Agent, MakeAgent, ScriptRun
 from .namespace import Namespace
 from .network import Switch
 from .node import Node
@@ -47,12 +47,21 @@ def compiled_package() -> Iterator[Path]:
 class Cluster:
     """``nodes`` instances; use it as a context manager, then ``create``."""
 
-    def __init__(self, package: Path, nodes: int = 3, jobs: Sequence[str] = ALL_JOBS, vip: str = VIP, **properties: Any) -> None:
+    def __init__(
+        self,
+        package: Path,
+        nodes: int = 3,
+        jobs: Sequence[str] = ALL_JOBS,
+        vip: str = VIP,
+        make_agent: MakeAgent = Agent,
+        **properties: Any,
+    ) -> None:
         """``properties`` are ``keepalived``, ``vrrp_drain`` and ``ha_proxy``, as in a manifest."""
         self.vip = vip
         self.jobs = tuple(jobs)
         self.properties = {**properties, "keepalived": {"vip": vip, **properties.get("keepalived", {})}}
         self.package = package
+        self._make_agent = make_agent
         # hard links from the package need its file system
         self._disk = Path(tempfile.mkdtemp(prefix="disks-", dir=package.parent))
         self.switch = Switch()
@@ -92,7 +101,7 @@ class Cluster:
     def _machine(self, spec: Spec) -> Node:
         disk = self._disk / f"{spec.name}-{spec.index}"
         disk.mkdir()
-        return Node(self.switch, spec, (f"{spec.address}/24", f"fd00::{spec.index + 1}/64"), disk)
+        return Node(self.switch, spec, (f"{spec.address}/24", f"fd00::{spec.index + 1}/64"), disk, self._make_agent)
 
 
 def update(node: Node, note: Callable[[str], None] = lambda what: None, apply: Callable[[], None] = lambda: None) -> list[ScriptRun]:

@@ -74,12 +74,12 @@ class Found:
 
 
 class Load:
-    """Runs from entry to exit; then ``found`` has what the clients felt."""
+    """Runs from entry to exit; then ``found`` has what the clients felt. Loads of one client side by side need a ``lane`` each, 1 to 4."""
 
-    def __init__(self, client: Namespace, vip: str, *, rate: float = 200, keep_alive: int = 20, port: int = 80) -> None:
+    def __init__(self, client: Namespace, vip: str, *, rate: float = 200, keep_alive: int = 20, port: int = 80, lane: int = 0) -> None:
         self._client = client
         self._clients = keep_alive
-        self._settings = {"vip": vip, "port": port, "rate": rate, "keep_alive": keep_alive}
+        self._settings = {"vip": vip, "port": port, "rate": rate, "keep_alive": keep_alive, "lane": lane}
         self.answered = self.failed = 0
 
     def __enter__(self) -> "Load":

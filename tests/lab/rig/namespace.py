@@ -4,16 +4,20 @@ import ctypes
 import os
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
+_ETH_P_IP = 0x0800
+_VRRP = 112
 _NEEDS = (
     "The lab makes network namespaces: run it as root, or where unprivileged user namespaces are allowed "
     "as `unshare --user --map-root-user COMMAND` (make does that)"
@@ -30,6 +34,13 @@ def missing() -> str:
         return f"not installed: {', '.join(programs)}; `make deps` installs them"
     probe = subprocess.run(["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "true"], capture_output=True, check=False)
     return "" if probe.returncode == 0 else f"{_NEEDS}: {probe.stderr.decode().strip()}"
+
+
+@dataclass
+class Capture:
+    """What was counted."""
+
+    packets: int = 0
 
 
 class Namespace:
@@ -107,6 +118,21 @@ class Namespace:
                 except OSError:
                     continue
         return found
+
+    @contextmanager
+    def capture(self, destination: str) -> Iterator["Capture"]:
+        """Count the VRRP packets to ``destination`` that reach eth0 while the block runs."""
+        capture = Capture()
+        sniffer = self.in_network(
+            lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_IP))
+        )
+        try:
+            yield capture
+            with suppress(BlockingIOError):
+                while packet := sniffer.recv(65536):
+                    capture.packets += packet[9] == _VRRP and packet[16:20] == socket.inet_aton(destination)
+        finally:
+            sniffer.close()
 
     def kill(self) -> None:
         """Cut the power: every process inside ends at once, the network with them."""

@@ -1,9 +1,11 @@
 """The segment: a bridge in a namespace of its own, and one cable from it to every machine."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from .namespace import Namespace
 
@@ -30,7 +32,8 @@ class Switch:
         def remove() -> None:
             with IPRoute() as ipr:
                 for index in ipr.link_lookup(ifname=port):
-                    ipr.link("del", index=index)
+                    with suppress(NetlinkError):  # it went with its other end meanwhile
+                        ipr.link("del", index=index)
 
         self.namespace.in_network(remove)
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from vrrp_drain.netlink import Netlink
 
 from . import release
-from .agent import PATH, Agent
+from .agent import PATH, Agent, MakeAgent
 from .monit import Monit
 from .namespace import Namespace
 from .network import Switch
@@ -30,31 +31,38 @@ def has_address(machine: Namespace, address: str) -> bool:
 class Node:
     """The disk (``vcap``) outlives the power; network and processes do not."""
 
-    def __init__(self, switch: Switch, spec: Spec, addresses: tuple[str, ...], vcap: Path) -> None:
+    def __init__(self, switch: Switch, spec: Spec, addresses: tuple[str, ...], vcap: Path, make_agent: MakeAgent = Agent) -> None:
         self.spec = spec
         self.name = f"{spec.name}/{spec.index}"
         self.vcap = vcap
         self._switch = switch
         self._addresses = addresses
+        self._make_agent = make_agent
         self.power_on()
 
     def power_on(self) -> None:
         """Boot: network and an empty /var/vcap/sys/run; nothing runs yet."""
         self.machine = Namespace(f"{self.spec.name}-{self.spec.index}", self.vcap)
         self.port = self._switch.attach(self.machine, self.spec.index + 1, self._addresses)
-        self.agent = Agent(self.machine, self.vcap)
+        self.agent = self._make_agent(self.machine, self.vcap)
         self.monit = Monit(self.machine, self.vcap / "jobs")
+        self.powered = True
 
     def power_off(self) -> None:
         """Cut the power."""
+        self.powered = False
         self.machine.kill()
         self._switch.detach(self.port)
 
     def apply(self, jobs: Sequence[str], group: Sequence[Spec], properties: Mapping[str, Any], package: Path) -> None:
         """What the agent's apply does: packages and rendered jobs are in place afterwards."""
         release.install(self.vcap, package)
-        for job in jobs:
-            release.render(job, self.spec, group, properties, self.vcap / "jobs" / job)
+        directory = self.vcap / "jobs"
+        shutil.rmtree(directory, ignore_errors=True)  # every job gets a directory of its own version
+        provider = next((job for job in jobs if release.name_on_disk(job) == "keepalived"), "keepalived")
+        release.render(
+            *(release.Rendering(job, self.spec, group, properties, directory / release.name_on_disk(job), provider) for job in jobs)
+        )
         self.monit = Monit(self.machine, self.vcap / "jobs")
 
     def start(self) -> None:
@@ -76,8 +84,8 @@ class Node:
         return found
 
     def has(self, vip: str) -> bool:
-        """Tell whether the VIP is on eth0."""
-        return has_address(self.machine, vip)
+        """Tell whether the VIP is on eth0; a machine without power has nothing."""
+        return self.powered and has_address(self.machine, vip)
 
     def crash_keepalived(self) -> None:
         """Kill keepalived so that its VIP stays behind. Both processes are stopped first: the child would clean up when its

@@ -4,7 +4,7 @@ import ipaddress
 import select
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -85,6 +85,27 @@ class Recorder:
                 moves.append(Move(mark.t, holder, mark.node, (mark.t - since) * 1000))
             holder = mark.node
         return moves
+
+    def overlap_seconds(self) -> float:
+        """Return for how long, at most, two nodes had the VIP at once."""
+        return self._longest(lambda holders: len(holders) > 1)
+
+    def vacant_seconds(self) -> float:
+        """Return for how long, at most, no node had the VIP between two that had it."""
+        return self._longest(lambda holders: not holders)
+
+    def _longest(self, counts: Callable[[set[str]], bool]) -> float:
+        """Return the longest time from the first time that anybody had the VIP on, while ``counts`` holds of the nodes that had it."""
+        holders: set[str] = set()
+        longest, since, seen = 0.0, 0.0, False
+        for mark in self.marks:
+            if mark.what not in ("vip", "no-vip"):
+                continue
+            if seen and counts(holders):
+                longest = max(longest, mark.t - since)
+            holders = holders | {mark.node} if mark.what == "vip" else holders - {mark.node}
+            since, seen = mark.t, True
+        return longest
 
     def _watch(self, node: Node, ready: threading.Event) -> None:
         node.machine.enter_network()

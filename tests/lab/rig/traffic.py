@@ -1,6 +1,6 @@
 """What clients do and feel: the load generator's program, run in the client's namespace by load.Load.
 
-    python traffic.py '{"vip": ..., "port": ..., "rate": ..., "keep_alive": ..., "into": path}'
+    python traffic.py '{"vip": ..., "port": ..., "rate": ..., "keep_alive": ..., "lane": ..., "into": path}'
 
 New connections come at a fixed rate, whatever happens to the earlier ones; keep-alive clients hold one connection each.
 Every request's outcome is one JSON line with a monotonic time stamp, kept in memory until SIGTERM ends it all and the file
@@ -23,17 +23,18 @@ TIMEOUT = 5.0  # seconds until a client gives up
 KEEP_ALIVE_PAUSE = 0.1  # seconds between two requests on one connection
 _HEARTBEAT = 0.005  # seconds
 NEW_PORTS = range(10_000, 60_000)  # the kernel takes the others for keep-alive clients
+LANE = 10_000  # ports of each load where several run side by side: lanes 1 to 4
 
 
 class Traffic:
     """Runs until it is told to stop; nothing is retried, every outcome counts."""
 
-    def __init__(self, vip: str, port: int, rate: float, keep_alive: int) -> None:
+    def __init__(self, vip: str, port: int, rate: float, keep_alive: int, lane: int) -> None:
         self._vip, self._port, self._rate, self._keep_alive = vip, port, rate, keep_alive
         self.lines: list[dict[str, Any]] = []
         self._stopping = asyncio.Event()
         # a port that was used a minute ago may meet its own TIME_WAIT on a node that has just got the VIP
-        self._ports = itertools.cycle(NEW_PORTS)
+        self._ports = itertools.cycle(NEW_PORTS[lane * LANE : (lane + 1) * LANE] if lane else NEW_PORTS)
         self._answered = self._failed = 0
 
     async def run(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .agent import ScriptRun
+from .agent import Agent, MakeAgent, ScriptRun
 from .cluster import Cluster, update
 from .load import Found, Load
 from .recorder import Mark, Move, Recorder
@@ -69,11 +69,12 @@ def run(
     jobs: Sequence[str],
     tell: Callable[[str, Load | None], None] = lambda what, load: None,
     watch_seconds: float = WATCH_SECONDS,
+    make_agent: MakeAgent = Agent,
     **properties: Any,
 ) -> Upgrade:
     """Deploy three instances, put them under load, and update them one at a time, the canary (the MASTER) first."""
     tell("three instances are deployed", None)
-    with Cluster(package, 3, jobs, **properties) as cluster:
+    with Cluster(package, 3, jobs, make_agent=make_agent, **properties) as cluster:
         cluster.create()
         canary = cluster.nodes[0]
         canary.wait_for(cluster.vip)
