@@ -1,0 +1,53 @@
+"""The compiled packages, as an instance gets them."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab.rig.release import compile_package
+from release.conftest import lacking
+
+
+@pytest.fixture(scope="module")
+def packages(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a directory with both packages, compiled by their own scripts."""
+    if not shutil.which("gcc") or not Path("/usr/include/openssl/ssl.h").exists():
+        lacking("keepalived is compiled with gcc and libssl-dev: `make deps` installs them")
+    directory = tmp_path_factory.mktemp("packages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("LAB_KEEPALIVED", raising=False)
+        compile_package(directory / "vrrp-drain")
+    return directory
+
+
+def _files(package: Path) -> set[str]:
+    return {str(path.relative_to(package)) for path in package.rglob("*") if path.is_file()}
+
+
+def test_keepalived_is_one_program(packages: Path) -> None:
+    """No samples, no man pages, and only libraries that every stemcell has."""
+    assert _files(packages / "keepalived") == {"sbin/keepalived"}
+    needed = subprocess.run(["ldd", packages / "keepalived/sbin/keepalived"], capture_output=True, text=True, check=True).stdout
+    libraries = {line.split()[0].split(".so")[0].rpartition("/")[2] for line in needed.splitlines()}
+    assert libraries - {"linux-vdso", "ld-linux-x86-64", "ld-linux-aarch64"} == {"libcrypto", "libc"}
+
+
+def test_keepalived_has_what_the_job_offers(packages: Path) -> None:
+    """VRRP with auth_pass and use_vmac; no load balancer."""
+    done = subprocess.run([packages / "keepalived/sbin/keepalived", "--version"], capture_output=True, text=True, check=True)
+    said = done.stdout + done.stderr
+    options = next(line for line in said.splitlines() if line.startswith("Config options:")).split()
+    assert "Keepalived v2.3.3 " in said
+    assert {"VRRP", "VRRP_AUTH", "VRRP_VMAC"} <= set(options)
+    assert not {"LVS", "NFTABLES", "IPTABLES"} & set(options)
+
+
+def test_vrrp_drain_brings_its_libraries(packages: Path) -> None:
+    """vrrpctl starts from the package alone, from any directory, whatever the caller's Python settings are."""
+    program = packages / "vrrp-drain/bin/vrrpctl"
+    done = subprocess.run([program, "--help"], cwd="/", env={"PYTHONPATH": "/nonexistent"}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "demote" in done.stdout
+    assert {name.partition("/")[0] for name in _files(packages / "vrrp-drain")} == {"bin", "lib", "site-packages"}
