@@ -1,0 +1,135 @@
+"""The release as the bosh CLI builds it, compiled from its own tarball, with the real bosh-agent in every node."""
+
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from acceptance.real_agent import RealAgent, TaskFailed
+from lab.rig import release, upgrade
+from lab.rig.cluster import ALL_JOBS, FAST, Cluster
+from lab.rig.wait import until
+
+OURS = ("keepalived", "vrrp-drain", "vip-demote", "vip-promote")
+
+
+@pytest.fixture(scope="module")
+def package(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Create the release from a clone, unpack it, compile its packages, and let the lab take its jobs; give the vrrp-drain package."""
+    top = tmp_path_factory.mktemp("release")
+    tarball = create_release(tools, top)
+    unpacked = top / "unpacked"
+    unpack(tarball, unpacked)
+    with pytest.MonkeyPatch.context() as patch:
+        for job in OURS:
+            patch.setitem(release.JOBS, job, unpacked / "jobs" / job)
+        for name in ("keepalived", "vrrp-drain"):
+            compile_unpacked(unpacked / "packages" / name, top / "compiled" / name)
+        yield top / "compiled/vrrp-drain"
+
+
+def create_release(tools: Path, top: Path) -> Path:
+    """Run `bosh create-release` on a clone of the checkout, with uncommitted changes, and return the tarball."""
+    clone, tarball = top / "clone", top / "release.tgz"
+    subprocess.run(["git", "clone", "--quiet", str(release.REPOSITORY), str(clone)], check=True)
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    for name in subprocess.run(listed, cwd=release.REPOSITORY, check=True, capture_output=True, text=True).stdout.split("\0"):
+        source = release.REPOSITORY / name
+        if name and source.is_file() and not source.is_symlink():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, clone / name)
+    shutil.copytree(release.REPOSITORY / "blobs", clone / "blobs", dirs_exist_ok=True)
+    command = ["create-release", "--force", "--non-interactive", "--version", "0.0.0", "--tarball", str(tarball)]
+    environment = {**os.environ, "HOME": str(top)}
+    done = subprocess.run([str(tools / "bosh"), *command], cwd=clone, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return tarball
+
+
+def unpack(tarball: Path, into: Path) -> None:
+    """Lay a release out as directories: jobs/NAME with its spec, packages/NAME with its files."""
+    with tarfile.open(tarball) as outer:
+        outer.extractall(into, filter="data")
+    for kind in ("jobs", "packages"):
+        for archive in (into / kind).glob("*.tgz"):
+            with tarfile.open(archive) as inner:
+                inner.extractall(into / kind / archive.stem, filter="data")
+    for manifest in (into / "jobs").glob("*/job.MF"):
+        manifest.rename(manifest.with_name("spec"))
+
+
+def compile_unpacked(package: Path, target: Path) -> None:
+    """Run the package's packaging script as the agent of a compilation VM does."""
+    target.mkdir(parents=True)
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "BOSH_COMPILE_TARGET": str(package), "BOSH_INSTALL_TARGET": str(target)}
+    done = subprocess.run(["bash", "packaging"], cwd=package, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_rolling_upgrade(package: Path, tools: Path) -> None:
+    """With the built release and the real agent, three instances under load are upgraded and nobody is refused or loses a SYN."""
+    ours = upgrade.run(
+        "acceptance",
+        package,
+        ALL_JOBS,
+        watch_seconds=1.0,
+        make_agent=partial(RealAgent, binary=tools / "bosh-agent"),
+        keepalived=dict(FAST),
+    )
+    assert len(ours.found.of("new")) > 1000
+    assert ours.found.refused() == []
+    assert ours.found.lost_syns() == []
+    assert [(move.source, move.target) for move in ours.moves] == [("haproxy/0", "haproxy/1"), ("haproxy/1", "haproxy/0")]
+    assert [(run.exit_code, run.stdout) for _, run in ours.drains] == [(0, "0\n")] * 3
+
+
+@pytest.fixture
+def alone(package: Path, tools: Path) -> Iterator[Cluster]:
+    """One instance that has nobody to hand over to, and may not go without."""
+    make_agent = partial(RealAgent, binary=tools / "bosh-agent")
+    drain = {"on_no_successor": "fail", "handover_timeout": 3}
+    with Cluster(package, 1, ALL_JOBS, make_agent=make_agent, keepalived=dict(FAST), vrrp_drain=drain) as cluster:
+        cluster.create()
+        cluster.nodes[0].wait_for(cluster.vip)
+        yield cluster
+
+
+def test_a_drain_that_fails_stops_the_deploy(alone: Cluster) -> None:
+    """Nothing on stdout and exit code 1: the agent fails the task, the director stops, and the instance serves on."""
+    (only,) = alone.nodes
+    with pytest.raises(TaskFailed, match=r"no successor for 10\.0\.0\.10, and vrrp_drain\.on_no_successor is fail") as failed:
+        only.agent.drain()
+    assert [(run.exit_code, run.stdout) for run in failed.value.runs] == [(1, "")]
+    assert alone.holders() == [only]
+    assert only.band() == "0"
+
+
+def test_a_cancelled_drain_puts_the_priority_back(alone: Cluster) -> None:
+    """cancel_task sends SIGTERM to the script's process group: the priority is back before SIGKILL would come, and clients are served."""
+    (only,) = alone.nodes
+    running = only.agent.start_drain()
+    until(lambda: only.band() == "-155", "drain to lower the priority")
+    running.cancel()
+    until(lambda: only.band() == "0", "the priority to be back", 9)
+    until(lambda: f"told to stop: the priority is back at {254}" in only.log(), "the log to say so")
+    assert alone.holders() == [only]
+
+
+def test_errands(package: Path, tools: Path) -> None:
+    """vip-demote and vip-promote move the VIP away and back, as `bosh run-errand` runs them."""
+    jobs = (*ALL_JOBS, "vip-demote", "vip-promote")
+    with Cluster(package, 2, jobs, make_agent=partial(RealAgent, binary=tools / "bosh-agent"), keepalived=dict(FAST)) as cluster:
+        cluster.create()
+        first, second = cluster.nodes
+        first.wait_for(cluster.vip)
+        done = first.machine.run(["/var/vcap/jobs/vip-demote/bin/run"], {"PATH": "/usr/bin:/bin"})
+        assert done.returncode == 0, done.stderr
+        assert cluster.holders() == [second]
+        done = first.machine.run(["/var/vcap/jobs/vip-promote/bin/run"], {"PATH": "/usr/bin:/bin"})
+        assert done.returncode == 0, done.stderr
+        assert cluster.holders() == [first]
