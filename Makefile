@@ -4,17 +4,21 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-WHEELS := build/wheels
-LAB_PACKAGES := haproxy iproute2 keepalived psmisc python3-venv ruby util-linux
-LAB_COMMANDS := haproxy keepalived killall nsenter ruby unshare
+# gcc, libc6-dev and libssl-dev compile our keepalived; Debian's is for strangers on the segment
+LAB_PACKAGES := curl gcc haproxy iproute2 keepalived libc6-dev libssl-dev psmisc python3-venv ruby util-linux
+LAB_COMMANDS := curl gcc haproxy keepalived killall nsenter ruby unshare
 # The lab makes its own namespaces. Root may; anybody else gets a user namespace in which he is root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --user --map-root-user)
 
-export PATH := /usr/sbin:/sbin:$(PATH)
+GO_TOOLS := build/go/bin
+BOSH := $(or $(shell command -v bosh),$(GO_TOOLS)/bosh)
+GO := $(shell PATH="$$PATH:/usr/local/go/bin" command -v go)
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' lib/vrrp_drain/__init__.py)
+export PATH := /usr/sbin:/sbin:$(PATH):$(CURDIR)/$(GO_TOOLS)
 export PYTHONPATH := lib:tests
 export MPLBACKEND := Agg
 
-.PHONY: help demo test unit lint bench docs lock clean deps
+.PHONY: help demo test unit lint acceptance bench blobs release tools docs lock clean deps
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -22,8 +26,12 @@ help: ## show this list
 demo: deps ## the same rolling upgrade without and with vrrp-drain, side by side; writes build/demo/
 	$(AS_ROOT) $(RUN) -m lab.rig.demo
 
-test: deps lint ## all tests
-	$(AS_ROOT) $(RUN) -m pytest $(PYTEST_ARGS)
+test: deps lint ## all tests but those of `make acceptance`
+	@$(MAKE) --no-print-directory $(BOSH) || echo "Without the bosh CLI the tests of the release and the manifests are skipped." >&2
+	$(AS_ROOT) $(RUN) -m pytest --ignore tests/acceptance $(PYTEST_ARGS)
+
+acceptance: deps tools ## the release as the bosh CLI builds it, with the real bosh-agent in every node of the lab
+	$(AS_ROOT) $(RUN) -m pytest tests/acceptance $(PYTEST_ARGS)
 
 unit: $(VENV)/.ready ## the tests that need neither root nor keepalived
 	$(RUN) -m pytest tests/unit
@@ -34,15 +42,35 @@ lint: $(VENV)/.ready ## ruff and mypy
 	$(VENV)/bin/mypy --python-version 3.10 lib
 	$(VENV)/bin/mypy tests docs
 
-bench: deps ## medians of 10 moves; writes build/bench/result.json
+bench: deps ## medians of 10 moves, and what happens when; writes build/bench/
 	$(AS_ROOT) $(RUN) -m lab.rig.bench
+	$(AS_ROOT) $(RUN) -m lab.rig.scenarios
 
-deps: .lab-commands $(VENV)/.ready $(WHEELS)/.ready
+blobs: $(VENV)/.ready ## get the files of config/blobs.yml into blobs/
+	config/get-blobs
+
+release: blobs $(BOSH) ## the BOSH release; writes build/vrrp-drain-VERSION.tgz
+	rm -rf dev_releases/vrrp-drain # the CLI builds no version twice
+	@mkdir -p build
+	bosh --non-interactive create-release --force --version $(VERSION) --tarball build/vrrp-drain-$(VERSION).tgz
+
+tools: $(GO_TOOLS)/bosh $(GO_TOOLS)/bosh-agent ## bosh and bosh-agent, which the tests use
+
+$(GO_TOOLS)/bosh: GO_PACKAGE := github.com/cloudfoundry/bosh-cli/v7
+$(GO_TOOLS)/bosh-agent: GO_PACKAGE := github.com/cloudfoundry/bosh-agent/v2/main
+$(GO_TOOLS)/%: tests/acceptance/go/go.sum
+	@[ -n "$(GO)" ] || { echo "Missing: $(@F), and Go 1.24 or later that could build it. Install one of them first:" \
+		"https://bosh.io/docs/cli-v2-install or https://go.dev/doc/install" >&2; exit 1; }
+	cd tests/acceptance/go && $(GO) build -trimpath -ldflags='-s -w' -o $(CURDIR)/$@ $(GO_PACKAGE)
+	@touch $@
+
+deps: .lab-commands $(VENV)/.ready blobs
 
 .PHONY: .lab-commands
 .lab-commands:
 	@missing=""; for each in $(LAB_COMMANDS); do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	[ -e /usr/include/openssl/ssl.h ] || missing="$$missing libssl-dev"; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(LAB_PACKAGES); \
@@ -55,22 +83,16 @@ $(VENV)/.ready: tests/requirements.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt
 	@touch $@
 
-# pip of the venv fetches what a stemcell will unpack: pure-Python wheels that run on Python 3.10 and later.
-$(WHEELS)/.ready: packages/vrrp-drain/requirements.txt | $(VENV)/.ready
-	rm -rf $(WHEELS) && mkdir -p $(WHEELS)
-	$(RUN) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
-		--platform any --implementation py --abi none --python-version 3.10 -r $< -d $(WHEELS)
-	@touch $@
-
 docs: $(VENV)/.ready ## write the parts of the documentation that come from the code
 	$(RUN) docs/generate.py
 
 lock: $(VENV)/.ready ## write tests/requirements.txt anew from tests/requirements.in
 	$(RUN) -m pip install --quiet pip-tools
+	@mkdir -p build
 	{ echo "# What tests, demo and benchmarks run with. \`make lock\` writes this file."; \
 	  $(VENV)/bin/pip-compile --quiet --generate-hashes --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	    --strip-extras --no-annotate --output-file - tests/requirements.in; } > build/requirements.txt
 	mv build/requirements.txt tests/requirements.txt
 
 clean: ## remove what was built
-	rm -rf build $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build $(VENV) .dev_builds dev_releases .mypy_cache .pytest_cache .ruff_cache .hypothesis
