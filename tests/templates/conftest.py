@@ -24,10 +24,10 @@ def render(tmp_path: Path) -> Render:
             pytest.fail(message)
         pytest.skip(message)
 
-    def run(job: str, instance: int = 0, **properties: Any) -> Path:
+    def run(job: str, instance: int = 0, provider: str = "keepalived", **properties: Any) -> Path:
         into = tmp_path / job
         properties = {**properties, "keepalived": {"vip": "10.0.0.10", **properties.get("keepalived", {})}}
-        release.render(Rendering(job, GROUP[instance], GROUP, properties, into))
+        release.render(Rendering(job, GROUP[instance], GROUP, properties, into, provider))
         return into
 
     return run

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,3 +79,26 @@ def test_scripts_only_exec_the_program(render: Render, script: str) -> None:
     assert first == "#!/bin/bash"
     command = "vrrpctl" if script == "vrrpctl" else f"vrrpctl {script}"
     assert second == f'exec /var/vcap/packages/vrrp-drain/bin/{command} "$@"'
+
+
+UPSTREAM_MANIFEST: dict[str, Any] = {
+    "vip": "10.234.250.201",
+    "healthcheck_name": "check_haproxy",
+    "healthcheck_command": "killall -0 haproxy",
+    "interface": "auto",
+    "virtual_router_id": 12,
+    "dont_track_primary": True,
+}
+
+
+@pytest.mark.parametrize("given", [{"vip": "10.234.250.201"}, UPSTREAM_MANIFEST], ids=["the VIP alone", "everything"])
+def test_a_manifest_for_haproxy_boshreleases_job_is_one_for_ours(render: Render, given: dict[str, Any]) -> None:
+    """What its keepalived job takes, ours takes, and vrrp-drain hears of it through either link; the VRRP version stays what it was."""
+    config = Config.load(render("keepalived", keepalived=given) / CONFIG["keepalived"])
+    assert str(config.vip) == "10.234.250.201"
+    assert (config.keepalived.vrrp_version, config.keepalived.advert_int) == (2, 1.0)
+    assert config.keepalived.virtual_router_id == given.get("virtual_router_id", 1)
+    beside = render("vrrp-drain", provider="upstream-keepalived", keepalived=given)
+    theirs = json.loads((beside / CONFIG["vrrp-drain"]).read_text())
+    assert theirs["keepalived"] == {"vip": "10.234.250.201"}
+    assert theirs["vrrp_drain"]["keepalived_config"] == "/var/vcap/jobs/keepalived/config/keepalived.config"
