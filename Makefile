@@ -10,6 +10,9 @@ LAB_COMMANDS := curl gcc haproxy keepalived killall nsenter ruby unshare
 # The lab makes its own namespaces. Root may; anybody else gets a user namespace in which he is root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --user --map-root-user)
 
+# Most tests wait for elections rather than for the processor.
+SIDE_BY_SIDE := --numprocesses 3 --dist worksteal
+
 GO_TOOLS := build/go/bin
 BOSH := $(or $(shell command -v bosh),$(GO_TOOLS)/bosh)
 GO := $(shell PATH="$$PATH:/usr/local/go/bin" command -v go)
@@ -28,7 +31,7 @@ demo: deps ## the same rolling upgrade without and with vrrp-drain, side by side
 
 test: deps lint ## all tests but those of `make acceptance`
 	@$(MAKE) --no-print-directory $(BOSH) || echo "Without the bosh CLI the tests of the release and the manifests are skipped." >&2
-	$(AS_ROOT) $(RUN) -m pytest --ignore tests/acceptance $(PYTEST_ARGS)
+	$(AS_ROOT) $(RUN) -m pytest --ignore tests/acceptance $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 acceptance: deps tools ## the release as the bosh CLI builds it, with the real bosh-agent in every node of the lab
 	$(AS_ROOT) $(RUN) -m pytest tests/acceptance $(PYTEST_ARGS)

@@ -1,5 +1,6 @@
 """pre-start and post-start: a node takes part again only when it can serve, and a reboot needs no script."""
 
+import json
 import time
 
 import pytest
@@ -127,11 +128,13 @@ def test_stop_leaves_no_vip_behind(make_cluster: MakeCluster) -> None:
 
 
 def test_wrong_property_is_named(make_cluster: MakeCluster) -> None:
-    """A contradiction in the manifest fails every script with the property's name, and drain's stdout stays empty."""
+    """What the templates would have refused fails every script with the property's name, and drain's stdout stays empty."""
     cluster = make_cluster(1)
     (only,) = cluster.nodes
-    cluster.properties["vrrp_drain"] = {"handover_timeout": 0.2}
-    only.apply(cluster.jobs, cluster.group, cluster.properties, cluster.package)
+    file = only.vcap / "jobs/vrrp-drain/config/vrrp-drain.json"
+    rendered = json.loads(file.read_text())
+    rendered["vrrp_drain"]["handover_timeout"] = 0.2
+    file.write_text(json.dumps(rendered))
     with pytest.raises(ScriptFailed, match=r"vrrp_drain\.handover_timeout is 0\.2: must be longer than Master_Down_Interval"):
         only.agent.run_script("pre-start")
     with pytest.raises(ScriptFailed) as failed:

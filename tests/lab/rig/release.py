@@ -4,6 +4,7 @@ With LAB_KEEPALIVED=/usr/sbin/keepalived in the environment, the lab runs on the
 group does whose keepalived job is another release's.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -11,7 +12,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -163,10 +163,11 @@ def _compiled_once(package: str) -> Path:
     for name, path in sorted(files.items()):
         fingerprint.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     cached = BUILD / "compiled" / f"{package}-{fingerprint.hexdigest()[:16]}"
-    if not cached.exists():
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cached.parent) as scratch:
-            _compile(package, Path(scratch) / package)
-            with suppress(OSError):  # somebody else was faster
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    with (cached.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the tests run in several processes
+        if not cached.exists():
+            with tempfile.TemporaryDirectory(dir=cached.parent) as scratch:
+                _compile(package, Path(scratch) / package)
                 (Path(scratch) / package).rename(cached)
     return cached
