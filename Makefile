@@ -5,8 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 # gcc, libc6-dev and libssl-dev compile our keepalived; Debian's is for strangers on the segment
-LAB_PACKAGES := curl gcc haproxy iproute2 keepalived libc6-dev libssl-dev psmisc python3-venv ruby util-linux
-LAB_COMMANDS := curl gcc haproxy keepalived killall nsenter ruby unshare
+LAB_PACKAGES := curl gcc haproxy iproute2 keepalived libc6-dev libssl-dev nftables openssl psmisc python3-venv ruby util-linux
+LAB_COMMANDS := curl gcc haproxy keepalived killall nft nsenter openssl ruby unshare
 # The lab makes its own namespaces. Root may; anybody else gets a user namespace in which he is root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --user --map-root-user)
 

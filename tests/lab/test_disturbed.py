@@ -8,10 +8,12 @@ from lab.conftest import MakeCluster
 from lab.rig.agent import ScriptFailed
 from lab.rig.wait import until
 
+SLOW = {"fast_handover": False}  # leaves time to break something
+
 
 def test_the_successor_dies_one_second_into_the_handover(make_cluster: MakeCluster) -> None:
     """The next one takes over instead, within the same drain."""
-    cluster = make_cluster(3, fast=False)
+    cluster = make_cluster(3, fast=False, vrrp_drain=SLOW)
     first, second, third = cluster.nodes
     drain = first.agent.start_drain()
     until(lambda: first.band() == "-155", "the priority to be lowered")
@@ -26,7 +28,7 @@ def test_the_successor_dies_one_second_into_the_handover(make_cluster: MakeClust
 
 def test_the_only_successor_dies_one_second_into_the_handover(make_cluster: MakeCluster) -> None:
     """With nobody left the drain fails in bounded time, the priority is back, and the VIP never left."""
-    cluster = make_cluster(2, fast=False, vrrp_drain={"on_no_successor": "fail"})
+    cluster = make_cluster(2, fast=False, vrrp_drain={**SLOW, "on_no_successor": "fail"})
     first, second = cluster.nodes
     drain = first.agent.start_drain()
     until(lambda: first.band() == "-155", "the priority to be lowered")
@@ -41,7 +43,7 @@ def test_the_only_successor_dies_one_second_into_the_handover(make_cluster: Make
 
 def test_keepalived_dies_during_the_handover(make_cluster: MakeCluster) -> None:
     """A keepalived that is killed half way leaves its VIP behind; the drain clears it when the successor is MASTER."""
-    cluster = make_cluster(2, fast=False)
+    cluster = make_cluster(2, fast=False, vrrp_drain=SLOW)
     first, second = cluster.nodes
     drain = first.agent.start_drain()
     until(lambda: first.band() == "-155", "the priority to be lowered")
@@ -54,7 +56,7 @@ def test_keepalived_dies_during_the_handover(make_cluster: MakeCluster) -> None:
 
 def test_cancelled_drain_puts_the_priority_back(make_cluster: MakeCluster) -> None:
     """SIGTERM: within a second the priority is back, the exit code says failure, stdout is empty, the VIP stays."""
-    cluster = make_cluster(2, fast=False)
+    cluster = make_cluster(2, fast=False, vrrp_drain=SLOW)
     first, _ = cluster.nodes
     drain = first.agent.start_drain()
     until(lambda: first.band() == "-155", "the priority to be lowered")
@@ -82,7 +84,7 @@ def test_killed_drain_drops_nothing_and_the_next_one_works(make_cluster: MakeClu
 
 def test_a_second_handover_waits_for_the_first_and_says_so(make_cluster: MakeCluster) -> None:
     """While a drain is on its way, an operator's promote waits, names the drain, and comes after it."""
-    cluster = make_cluster(2, fast=False)
+    cluster = make_cluster(2, fast=False, vrrp_drain=SLOW)
     first, second = cluster.nodes
     drain = first.agent.start_drain()
     until(lambda: first.band() == "-155", "the priority to be lowered")

@@ -58,7 +58,18 @@ def test_every_property_reaches_the_configuration(render: Render) -> None:
     }
     rendered = json.loads((render("keepalived", keepalived=given) / CONFIG["keepalived"]).read_text())
     assert {name: rendered["keepalived"][name] for name in given} == given
-    drain = {"handover_timeout": 9, "post_start_timeout": 60, "on_no_successor": "fail", "health_check": "http://127.0.0.1:8080/health"}
+    drain = {
+        "handover_timeout": 9,
+        "post_start_timeout": 60,
+        "on_no_successor": "fail",
+        "fast_handover": False,
+        "connection_handoff": False,
+        "handoff_window": 600,
+        "drain_timeout": 30,
+        "haproxy_soft_stop": False,
+        "haproxy_pid_file": "/run/haproxy.pid",
+        "health_check": "http://127.0.0.1:8080/health",
+    }
     rendered = json.loads((render("vrrp-drain", vrrp_drain=drain) / CONFIG["vrrp-drain"]).read_text())
     assert rendered["vrrp_drain"] == drain
 

@@ -220,7 +220,7 @@ def test_json_tells_every_end(
 
 def test_status(vrrpctl: Vrrpctl, node: FakeNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Lines for people, an object for programs."""
-    found = status.Status("haproxy/0", VIP, "eth0", 1, True, 4711, "active", None, 254, True, "", None, None, [])
+    found = status.Status("haproxy/0", VIP, "eth0", 1, True, 4711, "active", None, 254, True, "", None, None, [], True, [])
     monkeypatch.setattr(status, "look", lambda node, netlink: found)
     assert vrrpctl("status") == 0
     assert capsys.readouterr().out.splitlines() == found.lines()
@@ -289,7 +289,7 @@ from vrrp_drain.errors import NoSuccessor
 def node(session, *, lock_timeout=None):
     yield None, None, None
 
-def drain(node):
+def drain(node, cancellation):
     print("1")
     os.write(1, b"2")
     os.system("echo 3")

@@ -229,6 +229,12 @@ WRONG: dict[str, list[object]] = {
     "keepalived.extra_instance_config": ["a {", "}", "} a {", "a {\n! }", ["a"], 5],
     "vrrp_drain.handover_timeout": [0, 3, 3.13, -5, 3601, "10", True],
     "vrrp_drain.post_start_timeout": [0, 3, 3601, "120", True],
+    "vrrp_drain.fast_handover": [0, "true"],
+    "vrrp_drain.connection_handoff": [0, "true"],
+    "vrrp_drain.handoff_window": [0, 86401, "300", True],
+    "vrrp_drain.drain_timeout": [-1, 86401, "60", True],
+    "vrrp_drain.haproxy_soft_stop": [1, "yes"],
+    "vrrp_drain.haproxy_pid_file": ["haproxy.pid", "", 5],
     "vrrp_drain.on_no_successor": ["stop", "", True],
     "vrrp_drain.health_check": [
         *("127.0.0.1:80", "https://127.0.0.1/", "http:///health", "http://127.0.0.1:port/", "http://[::1", 80),

@@ -1,13 +1,18 @@
 """haproxy's health, asked at real sockets on the loopback address."""
 
 import itertools
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import pytest
 
@@ -185,3 +190,54 @@ def test_a_slow_answer_is_cut_off(clock: Clock, monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(SystemFault, match=said):
         check("unix:///stats.sock")
     assert sum(clock.slept) == pytest.approx(1.0)
+
+
+def test_peers_are_asked_as_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check keeps its port and path and goes to each peer's address; who does not answer is left out."""
+    asked: list[str] = []
+
+    def check(health_check: SplitResult, timeout: float) -> None:
+        asked.append(health_check.geturl())
+        if "10.0.0.3" in health_check.geturl():
+            raise SystemFault("haproxy does not answer")
+
+    monkeypatch.setattr(haproxy, "check", check)
+    peers = [ip_address(each) for each in ("10.0.0.2", "10.0.0.3", "fd00::4")]
+    assert haproxy.answering(urlsplit("http://127.0.0.1:8080/health"), peers) == [peers[0], peers[2]]
+    assert sorted(asked) == ["http://10.0.0.2:8080/health", "http://10.0.0.3:8080/health", "http://[fd00::4]:8080/health"]
+    assert haproxy.answering(urlsplit("http://127.0.0.1/"), peers[:1]) == peers[:1]
+    assert asked[-1] == "http://10.0.0.2/"
+
+
+@pytest.mark.parametrize(("health_check", "peers"), [("unix:///var/vcap/stats.sock", ["10.0.0.2"]), ("tcp://127.0.0.1:80", [])])
+def test_who_cannot_be_asked_does_not_answer(health_check: str, peers: list[str]) -> None:
+    """A stats socket is on this machine only, and nobody has no health."""
+    assert haproxy.answering(urlsplit(health_check), [ip_address(each) for each in peers]) == []
+
+
+def test_the_master_process_is_told_to_finish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pid file may name a wrapper: the haproxy below it gets SIGUSR1, and nobody else."""
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: told.append((pid, number)))
+    pid_file = tmp_path / "pid"
+    haproxys = 'open("/proc/self/comm", "w").write("haproxy"); print(flush=True); import time; time.sleep(60)'
+    wrapper_program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {haproxys!r}])"
+    with subprocess.Popen([sys.executable, "-c", wrapper_program], stdout=subprocess.PIPE) as wrapper:
+        assert wrapper.stdout is not None
+        wrapper.stdout.readline()
+        pid_file.write_text(f"{wrapper.pid}\n")
+        found = haproxy.soft_stop(pid_file)
+        assert Path(f"/proc/{found}/comm").read_text() == "haproxy\n"
+        assert told == [(found, signal.SIGUSR1)]
+        monkeypatch.undo()
+        os.kill(found, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("content", [None, "", "0", "4194305"])
+def test_a_pid_file_that_leads_nowhere(tmp_path: Path, content: str | None) -> None:
+    """Nobody is told anything, and the message names the file."""
+    pid_file = tmp_path / "pid"
+    if content is not None:
+        pid_file.write_text(content)
+    with pytest.raises(SystemFault, match=f"haproxy could not be told to finish: {pid_file} leads to no haproxy process"):
+        haproxy.soft_stop(pid_file)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import VIP, Clock, FakeHaproxy, FakeIPR, FakeNode, address
-from vrrp_drain import lifecycle
+from vrrp_drain import connections, haproxy, lifecycle
+from vrrp_drain.advert import IPAddress
 from vrrp_drain.bands import Band
 from vrrp_drain.demote import Demote
 from vrrp_drain.errors import Cancelled, NoSuccessor, NotSettled, SystemFault
@@ -21,13 +22,44 @@ from vrrp_drain.signals import Cancellation
 from vrrp_drain.timing import master_down_interval
 
 LEFT_ALONE = Ending(Demote.NO_SUCCESSOR, "nobody is there", 5.1)
-LEAVING = [pytest.param(lambda node: lifecycle.pre_stop(node, {}), id="pre-stop"), pytest.param(lifecycle.drain, id="drain")]
+NOT_CANCELLED = Cancellation()
+
+
+def drain(node: FakeNode, cancellation: Cancellation = NOT_CANCELLED, sleep: Callable[[float], None] = lambda seconds: None) -> None:
+    lifecycle.drain(node, cancellation, sleep)
+
+
+LEAVING = [pytest.param(lambda node: lifecycle.pre_stop(node, {}), id="pre-stop"), pytest.param(drain, id="drain")]
 leaving = pytest.mark.parametrize("leave", LEAVING)
 DELETE = {"BOSH_VM_NEXT_STATE": "delete", "BOSH_INSTANCE_NEXT_STATE": "delete", "BOSH_DEPLOYMENT_NEXT_STATE": "delete"}
 KEEP = DELETE | {"BOSH_DEPLOYMENT_NEXT_STATE": "keep"}
 
 Script = Callable[[FakeNode], None]
-pytestmark = pytest.mark.usefixtures("haproxy_health")
+pytestmark = pytest.mark.usefixtures("haproxy_health", "clients")
+
+
+class Clients:
+    """The connections that are open here: each look sees the next number, and the last one for ever."""
+
+    def __init__(self) -> None:
+        self.open = [0]
+        self.fault: SystemFault | None = None
+        self.asked: list[tuple[IPAddress, ...]] = []
+
+    def count(self, vips: tuple[IPAddress, ...]) -> int:
+        self.asked.append(vips)
+        if self.fault is not None:
+            raise self.fault
+        return self.open.pop(0) if len(self.open) > 1 else self.open[0]
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> Clients:
+    """Clients, and a haproxy that takes signals from nobody."""
+    fake = Clients()
+    monkeypatch.setattr(connections, "count", fake.count)
+    monkeypatch.setattr(haproxy, "soft_stop", lambda pid_file: 4711)
+    return fake
 
 
 def policy(node: FakeNode, on_no_successor: str) -> None:
@@ -76,14 +108,14 @@ def test_a_cancelled_script_fails(node: FakeNode, leave: Script) -> None:
 def test_only_a_deleted_deployment_is_not_waited_for(node: FakeNode, environment: dict[str, str]) -> None:
     """An instance that goes while the deployment stays is demoted like any other."""
     lifecycle.pre_stop(node, environment)
-    lifecycle.drain(node)
+    drain(node)
     assert len(node.timeouts) == 2
 
 
 def test_a_deleted_deployment_waits_for_nobody(node: FakeNode) -> None:
     """When all instances stop at once, neither pre-stop nor the drain after it waits for a successor."""
     lifecycle.pre_stop(node, DELETE)
-    lifecycle.drain(node)
+    drain(node)
     assert node.timeouts == []
 
 
@@ -96,7 +128,7 @@ def test_a_deletion_that_did_not_happen_is_forgotten(node: FakeNode, later: Scri
     lifecycle.pre_stop(node, DELETE)
     later(node)
     node.timeouts.clear()
-    lifecycle.drain(node)
+    drain(node)
     assert len(node.timeouts) == 1
 
 
@@ -137,7 +169,7 @@ def test_pre_start_lowers_another_jobs_keepalived_before_its_start(node: FakeNod
     policy(node, "fail")
     node.demotion = LEFT_ALONE
     with pytest.raises(NoSuccessor):
-        lifecycle.drain(node)
+        drain(node)
     assert template.read_text() == "priority 101\n"
 
 
@@ -274,3 +306,102 @@ def test_post_stop_leaves_nothing_on_lo_whatever_else_fails(node: FakeNode, ipr:
     with pytest.raises(SystemFault, match="could not be taken off eth0"):
         lifecycle.post_stop(node)
     assert node.overlap.released == 1
+
+
+def drain_properties(node: FakeNode, **properties: object) -> None:
+    node.config = replace(node.config, drain=replace(node.config.drain, **properties))  # type: ignore[arg-type]
+
+
+def test_drain_waits_for_the_connections(node: FakeNode, clients: Clients, clock: Clock, log: pytest.LogCaptureFixture) -> None:
+    """Once a peer has the VIP, drain goes on until the last connection to any VIP has ended, and says how many are left now and then."""
+    clients.open = [3] * 30 + [1, 0]
+    drain(node, sleep=clock.sleep)
+    assert sum(clock.slept) == pytest.approx(6.2)
+    assert clients.asked[0] == (node.config.vip,)
+    assert log.messages[1:] == [
+        "3 connections are still served from here, after 5 s of at most 60",
+        "no connection of a client is left here",
+    ]
+
+
+def test_drain_does_not_wait_for_ever(node: FakeNode, clients: Clients, clock: Clock, log: pytest.LogCaptureFixture) -> None:
+    """vrrp_drain.drain_timeout ends the wait, which is a warning: what is open is cut."""
+    clients.open = [7]
+    drain_properties(node, drain_timeout=2.0)
+    drain(node, sleep=clock.sleep)
+    assert sum(clock.slept) == pytest.approx(2, abs=0.2)
+    assert log.records[-1].levelno == logging.WARNING
+    assert "7 connections are still open after 2 s (vrrp_drain.drain_timeout)" in log.text
+
+
+@pytest.mark.parametrize("kind", ["nobody took over", "not wanted", "virtual MAC"])
+def test_where_connections_cannot_survive_nobody_waits(node: FakeNode, clients: Clients, kind: str) -> None:
+    """Without a successor, and without handoff, waiting would help no connection."""
+    if kind == "nobody took over":
+        node.demotion = LEFT_ALONE
+    elif kind == "not wanted":
+        drain_properties(node, connection_handoff=False)
+    else:
+        node.config = replace(node.config, keepalived=replace(node.config.keepalived, use_vmac=True))
+    drain(node)
+    assert clients.asked == []
+
+
+def test_connections_that_cannot_be_counted_are_not_waited_for(node: FakeNode, clients: Clients, log: pytest.LogCaptureFixture) -> None:
+    """A kernel that does not tell is a warning, and the drain succeeds."""
+    clients.fault = SystemFault("the kernel does not tell its connections")
+    drain(node)
+    assert "the kernel does not tell its connections: not waiting for connections" in log.text
+
+
+@pytest.mark.parametrize("finishing", [True, False], ids=["haproxy is finishing", "haproxy goes on"])
+def test_a_cancelled_wait(node: FakeNode, clients: Clients, monkeypatch: pytest.MonkeyPatch, finishing: bool) -> None:
+    """The priority goes back, unless haproxy is on its way out: then the node would attract clients that it refuses."""
+    clients.open = [1]
+    node.lever.write(Band.DRAINING)
+    drain_properties(node, haproxy_soft_stop=finishing)
+    monkeypatch.setattr(haproxy, "soft_stop", lambda pid_file: 4711)
+    cancellation = Cancellation()
+    cancellation.requested = True
+    with pytest.raises(Cancelled, match=r"restart haproxy, then promote$" if finishing else r"haproxy/0 goes on as before$"):
+        drain(node, cancellation)
+    assert node.lever.read() is (Band.DRAINING if finishing else Band.ACTIVE)
+
+
+def test_haproxy_is_told_to_finish_if_wanted(node: FakeNode, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture) -> None:
+    """With haproxy_soft_stop it is told once, after the takeover; a haproxy that is not found is a warning."""
+    told: list[Path] = []
+    monkeypatch.setattr(haproxy, "soft_stop", lambda pid_file: told.append(pid_file) or 4711)  # type: ignore[func-returns-value]
+    drain_properties(node, haproxy_soft_stop=False)
+    drain(node)
+    assert told == []
+    drain_properties(node, haproxy_soft_stop=True)
+    drain(node)
+    assert told == [node.config.drain.haproxy_pid_file]
+    assert "haproxy (pid 4711) was told to finish its connections" in log.text
+
+    def nobody(pid_file: Path) -> int:
+        raise SystemFault("haproxy could not be told to finish")
+
+    monkeypatch.setattr(haproxy, "soft_stop", nobody)
+    drain(node)
+    assert "haproxy could not be told to finish: clients are not asked to close" in log.text
+
+
+def test_pre_start_installs_the_handoff_and_post_stop_takes_it_away(node: FakeNode, log: pytest.LogCaptureFixture) -> None:
+    """The rules are there from pre-start to post-stop; a kernel that refuses them is a warning, and the deploy goes on."""
+    lifecycle.pre_start(node)
+    assert node.handoff.held == [([VIP], "eth0", 1, 300.0, [])]
+    lifecycle.post_stop(node)
+    assert node.handoff.released == 1
+    node.handoff.fault = SystemFault("the kernel refuses the rules")
+    lifecycle.pre_start(node)
+    assert "the kernel refuses the rules" in log.text
+    assert node.lever.read() is Band.DRAINING
+
+
+def test_a_handoff_that_is_not_wanted_is_taken_away(node: FakeNode) -> None:
+    """connection_handoff: false after a deploy that had it leaves no rules behind."""
+    drain_properties(node, connection_handoff=False)
+    lifecycle.pre_start(node)
+    assert (node.handoff.held, node.handoff.released) == ([], 1)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from unit.fakes import OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeIPR, address, came_from, link, rendered
+from unit.fakes import OWN, PEER, PEER_MAC, VIP, FakeHandoff, FakeHaproxy, FakeIPR, address, came_from, link, rendered
+from vrrp_drain import haproxy, process, resignation
 from vrrp_drain import node as node_module
-from vrrp_drain import process, resignation
 from vrrp_drain.advert import Advert, Packet
 from vrrp_drain.bands import Band
 from vrrp_drain.config import Config
@@ -71,13 +71,21 @@ class FakeSenses:
 def senses(monkeypatch: pytest.MonkeyPatch, haproxy_health: FakeHaproxy) -> FakeSenses:
     fake = FakeSenses()
     monkeypatch.setattr(node_module, "Senses", fake)
+    monkeypatch.setattr(resignation, "send", lambda *arguments: None)  # nothing leaves this machine
+    monkeypatch.setattr(node_module, "adverts", lambda *arguments: iter(()))  # and nothing comes
     return fake
 
 
 @pytest.fixture
 def build(paths: Paths, netlink: Netlink, cancellation: Cancellation) -> Build:
     """Make the node of a manifest with these properties."""
-    return lambda **sections: Node(Config.parse(rendered(**sections)), paths, netlink, cancellation)
+
+    def make(**sections: Any) -> Node:
+        node = Node(Config.parse(rendered(**sections)), paths, netlink, cancellation)
+        node.handoff = FakeHandoff()
+        return node
+
+    return make
 
 
 @pytest.fixture
@@ -195,17 +203,31 @@ def test_without_preemption_any_active_master_is_a_good_end(build: Build, senses
     assert senses.our_priority == needed
 
 
-@pytest.mark.parametrize(("preempt", "resigned"), [(True, False), (False, True)])
-def test_a_demotion_resigns_where_peers_do_not_preempt(
-    build: Build, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch, preempt: bool, resigned: bool
+@pytest.mark.parametrize(
+    ("preempt", "fast", "peers", "resigned"),
+    [(True, True, [PEER], True), (True, True, [], False), (True, False, [PEER], False), (False, False, [], True)],
+    ids=["a healthy peer", "no healthy peer", "not wanted", "peers that do not preempt"],
+)
+def test_whom_a_demotion_hurries(
+    build: Build, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch, preempt: bool, fast: bool, peers: list[str], resigned: bool
 ) -> None:
-    """A lower priority alone moves nothing with keepalived.preempt false: after it is written, we resign from our place."""
-    node = build(keepalived={"preempt": preempt})
+    """After the band is written we resign on the wire: if a healthy peer is there, and always where a lower priority moves nothing."""
+    node = build(keepalived={"preempt": preempt}, vrrp_drain={"fast_handover": fast})
     sent: list[object] = []
     monkeypatch.setattr(resignation, "send", lambda *arguments: sent.append((*arguments, node.lever.read())))
+    monkeypatch.setattr(haproxy, "answering", lambda check, asked: [each for each in asked if str(each) in peers])
     senses.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
     assert node.demote(5).state is Demote.DONE
     assert sent == ([(node.config, node.place, Band.DRAINING)] if resigned else [])
+
+
+def test_our_own_haproxy_is_no_peers(build: Build, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own address among keepalived.unicast_peers is not asked: it would always answer."""
+    asked: list[object] = []
+    monkeypatch.setattr(haproxy, "answering", lambda check, peers: asked.append(peers))
+    senses.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
+    build(keepalived={"unicast": True, "unicast_peers": [OWN, PEER]}).demote(5)
+    assert asked == [[ip_address(PEER)]]
 
 
 def test_a_resignation_that_cannot_be_sent_is_a_warning(
@@ -319,3 +341,34 @@ def test_a_demotion_removes_a_stale_vip(node: Node, senses: FakeSenses, ipr: Fak
     senses.script = [Event(Sign.VIP_STALE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
     assert node.demote(5).state is Demote.DONE
     assert not node.vip_here()
+
+
+@pytest.mark.parametrize(
+    ("advert", "source", "armed"),
+    [
+        pytest.param(replace(ADVERT, priority=200), PEER, [([VIP], PEER)], id="the MASTER that we take the VIP from"),
+        pytest.param(replace(ADVERT, vrid=9), PEER, [], id="another virtual router"),
+        pytest.param(ADVERT, OWN, [], id="ourselves"),
+        pytest.param(replace(ADVERT, priority=254), PEER, [], id="a MASTER that we do not outrank"),
+        pytest.param(replace(ADVERT, priority=66), PEER, [], id="an unhealthy MASTER"),
+    ],
+)
+def test_a_promotion_leaves_connections_with_the_master(
+    node: Node, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch, advert: Advert, source: str, armed: list[tuple[list[str], str]]
+) -> None:
+    """Before the priority is raised, the MASTER's address is known: it goes on serving the connections that it has."""
+    monkeypatch.setattr(node_module, "adverts", lambda *arguments: iter([(advert, came_from(source))]))
+    senses.script = [Event(Sign.VIP_GONE), SUCCESSOR]
+    node.promote(5)
+    assert isinstance(node.handoff, FakeHandoff)
+    assert node.handoff.armed == armed
+
+
+def test_a_promotion_of_the_master_arms_nothing(node: Node, senses: FakeSenses, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has the VIP already takes it from nobody."""
+    ipr.addresses.append(address(2, f"{VIP}/32"))
+    monkeypatch.setattr(node_module, "adverts", lambda *arguments: iter([(ADVERT, came_from(PEER))]))
+    senses.script = [Event(Sign.VIP_HERE), Event(Sign.NOBODY_ANSWERS)]
+    node.promote(5)
+    assert isinstance(node.handoff, FakeHandoff)
+    assert node.handoff.armed == []

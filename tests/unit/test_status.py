@@ -30,6 +30,8 @@ BACKUP = Status(
     master=PEER,
     master_priority=253,
     answering=[PEER_MAC],
+    handoff=True,
+    handed_off_to=[],
 )
 MASTER = replace(BACKUP, vip_here=True, band="active", band_since=None, priority=254, master=None, master_priority=None, answering=[])
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))

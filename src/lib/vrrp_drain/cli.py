@@ -140,7 +140,7 @@ def _script(name: str, run: Callable[[Node, Cancellation], None]) -> None:
 _script("pre-start", lambda node, _: lifecycle.pre_start(node))
 _script("post-start", lambda node, cancellation: lifecycle.post_start(node, cancellation))
 _script("pre-stop", lambda node, _: lifecycle.pre_stop(node, os.environ))
-_script("drain", lambda node, _: lifecycle.drain(node))
+_script("drain", lambda node, cancellation: lifecycle.drain(node, cancellation))
 _script("post-stop", lambda node, _: lifecycle.post_stop(node))
 _SCRIPTS = frozenset({"pre-start", "post-start", "pre-stop", "drain", "post-stop"})
 

@@ -106,6 +106,12 @@ class VrrpDrain:
     handover_timeout: float
     post_start_timeout: float
     on_no_successor: str
+    fast_handover: bool
+    connection_handoff: bool
+    handoff_window: float
+    drain_timeout: float
+    haproxy_soft_stop: bool
+    haproxy_pid_file: Path
     health_check: SplitResult
     other_job: other_job.Files | None
 
@@ -281,6 +287,12 @@ def _vrrp_drain(section: Section, keepalived: Keepalived, other: other_job.Files
         handover_timeout=section.take("handover_timeout", checks.number(0.1, 3600), default=slowest + GRACE),
         post_start_timeout=section.take("post_start_timeout", checks.number(1, 3600), default=max(120.0, 2 * slowest)),
         on_no_successor=section.take("on_no_successor", checks.choice("proceed", "fail"), default="proceed"),
+        fast_handover=section.take("fast_handover", checks.boolean, default=True),
+        connection_handoff=section.take("connection_handoff", checks.boolean, default=True),
+        handoff_window=section.take("handoff_window", checks.number(1, 86400), default=300.0),
+        drain_timeout=section.take("drain_timeout", checks.number(0, 86400), default=60.0),
+        haproxy_soft_stop=section.take("haproxy_soft_stop", checks.boolean, default=True),
+        haproxy_pid_file=Path(section.take("haproxy_pid_file", checks.path, default="/var/vcap/sys/run/bpm/haproxy/haproxy.pid")),
         health_check=section.take("health_check", checks.health_check, default=urlsplit("tcp://127.0.0.1:80")),
         other_job=other,
     )

@@ -1,12 +1,17 @@
 """haproxy's health, asked at the port and not at the process table, and its stats socket (haproxy management guide, 9.3)."""
 
+import os
 import queue
+import signal
 import socket
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import SplitResult
 
+from .advert import IPAddress
 from .errors import SystemFault
 
 _MOST = 1 << 20  # bytes that we read of one answer
@@ -36,6 +41,44 @@ def problem(health_check: SplitResult) -> str:
     except SystemFault as error:
         return str(error)
     return ""
+
+
+def answering(health_check: SplitResult, peers: Sequence[IPAddress], timeout: float = 0.3) -> list[IPAddress]:
+    """Return the peers whose haproxy answers as ours is asked; nobody where a check cannot be asked from here."""
+    if health_check.scheme == "unix" or not peers:
+        return []
+
+    def answers(peer: IPAddress) -> bool:
+        try:
+            check(_at(health_check, peer), timeout)
+        except SystemFault:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(peers)) as pool:
+        return [peer for peer, healthy in zip(peers, pool.map(answers, peers), strict=True) if healthy]
+
+
+def soft_stop(pid_file: Path) -> int:
+    """Have haproxy finish: it closes its ports, asks clients to close (`Connection: close`), and ends when the last one has.
+
+    That is SIGUSR1 to its master process (haproxy management guide, section 4). The pid file names it, or the wrapper that bpm
+    starts, whose child it is. Returns the pid. Raises SystemFault.
+    """
+    try:
+        pid = int(pid_file.read_text())
+        while Path(f"/proc/{pid}/comm").read_text().strip() != "haproxy":
+            pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        os.kill(pid, signal.SIGUSR1)
+    except (OSError, ValueError, IndexError) as error:
+        raise SystemFault(f"haproxy could not be told to finish: {pid_file} leads to no haproxy process ({error})") from error
+    return pid
+
+
+def _at(health_check: SplitResult, peer: IPAddress) -> SplitResult:
+    """Return the same check, asked at ``peer``."""
+    host = f"[{peer}]" if peer.version == 6 else str(peer)
+    return health_check._replace(netloc=f"{host}:{health_check.port}" if health_check.port else host)
 
 
 def show_info(stats_socket: Path, timeout: float = 1.0) -> dict[str, str]:

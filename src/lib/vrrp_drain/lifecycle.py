@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import haproxy
+from . import connections, haproxy
 from .bands import Band
 from .demote import Demote
 from .errors import Cancelled, NoSuccessor, NotSettled, SystemFault
@@ -21,7 +21,8 @@ from .signals import Cancellation
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY = 0.2  # seconds between two looks at haproxy
+_LOOK_EVERY = 0.2  # seconds between two looks at haproxy, or at its connections
+_SAY_EVERY = 5.0  # seconds
 LOOK_AT_PEERS = "On its peers, vrrpctl status says whether keepalived runs, haproxy answers, and adverts arrive"
 
 _LATE = 0.1  # seconds that an advert may be late
@@ -35,10 +36,11 @@ def pre_start(node: Node) -> None:
     if stranger := node.stranger(max(1.0, node.config.keepalived.advert_int) + _LATE):
         raise NotSettled(stranger)
     _deleted_marker(node, present=False)
-    try:
-        node.hold_vips()
-    except SystemFault as error:
-        log.warning("%s", error)
+    for hold in (node.hold_vips, node.hold_connections):
+        try:
+            hold()
+        except SystemFault as error:
+            log.warning("%s", error)
     node.lever.write(Band.DRAINING)
     log.info("%s will start on %s in the draining band; post-start promotes it", node.config.vip, node.interface)
 
@@ -72,12 +74,55 @@ def pre_stop(node: Node, environment: Mapping[str, str]) -> None:
     leave(node)
 
 
-def drain(node: Node) -> None:
-    """The same again, for directors that know no pre-stop; after a pre-stop it only confirms."""
+def drain(node: Node, cancellation: Cancellation, sleep: Callable[[float], None] = time.sleep) -> None:
+    """The same again, for directors that know no pre-stop; after a pre-stop it confirms. Then the connections may end."""
     if _marker(node).exists():
         log.info("the deployment is being deleted: nobody is waited for")
         return
-    leave(node)
+    if leave(node) and node.hands_off:
+        finish_connections(node, cancellation, sleep)
+
+
+def finish_connections(node: Node, cancellation: Cancellation, sleep: Callable[[float], None]) -> None:
+    """Serve the connections that are open here until they are gone, for at most ``drain_timeout`` seconds."""
+    drain, vips = node.config.drain, node.config.keepalived.addresses
+    finishing = drain.haproxy_soft_stop and _told_to_finish(drain.haproxy_pid_file)
+    started = said = time.monotonic()
+    try:
+        while left := connections.count(vips):
+            waited = time.monotonic() - started
+            if cancellation.requested:
+                _cancel(node, finishing=finishing)
+            if waited >= drain.drain_timeout:
+                log.warning("%d connections are still open after %g s (vrrp_drain.drain_timeout): haproxy's stop cuts them", left, waited)
+                return
+            if time.monotonic() - said >= _SAY_EVERY:
+                said = time.monotonic()
+                log.info("%d connections are still served from here, after %.0f s of at most %g", left, waited, drain.drain_timeout)
+            sleep(_LOOK_EVERY)
+    except SystemFault as error:
+        log.warning("%s: not waiting for connections", error)
+        return
+    log.info("no connection of a client is left here")
+
+
+def _told_to_finish(pid_file: Path) -> bool:
+    try:
+        log.info("haproxy (pid %d) was told to finish its connections", haproxy.soft_stop(pid_file))
+    except SystemFault as error:
+        log.warning("%s: clients are not asked to close", error)
+        return False
+    return True
+
+
+def _cancel(node: Node, *, finishing: bool) -> None:
+    """Raise Cancelled, with the priority back unless haproxy is ending."""
+    if finishing:
+        raise Cancelled(
+            f"told to stop: haproxy of {node.config.me} is finishing, so it stays in the draining band; restart haproxy, then promote"
+        )
+    node.lever.write(Band.ACTIVE)
+    raise Cancelled(f"told to stop: {node.config.me} goes on as before")
 
 
 def post_stop(node: Node) -> None:
@@ -86,11 +131,14 @@ def post_stop(node: Node) -> None:
         if node.remove_stale_vip():
             log.warning("%s was still on %s after keepalived had ended: taken off", node.config.vip, node.interface)
     finally:
-        node.overlap.release()
+        try:
+            node.handoff.release()
+        finally:
+            node.overlap.release()
 
 
-def leave(node: Node) -> None:
-    """Demote for BOSH: with nobody to take over, ``vrrp_drain.on_no_successor`` decides."""
+def leave(node: Node) -> bool:
+    """Demote for BOSH, and tell whether a peer serves clients now; with nobody to take over, ``on_no_successor`` decides."""
     ending = node.demote(node.config.drain.handover_timeout)
     if ending.state is Demote.CANCELLED:
         raise Cancelled(f"{node.config.me} goes on as before")
@@ -107,6 +155,7 @@ def leave(node: Node) -> None:
             node.config.me,
             node.config.vip,
         )
+    return ending.state is Demote.DONE
 
 
 def settled(node: Node, ending: Ending[Promote]) -> None:

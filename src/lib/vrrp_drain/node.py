@@ -3,10 +3,12 @@
 import logging
 
 from . import bands, demote, haproxy, place, process, promote, resignation
+from .advert import IPAddress
 from .band_file import BandFile
 from .bands import Band
 from .config import Config
 from .errors import SystemFault
+from .handoff import Handoff
 from .handover import Ending, run
 from .judge import Electorate
 from .listener import adverts
@@ -20,6 +22,8 @@ from .transitions import Action, Sign
 
 log = logging.getLogger(__name__)
 
+_ADVERTS = 1.1  # intervals in which a MASTER must have been heard
+
 
 class Node:
     """Everything that needs the configuration and the kernel. Raises ConfigError when there is no interface for the VIP."""
@@ -32,6 +36,7 @@ class Node:
         self.pid_file = paths.keepalived_pid_file if other is None else other.pid_file
         self.place = place.find(config, netlink)
         self.overlap = Overlap(paths.drain_run, netlink, paths.interface_settings)
+        self.handoff = Handoff()
         self._netlink = netlink
         self._cancellation = cancellation
 
@@ -72,6 +77,7 @@ class Node:
     def promote(self, timeout: float) -> Ending[promote.Promote]:
         """Compete for the VIP and prove the result within ``timeout`` seconds; otherwise the band goes back."""
         before = self._band_before()
+        self.leave_connections_with_the_master()
         try:
             with self._senses(self._needed_to_outrank) as senses:
                 return run(promote.TABLE, senses, lambda a: self._perform(a, senses, before), timeout, self._facts(), log.info)
@@ -113,6 +119,37 @@ class Node:
                 return str(event.facts["why"])
         return ""
 
+    @property
+    def hands_off(self) -> bool:
+        """Tell whether open connections are to survive a move. With a virtual MAC the kernel cannot tell the nodes apart."""
+        return self.config.drain.connection_handoff and not self.config.keepalived.use_vmac
+
+    def hold_connections(self) -> None:
+        """Install the rules that keep open connections alive, if they are wanted. Raises SystemFault; moves then cut them."""
+        if not self.hands_off:
+            self.handoff.release()
+            return
+        ours, drain = self.config.keepalived, self.config.drain
+        peers = self.place.peers  # with multicast nobody knows yet where the peers' adverts come from
+        self.handoff.hold(ours.addresses, self.interface, ours.virtual_router_id, drain.handoff_window, peers)
+
+    def leave_connections_with_the_master(self) -> None:
+        """Before we take the VIP over from a MASTER that stays healthy: it goes on serving the connections that it has."""
+        if not self.hands_off or not self.config.keepalived.preempt or self.vip_here():
+            return
+        ours, own = self.config.keepalived, self._netlink.addresses()
+        for advert, packet in adverts(self.interface, self.config.vip.version, _ADVERTS * ours.advert_int):
+            if advert.vrid == ours.virtual_router_id and self.config.vip in advert.addresses and packet.source not in own:
+                if bands.is_active(advert.priority) and advert.priority < self._active:
+                    self._arm(packet.source)
+                return
+
+    def _arm(self, master: IPAddress) -> None:
+        try:
+            self.handoff.arm(self.config.keepalived.addresses, master)
+        except SystemFault as error:
+            log.warning("%s", error)
+
     def _electorate(self) -> Electorate:
         return Electorate(
             vrid=self.config.keepalived.virtual_router_id,
@@ -133,7 +170,7 @@ class Node:
             case Action.LOWER:
                 self.lever.write(Band.DRAINING)
             case Action.RESIGN:
-                if not self.config.keepalived.preempt:  # no peer would take the VIP over for a lower priority alone
+                if self._may_resign():
                     senses.resign(self._resign)
             case Action.RAISE:
                 self.lever.write(Band.ACTIVE)
@@ -143,6 +180,21 @@ class Node:
                 senses.probe()
             case Action.REMOVE_STALE_VIP:
                 self.remove_stale_vip()
+
+    def _may_resign(self) -> bool:
+        """Tell whether to advert priority 0: a successor that only waits its skew must be there, and its haproxy answer.
+
+        Peers that do not preempt take the VIP over in no other way.
+        """
+        if not self.config.keepalived.preempt:
+            return True
+        if not self.config.drain.fast_handover:
+            return False
+        own = self._netlink.addresses()
+        healthy = haproxy.answering(self.config.drain.health_check, [each for each in self.config.peer_addresses if each not in own])
+        if not healthy:
+            log.info("no peer's haproxy answers us, so none is hurried: the handover takes three advert intervals")
+        return bool(healthy)
 
     def _resign(self) -> None:
         try:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from . import haproxy
 from .bands import Band, describe
 from .errors import SystemFault
+from .handoff import Situation
 from .listener import adverts
 from .neighbour import inquire
 from .netlink import Netlink
@@ -34,6 +35,8 @@ class Status:
     master: str | None
     master_priority: int | None
     answering: list[str]
+    handoff: bool
+    handed_off_to: list[str]
 
     def as_json(self) -> dict[str, object]:
         """Return the fields under their names; README.md lists them."""
@@ -59,6 +62,10 @@ class Status:
             f"keepalived  {f'runs (pid {self.keepalived_pid})' if self.keepalived_pid else 'does not run'}",
             f"haproxy     {'answers' if self.haproxy_healthy else self.haproxy_detail}",
         ]
+        if self.handed_off_to:
+            lines.append(f"handoff     open connections go to {', '.join(self.handed_off_to)}, which served them before")
+        elif not self.handoff:
+            lines.append("handoff     not installed: a move cuts the connections that are open")
         if self.answering and self.vip_here:
             lines.append(f"warning     {', '.join(self.answering)} also answers for {self.vip}: clients reach one of two machines")
         return lines
@@ -73,6 +80,10 @@ def look(node: Node, netlink: Netlink) -> Status:
         band, band_name = Band.ACTIVE, str(error)
     vip_here = node.vip_here()
     master, master_priority, answering = _survey(node, netlink)
+    try:
+        situation = node.handoff.state()
+    except SystemFault:
+        situation = Situation()
     return Status(
         instance=str(node.config.me),
         vip=str(node.config.vip),
@@ -88,6 +99,8 @@ def look(node: Node, netlink: Netlink) -> Status:
         master=master,
         master_priority=master_priority,
         answering=answering,
+        handoff=bool(situation.families),
+        handed_off_to=sorted({str(each.peer) for each in situation.armed}),
     )
 
 

@@ -1,0 +1,335 @@
+"""Connections that are open when the VIP moves: they go on, wherever it moves, as long as the node that left serves them."""
+
+import hashlib
+import ipaddress
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from lab.conftest import MakeCluster
+from lab.rig.cluster import Cluster
+from lab.rig.load import Load
+from lab.rig.node import Node
+from lab.rig.wait import until
+from vrrp_drain.advert import GROUP_V4, Advert, build, internet_checksum
+from vrrp_drain.handoff import Handoff, Situation
+
+FAMILIES = pytest.mark.parametrize("vip", ["10.0.0.10", "fd00::10"])
+WINDOW = 60.0
+ECHO_PORT = 8081
+FIRST, SECOND = (ipaddress.ip_address(f"10.0.0.{n}") for n in (1, 2))
+VRID = 1
+
+
+def deploy(make_cluster: MakeCluster, nodes: int, vip: str = "10.0.0.10") -> Cluster:
+    """Deploy a cluster; pre-start has installed the rules in every node."""
+    return make_cluster(nodes, vip=vip, ha_proxy={"bind": ":::80 v4v6"} if ":" in vip else {})
+
+
+def hold(node: Node, vip: str = "10.0.0.10", *peers: str) -> None:
+    addresses = [ipaddress.ip_address(each) for each in peers]
+    node.machine.in_network(lambda: Handoff().hold([ipaddress.ip_address(vip)], "eth0", VRID, WINDOW, addresses))
+
+
+def situation(node: Node) -> Situation:
+    return node.machine.in_network(Handoff().state)
+
+
+def adverts_come_from(node: Node, vip: str) -> str:
+    """Return the node's address that its adverts come from."""
+    if ":" not in vip:
+        return node.spec.address
+    listed = node.machine.run(["ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "link"], {"PATH": "/usr/sbin:/sbin:/usr/bin"})
+    return listed.stdout.split()[3].partition("/")[0]
+
+
+def demote(node: Node) -> None:
+    code, _, stderr = node.vrrpctl("demote")
+    assert code == 0, stderr
+
+
+@contextmanager
+def echo(node: Node) -> Iterator[None]:
+    """Send back what comes, on the wildcard address, one thread for each connection."""
+    listener = node.machine.in_network(lambda: socket.create_server(("::", ECHO_PORT), family=socket.AF_INET6, dualstack_ipv6=True))
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            while data := connection.recv(65536):
+                connection.sendall(data)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+class Transfer:
+    """A long upload and, of the same bytes, a long download on one connection; from entry to exit."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._where = (cluster.vip, ECHO_PORT)
+        self._client = cluster.client
+        self._stop = threading.Event()
+        self._sent, self._received = hashlib.sha256(), hashlib.sha256()
+        self.bytes = 0
+        self.error: OSError | None = None
+
+    def __enter__(self) -> "Transfer":
+        self._connection = self._client.in_network(lambda: socket.create_connection(self._where, 10))
+        self._threads = [threading.Thread(target=self._guarded, args=(each,)) for each in (self._send, self._receive)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+        self._connection.close()
+
+    @property
+    def whole(self) -> bool:
+        return self.error is None and self.bytes > 0 and self._sent.digest() == self._received.digest()
+
+    def _guarded(self, work: "threading._StartTarget") -> None:  # type: ignore[name-defined]
+        try:
+            work()
+        except OSError as error:
+            self.error = error
+
+    def _send(self) -> None:
+        number = 0
+        while not self._stop.wait(0.002):
+            block = struct.pack("!Q", number) * 2048
+            number += 1
+            self._connection.sendall(block)
+            self._sent.update(block)
+        self._connection.shutdown(socket.SHUT_WR)
+
+    def _receive(self) -> None:
+        while data := self._connection.recv(65536):
+            self._received.update(data)
+            self.bytes += len(data)
+
+
+def served_by(load: Load) -> dict[int, set[str]]:
+    """Return which nodes answered each keep-alive client."""
+    found: dict[int, set[str]] = {}
+    for request in load.found.of("established"):
+        found.setdefault(request.client, set()).add(request.node)
+    return found
+
+
+@FAMILIES
+def test_open_connections_survive_both_moves(make_cluster: MakeCluster, vip: str) -> None:
+    """20 keep-alive clients and a transfer in both directions notice neither the move away nor the move back."""
+    cluster = deploy(make_cluster, 2, vip)
+    first, second = cluster.nodes
+    with echo(first), echo(second), Load(cluster.client, vip, rate=100, keep_alive=20) as load, Transfer(cluster) as transfer:
+        until(lambda: load.answered > 200, "the clients to be served")
+        demote(first)
+        assert cluster.holders() == [second]
+        (armed,) = situation(second).armed
+        assert (str(armed.vip), str(armed.peer)) == (vip, adverts_come_from(first, vip))
+        with Transfer(cluster) as later:  # the second node's own
+            time.sleep(1)
+            code, _, stderr = first.vrrpctl("promote")
+            assert code == 0, stderr
+            assert cluster.holders() == [first]
+            time.sleep(1)
+    assert load.found.failed("established") == []
+    assert set(map(frozenset, served_by(load).values())) == {frozenset({"haproxy/0"})}, "every connection stays where it was opened"
+    assert load.found.failed("new") == []
+    assert transfer.whole, transfer.error
+    assert later.whole, later.error
+    assert situation(second).sent > 0
+    assert situation(first).sent > 0
+
+
+def test_the_second_leaves_while_the_first_still_serves(make_cluster: MakeCluster) -> None:
+    """The third node sends both their connections to the second, which sends the first's on."""
+    cluster = deploy(make_cluster, 3)
+    first, second, third = cluster.nodes
+    with Load(cluster.client, cluster.vip, rate=0, keep_alive=10) as of_first:
+        until(lambda: of_first.answered > 20, "the first node's clients to be served")
+        demote(first)
+        assert cluster.holders() == [second]
+        with Load(cluster.client, cluster.vip, rate=50, keep_alive=10, lane=1) as of_second:
+            until(lambda: of_second.answered > 100, "the second node's clients to be served")
+            demote(second)
+            assert cluster.holders() == [third]
+            assert [each.peer for each in situation(third).armed] == [SECOND], "the last one to leave counts"
+            time.sleep(1)
+    assert of_first.found.failed("established") == []
+    assert of_second.found.failed("established") == []
+    assert of_second.found.failed("new") == []
+    assert set().union(*served_by(of_first).values()) == {"haproxy/0"}
+    assert set().union(*served_by(of_second).values()) == {"haproxy/1"}
+
+
+def test_open_connections_survive_without_a_listener_on_the_new_master(make_cluster: MakeCluster) -> None:
+    """Where no socket at all is found the connection is not ours either: the node that left goes on serving it."""
+    cluster = deploy(make_cluster, 2)
+    first, second = cluster.nodes
+    with echo(first), Transfer(cluster) as transfer:
+        demote(first)
+        assert cluster.holders() == [second]
+        time.sleep(1)
+    assert transfer.whole, transfer.error
+
+
+def test_a_crashed_master_arms_nothing(make_cluster: MakeCluster) -> None:
+    """Clients of a MASTER that died get their reset from the next one with the next packet."""
+    cluster = deploy(make_cluster, 2)
+    first, second = cluster.nodes
+    client = cluster.client.in_network(lambda: socket.create_connection((cluster.vip, 80), 5))
+    first.machine.run(["killall", "-KILL", "haproxy"])
+    first.crash_keepalived()
+    second.wait_for(cluster.vip)
+    assert situation(second).armed == ()
+    until(lambda: answered_with_reset(client), "the reset", 5)
+    client.close()
+    assert situation(second).sent == 0
+
+
+def answered_with_reset(client: socket.socket) -> bool:
+    try:
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    except (ConnectionResetError, BrokenPipeError):
+        return True
+    time.sleep(0.05)
+    return False
+
+
+def test_two_nodes_that_both_left_do_not_play_ping_pong(make_cluster: MakeCluster) -> None:
+    """A packet that neither knows is handed off once, and the other one answers it with a reset."""
+    cluster = deploy(make_cluster, 2)
+    first, second = cluster.nodes
+    demote(first)
+    second.vrrpctl("demote", "--keep")  # no successor, but the first is higher, also in the draining band
+    assert cluster.holders() == [first]
+    until(lambda: situation(first).armed, "the first node to be armed")
+    assert [each.peer for node in cluster.nodes for each in situation(node).armed] == [SECOND, FIRST]
+    before = [situation(node).sent for node in cluster.nodes]
+    assert reset_after_a_stray_packet(cluster)
+    time.sleep(0.5)
+    sent = [situation(node).sent - earlier for node, earlier in zip(cluster.nodes, before, strict=True)]
+    assert sent == [1, 0]
+
+
+def reset_after_a_stray_packet(cluster: Cluster) -> bool:
+    """Send an ACK of a connection that nobody has; tell whether a RST comes back."""
+    ports, numbers, length, flags = (50_001, 80), (1, 1), 5 << 4, 0x10
+    source, destination = (socket.inet_aton(each) for each in ("10.0.0.200", cluster.vip))
+    segment = struct.pack("!HHIIBBHHH", *ports, *numbers, length, flags, 1024, 0, 0)
+    total = internet_checksum(source + destination + struct.pack("!BBH", 0, socket.IPPROTO_TCP, len(segment)) + segment)
+    stray = cluster.client.in_network(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP))
+    with stray:
+        stray.settimeout(2)
+        stray.sendto(segment[:16] + struct.pack("!H", total) + segment[18:], (cluster.vip, 0))
+        with suppress(TimeoutError):
+            while packet := stray.recv(65536):
+                if packet[20:24] == struct.pack("!HH", *reversed(ports)):
+                    return bool(packet[33] & 0x04)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("change", "armed"),
+    [
+        pytest.param({}, True, id="as-it-should-be"),
+        pytest.param({"version": 2, "advert_int": 1.0}, True, id="version-2"),
+        pytest.param({"priority": 67}, True, id="lowest-draining"),
+        pytest.param({"priority": 99}, True, id="highest-draining"),
+        pytest.param({"priority": 66}, False, id="unhealthy"),
+        pytest.param({"priority": 100}, False, id="above-draining"),
+        pytest.param({"priority": 0}, False, id="resigned"),
+        pytest.param({"vrid": 2}, False, id="other-router"),
+    ],
+)
+@pytest.mark.parametrize("peers", [(), ("10.0.0.200",), ("10.0.0.1",)], ids=["peers-unknown", "a-peer", "no-peer"])
+def test_which_adverts_arm(bench: Cluster, change: dict[str, int], armed: bool, peers: tuple[str, ...]) -> None:
+    """Only an advert of our virtual router, of the draining band, and of a known peer where the peers are known."""
+    (node,) = bench.nodes
+    hold(node, bench.vip, *peers)
+    fields = {"version": 3, "vrid": VRID, "priority": 98, "advert_int": 0.2, **change}
+    send_advert(bench, Advert(addresses=(ipaddress.ip_address(bench.vip),), **fields))  # type: ignore[arg-type]
+    found = [(str(each.vip), str(each.peer)) for each in situation(node).armed]
+    assert found == ([(bench.vip, "10.0.0.200")] if armed and peers != ("10.0.0.1",) else [])
+
+
+def test_an_advert_from_behind_a_router_arms_nothing(bench: Cluster) -> None:
+    """Its TTL is below 255."""
+    (node,) = bench.nodes
+    hold(node, bench.vip)
+    send_advert(bench, Advert(3, VRID, 98, 0.2, (ipaddress.ip_address(bench.vip),)), ttl=254)
+    assert situation(node).armed == ()
+
+
+def send_advert(cluster: Cluster, advert: Advert, ttl: int = 255) -> None:
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, 112) as sender:
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("10.0.0.200"))
+            sender.sendto(build(advert, ipaddress.ip_address("10.0.0.200"), GROUP_V4), (str(GROUP_V4), 0))
+
+    cluster.client.in_network(send)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A machine and a client with nothing deployed."""
+    with Cluster(tmp_path_factory.mktemp("bench") / "none", 1) as cluster:
+        yield cluster
+
+
+def nft(node: Node, *arguments: str) -> str:
+    done = node.machine.run(["nft", *arguments], {"PATH": "/usr/sbin:/sbin:/usr/bin"})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_nft_prints_the_rules(bench: Cluster) -> None:
+    """An operator's `nft list ruleset` shows what we do."""
+    (node,) = bench.nodes
+    hold(node, "10.0.0.10", "10.0.0.2")
+    listed = nft(node, "list", "ruleset")
+    for line in (
+        'iifname "eth0" ip protocol vrrp ip ttl 255 @th,0,8 & 0xef == 0x21 @th,8,8 0x1 @th,16,8 0x43-0x63 ip saddr @peers'
+        ' update @leavers { ether saddr } goto arm comment "a peer is leaving"',
+        'iifname "eth0" ether saddr != @leavers tcp flags != syn / syn,ack goto unknown comment "of a connection"',
+        'socket wildcard 1 goto send comment "only a listener knows it"',
+        'counter packets 0 bytes 0 dup to ip daddr map @leaving device "eth0" drop comment "the leaving node knows it"',
+    ):
+        assert line in listed
+    hold(node, "fd00::10")
+    assert 'dup to ip6 daddr map @leaving device "eth0" drop' in nft(node, "list", "ruleset")
+
+
+def test_release_leaves_no_trace(bench: Cluster) -> None:
+    """Somebody else's table is what it was, and ours is gone; twice is as good as once."""
+    (node,) = bench.nodes
+    node.machine.in_network(Handoff().release)
+    nft(node, "add table ip theirs; add chain ip theirs input { type filter hook input priority 0; }; add rule ip theirs input counter")
+    before = nft(node, "list", "tables")
+    for _ in range(2):
+        hold(node)
+    assert nft(node, "list", "tables") == before + "table ip vrrp_drain\n"
+    for _ in range(2):
+        node.machine.in_network(Handoff().release)
+    assert nft(node, "list", "tables") == before
+    assert situation(node) == Situation()
+    nft(node, "delete table ip theirs")
