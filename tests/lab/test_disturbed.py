@@ -8,7 +8,7 @@ from lab.conftest import MakeCluster
 from lab.rig.agent import ScriptFailed
 from lab.rig.wait import until
 
-SLOW = {"fast_handover": False}  # leaves time to break something
+SLOW = {"fast_handover": False, "haproxy_soft_stop": False}  # leaves time to break something, and haproxy alone
 
 
 def test_the_successor_dies_one_second_into_the_handover(make_cluster: MakeCluster) -> None:

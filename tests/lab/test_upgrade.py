@@ -2,19 +2,24 @@
 
 from pathlib import Path
 
+import pytest
+
 from lab.rig import report, upgrade
 from lab.rig.cluster import ALL_JOBS
 
 
+@pytest.mark.timeout(240)
 def test_rolling_upgrade_refuses_nobody(package: Path, tmp_path: Path) -> None:
-    """With vrrp-drain no new connection is refused, times out or loses a SYN; without it some fail. The report has both."""
+    """With vrrp-drain no new connection is refused, times out or loses a SYN, and open ones survive; without it some fail."""
     without = upgrade.run("without", package, ("keepalived", "haproxy"), watch_seconds=1.0)
-    ours = upgrade.run("with", package, ALL_JOBS, watch_seconds=1.0)
+    ours = upgrade.run("with", package, ALL_JOBS, watch_seconds=1.0, vrrp_drain={"drain_timeout": 10})
     new = ours.found.of("new")
     assert len(new) > 3000
     assert ours.found.refused() == []
     assert ours.found.lost_syns() == []
     assert len(ours.found.failed("new")) <= ours.cuts_allowed, "at most the request in flight at the instant of a move"
+    assert len(ours.found.failed("established")) <= ours.cuts_allowed, "as above"
+    assert without.found.failed("established"), "without handoff every move breaks them"
     assert [(move.source, move.target) for move in ours.moves] == [("haproxy/0", "haproxy/1"), ("haproxy/1", "haproxy/0")]
     assert [(run.exit_code, run.stdout) for _, run in ours.drains] == [(0, "0\n")] * 3
     assert without.found.failed("new"), "the comparison must be an honest one: something fails without vrrp-drain"

@@ -397,11 +397,11 @@ def beside(found: dict[str, Any], **sections: dict[str, Any]) -> Config:
 @pytest.mark.parametrize(
     ("found", "priority", "lowered", "unhealthy_weight"),
     [
-        ({}, 103, 53, -2),
-        ({"priority": 100}, 102, 52, -2),
-        ({"weight": 0}, 101, 51, 0),
-        ({"weight": -20}, 101, 51, -20),
-        ({"priority": 51, "weight": 0}, 51, 1, 0),
+        ({}, 103, 83, -2),
+        ({"priority": 100}, 102, 82, -2),
+        ({"weight": 0}, 101, 81, 0),
+        ({"weight": -20}, 101, 81, -20),
+        ({"priority": 21, "weight": 0}, 21, 1, 0),
     ],
 )
 def test_the_priorities_of_another_jobs_keepalived(found: dict[str, Any], priority: int, lowered: int, unhealthy_weight: int) -> None:
@@ -431,7 +431,7 @@ def test_another_jobs_nopreempt_is_its_own_business() -> None:
 @pytest.mark.parametrize(
     ("found", "name"),
     [
-        ({"priority": 50}, "keepalived.priority"),
+        ({"priority": 20}, "keepalived.priority"),
         ({"priority": 255}, "keepalived.priority"),
         ({"weight": 254}, "keepalived.weight"),
         ({"virtual_router_id": 0}, "keepalived.virtual_router_id"),
@@ -442,7 +442,7 @@ def test_another_jobs_nopreempt_is_its_own_business() -> None:
     ],
 )
 def test_what_cannot_be_right_in_another_jobs_keepalived_is_refused(found: dict[str, Any], name: str) -> None:
-    """Its settings are checked like ours, and 50 must be left to take away."""
+    """Its settings are checked like ours, and what is taken away must be there to take away."""
     with pytest.raises(ConfigError, match=rf"^{name} is "):
         beside(found)
 

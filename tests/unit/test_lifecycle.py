@@ -165,7 +165,7 @@ def test_pre_start_lowers_another_jobs_keepalived_before_its_start(node: FakeNod
     template.write_text("priority 101\n")
     node.lever = ConfigLever(Files(tmp_path / "keepalived.config", tmp_path / "keepalived.pid"))
     lifecycle.pre_start(node)
-    assert template.read_text().startswith("priority 51 ")
+    assert template.read_text().startswith("priority 81 ")
     policy(node, "fail")
     node.demotion = LEFT_ALONE
     with pytest.raises(NoSuccessor):

@@ -263,8 +263,8 @@ def test_another_jobs_keepalived_is_demoted_through_its_configuration(beside: No
     """Its priority is the lever, there and back; our own band file is not written."""
     senses.script = [Event(Sign.VIP_HERE), Event(Sign.DEADLINE)]
     beside.demote(5)
-    assert "priority 51 " in (other_job / "keepalived.config").read_text()
-    assert senses.our_priority == 51
+    assert "priority 81 " in (other_job / "keepalived.config").read_text()
+    assert senses.our_priority == 81
     senses.script = [Event(Sign.VIP_GONE), SUCCESSOR]
     beside.promote(5)
     assert "priority 101\n" in (other_job / "keepalived.config").read_text()

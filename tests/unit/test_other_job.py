@@ -37,7 +37,7 @@ vrrp_instance haproxy_check_haproxy {{
 }}
 """
 RUNNING = TEMPLATE.replace("interface auto", "interface eth0")
-LOWERED = "\tpriority 51 # vrrp-drain lowered it from 101\n"
+LOWERED = "\tpriority 81 # vrrp-drain lowered it from 101\n"
 
 
 class Job:

@@ -94,7 +94,7 @@ def finish_connections(node: Node, cancellation: Cancellation, sleep: Callable[[
             if cancellation.requested:
                 _cancel(node, finishing=finishing)
             if waited >= drain.drain_timeout:
-                log.warning("%d connections are still open after %g s (vrrp_drain.drain_timeout): haproxy's stop cuts them", left, waited)
+                log.warning("%d connections are still open after %.0f s (vrrp_drain.drain_timeout): haproxy's stop cuts them", left, waited)
                 return
             if time.monotonic() - said >= _SAY_EVERY:
                 said = time.monotonic()

@@ -22,7 +22,7 @@ from .transitions import Action, Sign
 
 log = logging.getLogger(__name__)
 
-_ADVERTS = 1.1  # intervals in which a MASTER must have been heard
+_ADVERTS = 2.2  # intervals in which a MASTER must have been heard, one of its adverts being lost
 
 
 class Node:

@@ -20,7 +20,7 @@ from .bands import Band
 from .errors import ConfigError, SystemFault
 from .process import running
 
-LOWERED_BY = 50
+LOWERED_BY = 20  # from 100 or 101 into the draining band, below what an unhealthy instance of that job has
 _PROPERTY = "vrrp_drain.keepalived_config"
 _PRIORITY = re.compile(
     r"^(?P<before>[ \t]*priority[ \t]+)(?P<now>\d+)(?:[ \t]*# vrrp-drain lowered it from (?P<original>\d+))?[ \t]*$", re.MULTILINE
