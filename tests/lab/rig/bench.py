@@ -26,7 +26,8 @@ _SETTINGS: tuple[tuple[str, Mapping[str, Any]], ...] = (
 
 def measure(package: Path, label: str, keepalived: Mapping[str, Any], console: Console) -> dict[str, Any]:
     """Drain the MASTER and the BACKUP ten times each; times in seconds, of the whole script, Python's start included."""
-    with Cluster(package, 2, keepalived=dict(keepalived)) as cluster:
+    # haproxy is never stopped in between, so it must not finish either
+    with Cluster(package, 2, keepalived=dict(keepalived), vrrp_drain={"haproxy_soft_stop": False}) as cluster:
         cluster.create()
         first, second = cluster.nodes
         first.wait_for(cluster.vip)
