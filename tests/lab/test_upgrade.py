@@ -20,7 +20,8 @@ def test_rolling_upgrade_refuses_nobody(package: Path, tmp_path: Path) -> None:
     assert len(ours.found.failed("new")) <= ours.cuts_allowed, "at most the request in flight at the instant of a move"
     assert len(ours.found.failed("established")) <= ours.cuts_allowed, "as above"
     assert without.found.failed("established"), "without handoff every move breaks them"
-    assert [(move.source, move.target) for move in ours.moves] == [("haproxy/0", "haproxy/1"), ("haproxy/1", "haproxy/0")]
+    assert (ours.moves[0].source, ours.moves[0].target) == ("haproxy/0", "haproxy/1")
+    assert ours.moves[-1].target == "haproxy/0", "a machine that stands still for long may make more moves in between"
     assert [(run.exit_code, run.stdout) for _, run in ours.drains] == [(0, "0\n")] * 3
     assert without.found.failed("new"), "the comparison must be an honest one: something fails without vrrp-drain"
     written = report.write([without, ours], tmp_path)
