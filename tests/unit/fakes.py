@@ -31,6 +31,22 @@ MAC = "02:00:00:00:00:01"
 PEER_MAC = "02:00:00:00:00:02"
 
 
+# What other_job.read finds in the configuration of a keepalived job like haproxy-boshrelease's.
+OTHER_SETTINGS: dict[str, Any] = {
+    "interface": "auto",
+    "virtual_router_id": 1,
+    "vrrp_version": 2,
+    "advert_int": 1.0,
+    "priority": 101,
+    "weight": 2,
+    "preempt": True,
+    "healthcheck_weight": 0,
+    "unicast": False,
+    "unicast_peers": [],
+    "auth_pass": None,
+}
+
+
 def rendered(instances: int = 2, /, **sections: dict[str, Any]) -> dict[str, Any]:
     """Return what the vrrp-drain job renders for the bootstrap instance of a group; ``sections`` add to its sections."""
     members = [

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from unit.fakes import OWN, PEER, VIP, rendered
+from unit.fakes import OTHER_SETTINGS, OWN, PEER, VIP, rendered
 from vrrp_drain.config import Config, Mail
 from vrrp_drain.errors import ConfigError
 from vrrp_drain.other_job import Files
@@ -369,19 +369,6 @@ def test_a_missing_and_an_unknown_property_are_refused(keepalived: dict[str, Any
 
 
 OTHER = {"keepalived_config": "/other/keepalived.config", "keepalived_pid_file": "/other/keepalived.pid"}
-FOUND: dict[str, Any] = {
-    "interface": "auto",
-    "virtual_router_id": 1,
-    "vrrp_version": 2,
-    "advert_int": 1.0,
-    "priority": 101,
-    "weight": 2,
-    "preempt": True,
-    "healthcheck_weight": 0,
-    "unicast": False,
-    "unicast_peers": [],
-    "auth_pass": None,
-}
 
 
 def beside(found: dict[str, Any], **sections: dict[str, Any]) -> Config:
@@ -389,7 +376,7 @@ def beside(found: dict[str, Any], **sections: dict[str, Any]) -> Config:
 
     def read(files: Files) -> dict[str, Any]:
         assert files == Files(Path("/other/keepalived.config"), Path("/other/keepalived.pid"))
-        return FOUND | found
+        return OTHER_SETTINGS | found
 
     return Config.parse(rendered(**sections | {"vrrp_drain": {**OTHER, **sections.get("vrrp_drain", {})}}), read=read)
 

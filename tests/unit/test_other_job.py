@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unit.fakes import VIP
+from unit.fakes import OTHER_SETTINGS, VIP
 from vrrp_drain import other_job
 from vrrp_drain.bands import Band
 from vrrp_drain.errors import ConfigError, SystemFault
@@ -78,19 +78,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 def test_its_settings_are_read(job: Job) -> None:
     """What its vrrp_instance says, and keepalived's defaults for what it does not say, stand under the names of our properties."""
-    assert other_job.read(job.files) == {
-        "interface": "auto",
-        "virtual_router_id": 1,
-        "vrrp_version": 2,
-        "advert_int": 1.0,
-        "priority": 101,
-        "weight": 2,
-        "preempt": True,
-        "healthcheck_weight": 0,
-        "unicast": False,
-        "unicast_peers": [],
-        "auth_pass": None,
-    }
+    assert other_job.read(job.files) == OTHER_SETTINGS
 
 
 @pytest.mark.parametrize(

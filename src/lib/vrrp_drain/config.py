@@ -156,10 +156,8 @@ class Config:
         instances = tuple(_instance(f"instances[{n}]", each) for n, each in enumerate(top.take("instances", checks.at_least_one)))
         me = _instance("instance", top.take("instance", checks.anything))
         rank = _rank(me, instances)
-        given, drain_section = (
-            top.take("keepalived", checks.anything),
-            Section("vrrp_drain", top.take("vrrp_drain", checks.anything, _NOTHING)),
-        )
+        given = top.take("keepalived", checks.anything)
+        drain_section = Section("vrrp_drain", top.take("vrrp_drain", checks.anything, _NOTHING))
         top.refuse_the_rest()
         other = _other_job(drain_section)
         keepalived = _keepalived(given, rank) if other is None else _keepalived_of(read(other), given)
@@ -265,11 +263,12 @@ def _keepalived_of(found: Mapping[str, Any], given: object) -> Keepalived:
     link = Section("keepalived", given)
     vip = link.take("vip", checks.vip)
     link.refuse_the_rest()
-    section = Section("keepalived", {"vip": str(vip), **found})
+    section = Section("keepalived", found)
     base = section.take("priority", checks.integer(other_job.LOWERED_BY + 1, bands.HIGHEST))
     weight = section.take("weight", checks.integer(-253, 253))
     healthy = base + max(weight, 0)
-    theirs = _keepalived({key: value for key, value in {"vip": str(vip), **found}.items() if key not in ("priority", "weight")}, 0)
+    properties = {key: value for key, value in found.items() if key not in ("priority", "weight")}
+    theirs = _keepalived({"vip": str(vip), **properties}, 0)
     return Keepalived(**{**vars(theirs), "priority": healthy, "lowered": healthy - other_job.LOWERED_BY, "unhealthy_weight": -abs(weight)})
 
 
@@ -302,61 +301,49 @@ def _vrrp_drain(section: Section, keepalived: Keepalived, other: other_job.Files
 
 def _refuse_contradictions(config: Config) -> None:
     """Raise ConfigError where values are right by themselves, but not together."""
-    for name, value, wrong in _contradictions(config):
-        raise ConfigError(name, value, wrong)
-
-
-def _contradictions(config: Config) -> list[tuple[str, object, str]]:
-    """Return property, value and what is wrong, for each that another value makes wrong."""
     ours, drain = config.keepalived, config.drain
-    found: list[tuple[str, object, str]] = []
-
-    def refuse(name: str, value: object, wrong: str) -> None:
-        found.append((name, value, wrong))
-
     if ours.vrrp_version == 2 and ours.vip.version == 6:
-        refuse("keepalived.vrrp_version", 2, f"must be 3, because keepalived.vip {ours.vip} is IPv6")
+        raise ConfigError("keepalived.vrrp_version", 2, f"must be 3, because keepalived.vip {ours.vip} is IPv6")
     if ours.vrrp_version == 2 and ours.advert_int != int(ours.advert_int):
         allowed = "version 2 of VRRP takes whole seconds from 1 to 255; set keepalived.vrrp_version to 3"
-        refuse("keepalived.advert_int", ours.advert_int, allowed)
+        raise ConfigError("keepalived.advert_int", ours.advert_int, allowed)
     if ours.vrrp_version == 3 and (ours.advert_int > 40.95 or round(ours.advert_int * 100) != round(ours.advert_int * 100, 6)):
-        refuse("keepalived.advert_int", ours.advert_int, "version 3 of VRRP takes 0.01 to 40.95 seconds in steps of 0.01")
+        raise ConfigError("keepalived.advert_int", ours.advert_int, "version 3 of VRRP takes 0.01 to 40.95 seconds in steps of 0.01")
     for name, each in (("vip", ours.vip), *(("vips", vip) for vip in ours.vips)):
         for member in config.instances:
             if member.address == each.ip:
-                refuse(f"keepalived.{name}", str(each), f"must not be the address of an instance ({member})")
+                raise ConfigError(f"keepalived.{name}", str(each), f"must not be the address of an instance ({member})")
     for address in ours.addresses:
         if ours.addresses.count(address) > 1:
-            refuse("keepalived.vips", str(address), "is there twice, or is keepalived.vip: only further addresses belong here")
+            raise ConfigError("keepalived.vips", str(address), "is there twice, or is keepalived.vip: only further addresses belong here")
     if ours.auth_pass is not None and ours.vrrp_version == 3:
-        refuse(
+        raise ConfigError(
             *("keepalived.auth_pass", checks.HIDDEN),
             "version 3 of VRRP has no authentication; leave it out, or set keepalived.vrrp_version to 2",
         )
     if not ours.preempt and ours.unhealthy_weight and drain.other_job is None:
-        refuse(
+        raise ConfigError(
             "keepalived.healthcheck_weight",
             ours.unhealthy_weight,
             "must be 0 where keepalived.preempt is false: no instance would take the VIP from one that is unhealthy",
         )
     if not ours.preempt and ours.preempt_delay:
-        refuse("keepalived.preempt_delay", ours.preempt_delay, "has no effect where keepalived.preempt is false")
+        raise ConfigError("keepalived.preempt_delay", ours.preempt_delay, "has no effect where keepalived.preempt is false")
     if ours.unicast_peers and not ours.unicast:
-        refuse("keepalived.unicast_peers", _joined(ours.unicast_peers), "is used only where keepalived.unicast is true")
+        raise ConfigError("keepalived.unicast_peers", _joined(ours.unicast_peers), "is used only where keepalived.unicast is true")
     if ours.unicast and {each.version for each in config.peer_addresses} - {ours.vip.version}:
         family = f"IPv{ours.vip.version}"
         allowed = f"must all be {family}, as keepalived.vip is: give them in keepalived.unicast_peers"
-        refuse("keepalived.unicast_peers", _joined(config.peer_addresses), allowed)
+        raise ConfigError("keepalived.unicast_peers", _joined(config.peer_addresses), allowed)
     if ours.source is not None and ours.source.version != ours.vip.version:
         name = "unicast_src_ip" if ours.unicast else "mcast_src_ip"
-        refuse(f"keepalived.{name}", str(ours.source), f"must be IPv{ours.vip.version}, as keepalived.vip is")
+        raise ConfigError(f"keepalived.{name}", str(ours.source), f"must be IPv{ours.vip.version}, as keepalived.vip is")
     slowest = ours.slowest_takeover
     for name, seconds in (("handover_timeout", drain.handover_timeout), ("post_start_timeout", drain.post_start_timeout)):
         if seconds <= slowest:
             plus = f" and preempt_delay {ours.preempt_delay:g}" if ours.preempt_delay else ""
             allowed = f"must be longer than Master_Down_Interval, {slowest:.2f} s at keepalived.advert_int {ours.advert_int:g}{plus}"
-            refuse(f"vrrp_drain.{name}", seconds, allowed)
-    return found
+            raise ConfigError(f"vrrp_drain.{name}", seconds, allowed)
 
 
 def _joined(addresses: tuple[IPAddress, ...]) -> str:

@@ -26,7 +26,6 @@ def find(config: Config, netlink: Netlink) -> Place:
     """Return our place. Raises ConfigError where properties and machine do not fit together."""
     ours = config.keepalived
     interface = netlink.interface_for(config.vip, ours.interface)
-    vip_interface = find_vip_interface(config, netlink)
     own = [each for each in netlink.addresses_on(interface, config.vip.version) if each not in ours.addresses]
     peers = tuple(each for each in config.peer_addresses if each not in own) if ours.unicast else ()
     if ours.source is not None:
@@ -41,13 +40,17 @@ def find(config: Config, netlink: Netlink) -> Place:
             raise ConfigError("keepalived.unicast_src_ip", None, allowed)
     else:
         source = next((each for each in own if config.vip.version == 4 or each.is_link_local), None)
-    return Place(interface, vip_interface, source, peers)
+    return Place(interface, _virtual_interface(config) or interface, source, peers)
 
 
 def find_vip_interface(config: Config, netlink: Netlink) -> str:
     """Return where keepalived puts the VIP. Raises ConfigError where there is no such interface."""
-    ours = config.keepalived
-    return f"vrrp.{ours.virtual_router_id}" if ours.use_vmac else netlink.interface_for(config.vip, ours.interface)
+    return _virtual_interface(config) or netlink.interface_for(config.vip, config.keepalived.interface)
+
+
+def _virtual_interface(config: Config) -> str:
+    """Return the interface of the virtual MAC, or nothing where there is none."""
+    return f"vrrp.{config.keepalived.virtual_router_id}" if config.keepalived.use_vmac else ""
 
 
 def _listed(addresses: list[IPAddress]) -> str:
