@@ -1,9 +1,7 @@
 """The release as the bosh CLI builds it, compiled from its own tarball, with the real bosh-agent in every node."""
 
 import os
-import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -29,21 +27,15 @@ def package(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         for job in OURS:
             patch.setitem(release.JOBS, job, unpacked / "jobs" / job)
         for name in ("keepalived", "vrrp-drain"):
-            compile_unpacked(unpacked / "packages" / name, top / "compiled" / name)
+            source = unpacked / "packages" / name
+            release.run_packaging(source / "packaging", source, top / "compiled" / name)
         yield top / "compiled/vrrp-drain"
 
 
 def create_release(tools: Path, top: Path) -> Path:
     """Run `bosh create-release` on a clone of the checkout, with uncommitted changes, and return the tarball."""
     clone, tarball = top / "clone", top / "release.tgz"
-    subprocess.run(["git", "clone", "--quiet", str(release.REPOSITORY), str(clone)], check=True)
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    for name in subprocess.run(listed, cwd=release.REPOSITORY, check=True, capture_output=True, text=True).stdout.split("\0"):
-        source = release.REPOSITORY / name
-        if name and source.is_file() and not source.is_symlink():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, clone / name)
-    shutil.copytree(release.REPOSITORY / "blobs", clone / "blobs", dirs_exist_ok=True)
+    release.clone_checkout(clone)
     command = ["create-release", "--force", "--non-interactive", "--version", "0.0.0", "--tarball", str(tarball)]
     environment = {**os.environ, "HOME": str(top)}
     done = subprocess.run([str(tools / "bosh"), *command], cwd=clone, env=environment, capture_output=True, text=True, check=False)
@@ -53,22 +45,12 @@ def create_release(tools: Path, top: Path) -> Path:
 
 def unpack(tarball: Path, into: Path) -> None:
     """Lay a release out as directories: jobs/NAME with its spec, packages/NAME with its files."""
-    with tarfile.open(tarball) as outer:
-        outer.extractall(into, filter="data")
+    release.unpack(tarball, into)
     for kind in ("jobs", "packages"):
         for archive in (into / kind).glob("*.tgz"):
-            with tarfile.open(archive) as inner:
-                inner.extractall(into / kind / archive.stem, filter="data")
+            release.unpack(archive, into / kind / archive.stem)
     for manifest in (into / "jobs").glob("*/job.MF"):
         manifest.rename(manifest.with_name("spec"))
-
-
-def compile_unpacked(package: Path, target: Path) -> None:
-    """Run the package's packaging script as the agent of a compilation VM does."""
-    target.mkdir(parents=True)
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "BOSH_COMPILE_TARGET": str(package), "BOSH_INSTALL_TARGET": str(target)}
-    done = subprocess.run(["bash", "packaging"], cwd=package, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
 def test_rolling_upgrade(package: Path, tools: Path) -> None:

@@ -1,14 +1,12 @@
 """The release tarball that the real bosh CLI makes from this checkout."""
 
-import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.rig.release import REPOSITORY, load_yaml, package_files
+from lab.rig.release import REPOSITORY, clone_checkout, load_yaml, package_files, unpack
 from release.conftest import Bosh
 from vrrp_drain import __version__
 
@@ -16,30 +14,14 @@ JOBS = sorted(path.parent.name for path in REPOSITORY.glob("jobs/*/spec"))
 PACKAGES = sorted(path.parent.name for path in REPOSITORY.glob("packages/*/spec"))
 
 
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-
-
 @pytest.fixture(scope="module")
 def release(bosh: Bosh, blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the unpacked tarball, made in a clone that has this checkout's files as they are now."""
     clone = tmp_path_factory.mktemp("clone") / "vrrp-drain"
-    _git("clone", "--quiet", "--no-checkout", str(REPOSITORY), str(clone))
-    for name in _git("ls-files", "-z", "--cached", "--others", "--exclude-standard").rstrip("\0").split("\0"):
-        source = REPOSITORY / name
-        if source.is_symlink() or source.exists():  # not one that is deleted, but not yet in a commit
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, clone / name, follow_symlinks=False)
-    shutil.copytree(blobs, clone / "blobs")
+    clone_checkout(clone)
     tarball = clone.parent / "release.tgz"
     bosh("create-release", "--force", "--version", __version__, "--tarball", tarball, cwd=clone)
-    return _unpack(tarball, clone.parent / "unpacked")
-
-
-def _unpack(archive: Path, into: Path) -> Path:
-    with tarfile.open(archive) as tar:
-        tar.extractall(into, filter="data")
-    return into
+    return unpack(tarball, clone.parent / "unpacked")
 
 
 def _content(archive: Path) -> set[str]:
@@ -66,7 +48,7 @@ def test_packages_are_packed_as_the_lab_compiles_them(release: Path, package: st
 @pytest.mark.parametrize("job", JOBS)
 def test_a_job_has_its_templates_and_its_packages(release: Path, tmp_path: Path, job: str) -> None:
     """Everything that a spec names is in the release, and nothing lies in templates/ that no spec names."""
-    unpacked = _unpack(release / f"jobs/{job}.tgz", tmp_path)
+    unpacked = unpack(release / f"jobs/{job}.tgz", tmp_path)
     spec: dict[str, Any] = load_yaml((unpacked / "job.MF").read_text())
     assert spec["name"] == job
     assert {path.name for path in (unpacked / "templates").iterdir()} == set(spec["templates"])

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -115,6 +116,28 @@ def package_files(package: str) -> dict[str, Path]:
     return found
 
 
+def clone_checkout(clone: Path) -> None:
+    """Make a git clone that has this checkout's files as they are now, and its blobs."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+
+    git("clone", "--quiet", "--no-checkout", str(REPOSITORY), str(clone))
+    for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard").rstrip("\0").split("\0"):
+        source = REPOSITORY / name
+        if source.is_symlink() or source.exists():  # not one that is deleted, but not yet in a commit
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, clone / name, follow_symlinks=False)
+    shutil.copytree(_BLOBS, clone / "blobs")
+
+
+def unpack(archive: Path, into: Path) -> Path:
+    """Unpack a tarball, and return where."""
+    with tarfile.open(archive) as tar:
+        tar.extractall(into, filter="data")
+    return into
+
+
 def compile_package(target: Path) -> None:
     """Compile vrrp-drain into ``target`` and keepalived, or a link to ``LAB_KEEPALIVED``, into ``keepalived`` beside it."""
     _compile("vrrp-drain", target)
@@ -135,25 +158,28 @@ def install(vcap: Path, package: Path) -> None:
 
 
 def _compile(package: str, target: Path) -> None:
-    """Run a package's packaging script as the agent of a compilation VM does."""
-    target.mkdir(parents=True)
+    """Compile what the bosh CLI would pack, as the agent of a compilation VM does."""
     with tempfile.TemporaryDirectory() as source:
         for name, path in package_files(package).items():
             (Path(source) / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, Path(source) / name)
-        done = subprocess.run(
-            ["bash", "-x", str(REPOSITORY / "packages" / package / "packaging")],
-            cwd=source,
-            env={"PATH": PATH, "BOSH_COMPILE_TARGET": source, "BOSH_INSTALL_TARGET": str(target)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        run_packaging(REPOSITORY / "packages" / package / "packaging", Path(source), target)
+
+
+def run_packaging(script: Path, source: Path, target: Path) -> None:
+    """Run a packaging script on the files in ``source``. Raises CompileError."""
+    target.mkdir(parents=True)
+    done = subprocess.run(
+        ["bash", "-x", str(script)],
+        cwd=source,
+        env={"PATH": PATH, "BOSH_COMPILE_TARGET": str(source), "BOSH_INSTALL_TARGET": str(target)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
-        raise CompileError(
-            f"packages/{package}/packaging exited {done.returncode}; `make deps` installs what it needs:\n{done.stdout[-3000:]}"
-        )
+        raise CompileError(f"{script} exited {done.returncode}; `make deps` installs what it needs:\n{done.stdout[-3000:]}")
 
 
 def _compiled_once(package: str) -> Path:
