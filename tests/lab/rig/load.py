@@ -1,18 +1,11 @@
 """Clients under way: starts traffic.py in the client's namespace, and reads what it found."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from types import TracebackType
+from typing import Any
 
-from .namespace import Namespace, children
+from .namespace import Namespace
+from .program import Program
 
 SLOW_MS = 100.0
 LOST_SYN_MS = 900.0  # a SYN that was lost is sent again after a second: nothing else takes that long
@@ -73,41 +66,22 @@ class Found:
         return [each for each in self.failed("new") if each.phase == "connect" and each.outcome != "reset"]
 
 
-class Load:
+class Load(Program):
     """Runs from entry to exit; then ``found`` has what the clients felt. Loads of one client side by side need a ``lane`` each, 1 to 4."""
 
     def __init__(self, client: Namespace, vip: str, *, rate: float = 200, keep_alive: int = 20, port: int = 80, lane: int = 0) -> None:
-        self._client = client
+        super().__init__(client, "traffic", {"vip": vip, "port": port, "rate": rate, "keep_alive": keep_alive, "lane": lane})
         self._clients = keep_alive
-        self._settings = {"vip": vip, "port": port, "rate": rate, "keep_alive": keep_alive, "lane": lane}
         self.answered = self.failed = 0
 
-    def __enter__(self) -> "Load":
-        self._scratch = tempfile.TemporaryDirectory(prefix="load-")
-        self._into = Path(self._scratch.name) / "requests"
-        settings = json.dumps({**self._settings, "into": str(self._into)})
-        program = str(Path(__file__).with_name("traffic.py"))
-        self._process = self._client.popen([sys.executable, program, settings], {"PATH": "/usr/bin"}, stdout=subprocess.PIPE)
-        self._counter = threading.Thread(target=self._count, daemon=True)
-        self._counter.start()
-        return self
+    def hear(self, line: str) -> None:
+        self.answered, self.failed = map(int, line.split())
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        for child in children(self._process.pid):
-            os.kill(child, signal.SIGTERM)
-        self._process.wait(30)
-        self._counter.join()
-        lines = [json.loads(line) for line in self._into.read_text().splitlines()] if self._into.exists() else []
-        self._scratch.cleanup()
+    def finish(self, lines: Sequence[dict[str, Any]]) -> None:
         stalls = [(line["t"], line["ms"]) for line in lines if line["kind"] == "stall"]
         requests = [_without(stalls, Request(**line)) for line in lines if line["kind"] != "stall"]
         requests.sort(key=lambda request: request.t)
         self.found = Found(requests, max((ms for _, ms in stalls), default=0.0), self._clients)
-
-    def _count(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.answered, self.failed = map(int, line.split())
 
 
 def _without(stalls: Sequence[tuple[float, float]], request: Request) -> Request:

@@ -4,6 +4,7 @@ import ctypes
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -147,6 +148,13 @@ class Namespace:
 
     def _enter(self) -> list[str]:
         return ["nsenter", "--target", str(self.pid), "--net", "--uts", "--mount", "--pid", "--"]
+
+
+def terminate(process: subprocess.Popen[bytes], seconds: float = 30.0) -> None:
+    """End a program that `popen` started by SIGTERM, and wait for it."""
+    for child in children(process.pid):
+        os.kill(child, signal.SIGTERM)
+    process.wait(seconds)
 
 
 def children(pid: int) -> list[int]:

@@ -10,12 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from vrrp_drain.bands import Band
+
 from .upgrade import Upgrade
 
 _BIN = 0.5  # seconds
 _CLUSTER = 1.0  # seconds: marks closer than this share one label
 _HAS_VIP, _LEAVING, _STANDBY, _DOWN = "#1f6f54", "#7fbfa5", "#e4e7ea", "#ffffff"
-_FAILED, _SLOW, _RESET, _LINE = "#c81d25", "#e07a00", "#7a3b9a", "#f2c14e"
+_FAILED, _SLOW, _RESET, _BROKEN, _LINE = "#c81d25", "#e07a00", "#7a3b9a", "#1d5fc8", "#f2c14e"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def spans(upgrade: Upgrade, node: str, begin: float, end: float) -> Iterator[Spa
         if mark.node != node:
             continue
         vip = {"vip": True, "no-vip": False}.get(mark.what, vip)
-        leaving = {"band -50": True, "band 0": False}.get(mark.what, leaving)
+        leaving = {f"band {Band.DRAINING.value}": True, f"band {Band.ACTIVE.value}": False}.get(mark.what, leaving)
         down = {"stop": True, "start": False}.get(mark.what, down)
         now = "down" if down and not vip else "leaving" if vip and leaving else "vip" if vip else "standby"
         at = max(mark.t, begin)
@@ -66,8 +68,9 @@ def draw(upgrades: Sequence[Upgrade], path: Path) -> None:
         Line2D([], [], color=_FAILED, marker="x", linestyle="", label="new connection failed"),
         Line2D([], [], color=_SLOW, marker="o", linestyle="", label="slow: over 100 ms"),
         Line2D([], [], color=_RESET, marker="|", markersize=10, linestyle="", label="established connection broken"),
+        Line2D([], [], color=_BROKEN, marker="d", linestyle="", label="transfer broken"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -78,7 +81,7 @@ def _panel(axes: Axes, upgrade: Upgrade) -> None:
     new, established = result["new"], result["established"]
     axes.set_title(
         f"{upgrade.name} vrrp-drain: of {new['attempted']} new connections {new['failed']} failed and {new['slow']} were slow; "
-        f"{established['reset']} times an established connection broke",
+        f"{established['reset']} times an established connection broke, {result['transfers']['broken']} transfers did",
         loc="left",
         fontsize=11,
         fontweight="bold",
@@ -117,12 +120,14 @@ def _lane(axes: Axes, upgrade: Upgrade, node: str, bottom: int, begin: float, en
 
 def _clients(axes: Axes, upgrade: Upgrade, bottom: int, begin: float) -> None:
     axes.axhline(bottom + 0.4, color="#d5dade", linewidth=0.8, zorder=0)
-    for requests, height, color, marker in (
-        (upgrade.found.failed("established"), 0.12, _RESET, "|"),
-        (upgrade.found.slow("new") + upgrade.found.slow("established"), 0.4, _SLOW, "o"),
-        (upgrade.found.failed("new"), 0.7, _FAILED, "x"),
+    found = upgrade.found
+    for instants, height, color, marker in (
+        ([each.t + each.s for each in upgrade.broken], 0.0, _BROKEN, "d"),
+        ([each.t for each in found.failed("established")], 0.22, _RESET, "|"),
+        ([each.t for each in found.slow("new") + found.slow("established")], 0.5, _SLOW, "o"),
+        ([each.t for each in found.failed("new")], 0.78, _FAILED, "x"),
     ):
-        times = sorted(each.t - begin for each in requests)
+        times = sorted(instant - begin for instant in instants)
         axes.plot(times, [bottom + height] * len(times), linestyle="", marker=marker, color=color, markersize=7)
         for last, count in _clusters(times):
             axes.text(last + 0.25, bottom + height, str(count), color=color, va="center", fontsize=9)

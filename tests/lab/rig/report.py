@@ -9,9 +9,10 @@ from rich.table import Table
 
 from . import picture
 from .load import SLOW_MS
-from .upgrade import KEEP_ALIVE, RATE, Upgrade
+from .upgrade import DOWNLOADS, KEEP_ALIVE, RATE, SLOW_STREAMS, UPLOADS, Upgrade
 
 Cell = tuple[str, bool]
+_TRANSFERS = ("downloads", "uploads", "slow_streams")
 
 
 def rows(upgrades: Sequence[Upgrade]) -> list[tuple[str, list[Cell]]]:
@@ -29,6 +30,10 @@ def rows(upgrades: Sequence[Upgrade]) -> list[tuple[str, list[Cell]]]:
         ("  slowest, ms", [(f"{run['new']['max_ms']:.0f}", run["new"]["max_ms"] > SLOW_MS) for run in runs]),
         ("requests on established connections", [(str(run["established"]["requests"]), False) for run in runs]),
         line("  broken", "established", "reset"),
+        line("  answered after more than 100 ms", "established", "slow"),
+        ("downloads, uploads, slow streams", [(", ".join(str(run["transfers"][k]) for k in _TRANSFERS), False) for run in runs]),
+        line("  broken", "transfers", "broken"),
+        ("  longest pause of one, ms", [(f"{run['transfers']['longest_pause_ms']:.0f}", False) for run in runs]),
         ("moves of the virtual IP", [(str(len(run["moves"])), False) for run in runs]),
         ("  from the cause to live elsewhere, ms", [(", ".join(f"{m['handover_ms']:.0f}" for m in run["moves"]), False) for run in runs]),
         ("drain scripts, seconds", [(", ".join(f"{d['seconds']:.1f}" for d in run["drains"]) or "none", False) for run in runs]),
@@ -58,6 +63,14 @@ def write(upgrades: Sequence[Upgrade], directory: Path) -> list[Path]:
     )
     stall = round(max(run["client_stall_ms"] for run in runs))
     template = environment.get_template("report.html.j2")
-    text = template.render(runs=runs, rows=rows(upgrades), rate=round(RATE), clients=KEEP_ALIVE, slow_ms=round(SLOW_MS), stall=stall)
+    text = template.render(
+        runs=runs,
+        rows=rows(upgrades),
+        rate=round(RATE),
+        clients=KEEP_ALIVE,
+        transfers=DOWNLOADS + UPLOADS + SLOW_STREAMS,
+        slow_ms=round(SLOW_MS),
+        stall=stall,
+    )
     page.write_text(text + "\n")
     return [result, timeline, page]

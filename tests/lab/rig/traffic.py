@@ -1,6 +1,6 @@
 """What clients do and feel: the load generator's program, run in the client's namespace by load.Load.
 
-    python traffic.py '{"vip": ..., "port": ..., "rate": ..., "keep_alive": ..., "lane": ..., "into": path}'
+    python -m lab.rig.traffic '{"vip": ..., "port": ..., "rate": ..., "keep_alive": ..., "lane": ..., "into": path}'
 
 New connections come at a fixed rate, whatever happens to the earlier ones; keep-alive clients hold one connection each.
 Every request's outcome is one JSON line with a monotonic time stamp, kept in memory until SIGTERM ends it all and the file

@@ -10,10 +10,12 @@ from .agent import Agent, MakeAgent, ScriptRun
 from .cluster import Cluster, update
 from .load import Found, Load
 from .recorder import Mark, Move, Recorder
+from .transfers import BACKEND, Transfer, Transfers
 
 WATCH_SECONDS = 5.0  # the director's update_watch_time: it waits this long before the next instance
 RATE = 200.0  # new connections per second
-KEEP_ALIVE = 20  # clients that stay connected
+KEEP_ALIVE = 50  # clients that stay connected
+DOWNLOADS, UPLOADS, SLOW_STREAMS = 5, 5, 10  # long transfers at a time
 
 
 @dataclass(frozen=True)
@@ -23,19 +25,20 @@ class Upgrade:
     name: str
     nodes: tuple[str, ...]
     found: Found
+    transfers: list[Transfer]
     marks: list[Mark]
     moves: list[Move]
     drains: list[tuple[str, ScriptRun]]
 
     @property
-    def cuts_allowed(self) -> int:
-        """Requests that may fail: the one in flight at the instant of a move, two where the machine ran the client in bursts."""
-        return 2 * len(self.moves)
+    def broken(self) -> list[Transfer]:
+        """Return the transfers that ended early, or with another checksum."""
+        return [each for each in self.transfers if not each.whole]
 
     @property
     def kept(self) -> bool:
-        """Tell whether every new connection was established, no first packet was lost, and only moves cut requests."""
-        return not self.found.refused() and not self.found.lost_syns() and len(self.found.failed("new")) <= self.cuts_allowed
+        """Tell whether nothing failed: no request, no transfer, no first packet. Slow answers are counted; a busy machine makes some."""
+        return not (self.broken or self.found.failed("new") or self.found.failed("established") or self.found.lost_syns())
 
     def as_json(self) -> dict[str, Any]:
         """Return the run as build/demo/result.json has it."""
@@ -53,6 +56,14 @@ class Upgrade:
                 "clients": self.found.clients,
                 "requests": len(self.found.of("established")),
                 "reset": len(self.found.failed("established")),
+                "slow": len(self.found.slow("established")),
+            },
+            "transfers": {
+                "downloads": self._whole("download"),
+                "uploads": self._whole("upload"),
+                "slow_streams": self._whole("slow"),
+                "broken": len(self.broken),
+                "longest_pause_ms": round(max((each.pause_ms for each in self.transfers), default=0.0), 1),
             },
             "moves": [{"from": m.source, "to": m.target, "handover_ms": round(m.handover_ms, 1)} for m in self.moves],
             "drains": [
@@ -61,6 +72,9 @@ class Upgrade:
             ],
             "client_stall_ms": round(self.found.stall_ms, 1),
         }
+
+    def _whole(self, kind: str) -> int:
+        return sum(each.whole for each in self.transfers if each.kind == kind)
 
 
 def run(
@@ -74,12 +88,17 @@ def run(
 ) -> Upgrade:
     """Deploy three instances, put them under load, and update them one at a time, the canary (the MASTER) first."""
     tell("three instances are deployed", None)
-    with Cluster(package, 3, jobs, make_agent=make_agent, **properties) as cluster:
+    behind = {"backend": ":".join(map(str, BACKEND)), **properties.pop("ha_proxy", {})}
+    with Cluster(package, 3, jobs, make_agent=make_agent, ha_proxy=behind, **properties) as cluster:
         cluster.create()
         canary = cluster.nodes[0]
         canary.wait_for(cluster.vip)
         drains: list[tuple[str, ScriptRun]] = []
-        with Recorder(cluster.nodes, cluster.vip) as recorder, Load(cluster.client, cluster.vip, rate=RATE, keep_alive=KEEP_ALIVE) as load:
+        with (
+            Recorder(cluster.nodes, cluster.vip) as recorder,
+            Transfers(cluster.client, cluster.vip, downloads=DOWNLOADS, uploads=UPLOADS, slow=SLOW_STREAMS) as transfers,
+            Load(cluster.client, cluster.vip, rate=RATE, keep_alive=KEEP_ALIVE) as load,
+        ):
             _watch(1.0)
             for node in cluster.nodes:
 
@@ -90,7 +109,8 @@ def run(
                 runs = update(node, note)
                 drains += [(node.name, each) for each in runs if each.job == "vrrp-drain"]
                 _watch(watch_seconds)
-        return Upgrade(name, tuple(node.name for node in cluster.nodes), load.found, recorder.marks, recorder.moves(), drains)
+        names = tuple(node.name for node in cluster.nodes)
+        return Upgrade(name, names, load.found, transfers.ended, recorder.marks, recorder.moves(), drains)
 
 
 def _watch(seconds: float) -> None:
