@@ -311,7 +311,9 @@ def test_nft_prints_the_rules(bench: Cluster) -> None:
         'iifname "eth0" ip protocol vrrp ip ttl 255 @th,0,8 & 0xef == 0x21 @th,8,8 0x1 @th,16,8 0x43-0x63 ip saddr @peers'
         ' update @leavers { ether saddr } goto arm comment "a peer is leaving"',
         'iifname "eth0" ether saddr != @leavers tcp flags != syn / syn,ack goto unknown comment "of a connection"',
+        'iifname "eth0" tcp flags syn / syn,ack update @opening { ip saddr . tcp sport } comment "a handshake"',
         'socket wildcard 1 goto send comment "only a listener knows it"',
+        'ip saddr . th sport @opening accept comment "a handshake here knows it"',
         'counter packets 0 bytes 0 dup to ip daddr map @leaving device "eth0" drop comment "the leaving node knows it"',
     ):
         assert line in listed
@@ -333,3 +335,40 @@ def test_release_leaves_no_trace(bench: Cluster) -> None:
     assert nft(node, "list", "tables") == before
     assert situation(node) == Situation()
     nft(node, "delete table ip theirs")
+
+
+@FAMILIES
+def test_a_port_that_a_client_uses_again(make_cluster: MakeCluster, vip: str) -> None:
+    """The first node's TIME_WAIT of an earlier connection does not swallow the packets of one that the second serves."""
+    cluster = deploy(make_cluster, 2, vip)
+    first = cluster.nodes[0]
+    earlier = connect_from(cluster, 50_002)
+    assert ask(earlier, "close") == "haproxy/0"
+    assert earlier.recv(1) == b"", "the server closes first: the TIME_WAIT is at the first node"
+    earlier.close()
+    demote(first)
+    with connect_from(cluster, 50_002) as later:
+        assert ask(later, "keep-alive") == "haproxy/1"
+        code, _, stderr = first.vrrpctl("promote")
+        assert code == 0, stderr
+        assert cluster.holders() == [first]
+        for _ in range(3):
+            assert ask(later, "keep-alive") == "haproxy/1"
+    with connect_from(cluster, 50_003) as new:
+        assert ask(new, "keep-alive") == "haproxy/0", "a handshake with the first node stays with it"
+
+
+def connect_from(cluster: Cluster, port: int) -> socket.socket:
+    """Connect to the VIP from this port of the client's."""
+    here = "::" if ":" in cluster.vip else ""
+    return cluster.client.in_network(lambda: socket.create_connection((cluster.vip, 80), 5, source_address=(here, port)))
+
+
+def ask(connection: socket.socket, keep: str) -> str:
+    """Send one request and return the name of the node that answers."""
+    connection.settimeout(3)
+    connection.sendall(f"GET / HTTP/1.1\r\nHost: vip\r\nConnection: {keep}\r\n\r\n".encode())
+    answer = b""
+    while b"haproxy/" not in answer.rpartition(b"\r\n\r\n")[2]:
+        answer += connection.recv(4096)
+    return answer.rpartition(b"\r\n\r\n")[2].decode()

@@ -130,7 +130,7 @@ def test_create_delete_create() -> None:
     """A table is made before it is deleted, so that it is no error if there was none; rules come after what they name."""
     assert steps(removal(4, 6)) == [("NEWTABLE", IPV4), ("DELTABLE", IPV4), ("NEWTABLE", IPV6), ("DELTABLE", IPV6)]
     order = [name for name, _ in steps(install(peers=[THE_PEER]))]
-    assert order == ["NEWTABLE", *["NEWSET"] * 3, "NEWSETELEM", *["NEWCHAIN"] * 4, *["NEWRULE"] * 8]
+    assert order == ["NEWTABLE", *["NEWSET"] * 4, "NEWSETELEM", *["NEWCHAIN"] * 4, *["NEWRULE"] * 10]
 
 
 def test_hold_twice_sends_the_same(rules: Handoff, nft: FakeNFT) -> None:
@@ -185,7 +185,7 @@ def test_the_last_one_to_leave_counts() -> None:
 def test_the_window_in_milliseconds() -> None:
     """The MAC of a leaver is known for longer than its address is in the map: no gap in which a packet could come back."""
     timeouts = [dict(order.attributes)["NFTA_SET_TIMEOUT"] for order in install(window=1.5) if order.kind == nftsocket.NFT_MSG_NEWSET]
-    assert timeouts == [1500, 2500]
+    assert timeouts[:2] == [1500, 2500]
 
 
 def test_arm_replaces_who_is_there(rules: Handoff, nft: FakeNFT) -> None:

@@ -9,6 +9,8 @@ in the kernel:
 - A packet to a VIP in ``leaving``, of a connection that no socket here knows, goes on to the address in the map and is
   dropped here. Only a SYN alone may open a connection here; the rest, SYN-ACK and RST too, belongs to one that exists.
   Where no socket at all is found (haproxy does not listen) the packet cannot be ours either, and goes on as well.
+- A socket that is no whole one is a handshake of ours, or the TIME_WAIT of an earlier connection from the same port; only the first
+  may keep the packet. So a SYN that comes while anybody is in ``leaving`` is remembered in ``opening`` for as long as a handshake takes.
 - A packet from the MAC of a leaver stays here: without that two nodes that both left within the window would play
   ping-pong. It may go on from a MASTER that never left: with a third node MASTER, the second still knows the first.
 - An ICMP error about packet size is copied, not moved: a host ignores one about a connection that it does not know.
@@ -42,21 +44,24 @@ TABLE = "vrrp_drain"
 WINDOW = 300.0  # seconds that a leaving node is sent its connections after its last advert
 DRAINING = (bands.LOWEST_BASE + bands.Band.DRAINING.value, bands.HIGHEST + bands.Band.DRAINING.value)
 
-_LEAVING, _LEAVERS, _PEERS = "leaving", "leavers", "peers"
+_LEAVING, _LEAVERS, _PEERS, _OPENING = "leaving", "leavers", "peers", "opening"
 _CHAINS = _BASE, _ARM, _UNKNOWN, _SEND = "prerouting", "arm", "unknown", "send"
 _MANGLE = -150  # NF_IP_PRI_MANGLE, linux/netfilter_ipv4.h
 _SIZE = 65535  # of a set that rules fill; what nft takes
+_OPENINGS = 1 << 18  # handshakes at a time: 50,000 new connections a second
+_HANDSHAKE = 5.0  # seconds
 _LATER = 1.0  # seconds that a MAC is known for longer than the address beside it
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11  # NFNL_MSG_BATCH_BEGIN, linux/netfilter/nfnetlink.h
 _ETHERNET = struct.pack("=H", 1)  # ARPHRD_ETHER, linux/if_arp.h
 _LINK, _NETWORK, _TRANSPORT = range(3)  # NFT_PAYLOAD_*
 _EQ, _NEQ, _LTE, _GTE = 0, 1, 3, 5  # NFT_CMP_*
 _IIFNAME, _IIFTYPE, _L4PROTO = 6, 8, 16  # NFT_META_*
-_TRANSPARENT, _WILDCARD = 0, 2  # NFT_SOCKET_*
+_WILDCARD = 2  # NFT_SOCKET_WILDCARD
 _UPDATE, _DELETE = 1, 2  # NFT_DYNSET_OP_*
 _DROP, _ACCEPT, _GOTO = 0, 1, -4  # NF_DROP, NF_ACCEPT, NFT_GOTO
 _SYN, _ACK = 0x02, 0x10  # RFC 9293 section 3.1
-_ETHER_TYPE = 9  # nftables' own number of ether_addr: only nft needs it, to print the set
+_ETHER_TYPE, _PORT_TYPE, _TYPE_BITS = 9, 13, 6  # nftables' own numbers of ether_addr and inet_service: only nft needs them, to print sets
+_SECOND = {4: 9, 16: 2}  # register behind an address of so many bytes in register 1
 
 Expression = Any  # as pyroute2 takes it
 
@@ -220,6 +225,7 @@ def _table(
     orders = [Order(nftsocket.NFT_MSG_NEWTABLE, family.number, [("NFTA_TABLE_NAME", TABLE)])]
     orders.append(_set(family, 1, _LEAVING, family.kind, family.size, window, data=True))
     orders.append(_set(family, 2, _LEAVERS, _ETHER_TYPE, 6, window + _LATER))
+    orders.append(_set(family, 4, _OPENING, family.kind << _TYPE_BITS | _PORT_TYPE, family.size + 4, _HANDSHAKE, size=_OPENINGS))
     if peers:
         orders.append(_set(family, 3, _PEERS, family.kind, family.size, 0))
         elements = [{"attrs": [("NFTA_SET_ELEM_KEY", _value(peer))]} for peer in peers]
@@ -229,12 +235,14 @@ def _table(
     rules = [
         (_BASE, [*arrives, *_leaves(family, version, vrid, bool(peers)), *_verdict(_GOTO, _ARM)], "a peer is leaving"),
         # looked up first: while nobody has left, a packet costs no more than that
+        (_BASE, [*arrives, *to_known, *_opens(family)], "a handshake"),
         (_BASE, [*arrives, *to_known, *not_from_leaver, *_of_a_connection(), *_verdict(_GOTO, _UNKNOWN)], "of a connection"),
         (_BASE, [*arrives, *to_known, *not_from_leaver, *_too_big(family), *duplicate], "smaller packets, please"),
         *((_ARM, _remember(family, vip), str(ipaddress.ip_address(vip))) for vip in vips),
         (_UNKNOWN, [*_socket(_WILDCARD), _compare(b"\1"), *_verdict(_GOTO, _SEND)], "only a listener knows it"),
-        (_UNKNOWN, [*_socket(_TRANSPARENT), _compare(b"\1", _LTE), *_verdict(_ACCEPT)], "a socket here knows it"),
-        (_UNKNOWN, _verdict(_GOTO, _SEND), "nobody here listens"),
+        (_UNKNOWN, [*_socket(_WILDCARD), _compare(b"\0"), *_verdict(_ACCEPT)], "a connection here knows it"),
+        (_UNKNOWN, [*_sender(family), _lookup(_OPENING), *_verdict(_ACCEPT)], "a handshake here knows it"),
+        (_UNKNOWN, _verdict(_GOTO, _SEND), "nobody here knows it"),
         (_SEND, [genex("counter", {"bytes": 0, "packets": 0}), *duplicate, *_verdict(_DROP)], "the leaving node knows it"),
     ]
     return [*orders, *(_rule(family, chain, expressions, comment) for chain, expressions, comment in rules)]
@@ -276,10 +284,24 @@ def _remember(family: _Family, vip: bytes) -> list[Expression]:
 
 def _of_a_connection() -> list[Expression]:
     """Match TCP but for a SYN alone: that opens a connection, here."""
+    return _tcp_syn(_NEQ)
+
+
+def _opens(family: _Family) -> list[Expression]:
+    """Remember whose SYN it is."""
+    return [*_tcp_syn(_EQ), *_sender(family), genex("dynset", {"set_name": _OPENING, "op": _UPDATE, "sreg_key": 1})]
+
+
+def _tcp_syn(op: int) -> list[Expression]:
     return [
         *(_meta(_L4PROTO), _compare(bytes((socket.IPPROTO_TCP,)))),
-        *(_payload(_TRANSPORT, 13, 1), _mask(bytes((_SYN | _ACK,))), _compare(bytes((_SYN,)), _NEQ)),
+        *(_payload(_TRANSPORT, 13, 1), _mask(bytes((_SYN | _ACK,))), _compare(bytes((_SYN,)), op)),
     ]
+
+
+def _sender(family: _Family) -> list[Expression]:
+    """Load source address and port, one behind the other."""
+    return [_payload(_NETWORK, family.source, family.size), _payload(_TRANSPORT, 0, 2, register=_SECOND[family.size])]
 
 
 def _too_big(family: _Family) -> list[Expression]:
@@ -291,22 +313,24 @@ def _source_mac() -> list[Expression]:
     return [_meta(_IIFTYPE), _compare(_ETHERNET), _payload(_LINK, 6, 6)]
 
 
-def _set(family: _Family, number: int, name: str, kind: int, size: int, seconds: float, *, data: bool = False) -> Order:
+def _set(
+    family: _Family, number: int, name: str, kind: int, length: int, seconds: float, *, data: bool = False, size: int = _SIZE
+) -> Order:
     attributes: list[tuple[str, Any]] = [
         ("NFTA_SET_TABLE", TABLE),
         ("NFTA_SET_NAME", name),
         ("NFTA_SET_ID", number),
         ("NFTA_SET_KEY_TYPE", kind),
-        ("NFTA_SET_KEY_LEN", size),
+        ("NFTA_SET_KEY_LEN", length),
     ]
     if seconds:
         attributes += [
             ("NFTA_SET_FLAGS", {"NFT_SET_TIMEOUT", "NFT_SET_EVAL", *(["NFT_SET_MAP"] if data else [])}),
             ("NFTA_SET_TIMEOUT", round(seconds * 1000)),
-            ("NFTA_SET_DESC", {"attrs": [("NFTA_SET_DESC_SIZE", _SIZE)]}),
+            ("NFTA_SET_DESC", {"attrs": [("NFTA_SET_DESC_SIZE", size)]}),
         ]
     if data:
-        attributes += [("NFTA_SET_DATA_TYPE", kind), ("NFTA_SET_DATA_LEN", size)]
+        attributes += [("NFTA_SET_DATA_TYPE", kind), ("NFTA_SET_DATA_LEN", length)]
     return Order(nftsocket.NFT_MSG_NEWSET, family.number, attributes)
 
 
