@@ -4,9 +4,9 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-# gcc, libc6-dev and libssl-dev compile our keepalived; Debian's is for strangers on the segment
-LAB_PACKAGES := curl gcc haproxy iproute2 keepalived libc6-dev libssl-dev nftables openssl psmisc python3-venv ruby util-linux
-LAB_COMMANDS := curl gcc haproxy keepalived killall nft nsenter openssl ruby unshare
+# gcc, libc6-dev and libssl-dev compile our keepalived; Debian's is for strangers on the segment, and with ucarp for comparison
+LAB_PACKAGES := curl gcc haproxy iproute2 keepalived libc6-dev libssl-dev nftables openssl psmisc python3-venv ruby ucarp util-linux
+LAB_COMMANDS := curl gcc haproxy keepalived killall nft nsenter openssl ruby ucarp unshare
 # The lab makes its own namespaces. Root may; anybody else gets a user namespace in which he is root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --user --map-root-user)
 
@@ -45,8 +45,9 @@ lint: $(VENV)/.ready ## ruff and mypy
 	$(VENV)/bin/mypy --python-version 3.10 lib
 	$(VENV)/bin/mypy tests docs
 
-bench: deps ## medians of 10 moves, and what happens when; writes build/bench/
+bench: deps ## medians of 10 drains, planned moves in five ways side by side, and what happens when; writes build/bench/
 	$(AS_ROOT) $(RUN) -m lab.rig.bench
+	$(AS_ROOT) $(RUN) -m lab.rig.compare
 	$(AS_ROOT) $(RUN) -m lab.rig.scenarios
 
 blobs: $(VENV)/.ready ## get the files of config/blobs.yml into blobs/

@@ -1,6 +1,5 @@
 """`make bench`: how long drains take, medians of 10 moves; writes build/bench/result.json."""
 
-import json
 import statistics
 import sys
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from . import results
 from .agent import ScriptRun
 from .cluster import Cluster, compiled_package
 from .namespace import missing
@@ -75,17 +75,15 @@ def main() -> int:
         console.print(f"[red]{lack}[/red]")
         return 1
     with compiled_package() as package:
-        results = [measure(package, label, keepalived, console) for label, keepalived in _SETTINGS]
+        measured = [measure(package, label, keepalived, console) for label, keepalived in _SETTINGS]
     table = Table(title=f"Seconds, medians of {MOVES} (lowest to highest)")
     columns = ("drain_of_master_s", "drain_of_backup_s", "vip_live_after_s")
     for heading in ("", "drain of the MASTER", "drain of a BACKUP", "VIP live on the successor"):
         table.add_column(heading)
-    for result in results:
+    for result in measured:
         table.add_row(result["setting"], *(f"{c['median']:.2f} ({c['min']:.2f} to {c['max']:.2f})" for c in (result[k] for k in columns)))
     console.print(table)
-    path = BUILD / "bench/result.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"moves": MOVES, "settings": results}, indent=2) + "\n")
+    path = results.put({"moves": MOVES, "settings": measured}, anew=True)
     console.print(f"wrote {path.relative_to(BUILD.parent)}")
     return 0
 

@@ -30,7 +30,9 @@ def missing() -> str:
     """Return what the lab lacks on this machine, or nothing."""
     if os.geteuid() != 0:
         return _NEEDS
-    programs = [name for name in ("keepalived", "haproxy", "killall", "nft", "ruby", "nsenter", "unshare") if not shutil.which(name)]
+    programs = [
+        name for name in ("keepalived", "haproxy", "killall", "nft", "ruby", "nsenter", "ucarp", "unshare") if not shutil.which(name)
+    ]
     if programs:
         return f"not installed: {', '.join(programs)}; `make deps` installs them"
     probe = subprocess.run(["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "true"], capture_output=True, check=False)

@@ -1,9 +1,9 @@
 """What clients of long transfers do and feel: downloads, uploads and slow answers, one after the other on a connection of its own each.
 
-    python -m lab.rig.streams '{"vip": ..., "downloads": ..., "uploads": ..., "slow": ..., "into": path}'
+    python -m lab.rig.streams '{"vip": ..., "downloads": ..., "uploads": ..., "slow": ..., "patience": ..., "into": path}'
 
 A transfer is whole when its checksum is right. Those under way at SIGTERM are given up and not counted. Each is one JSON line;
-``pause_ms`` is the longest time between two pieces of it.
+``pause_ms`` is the longest time between two pieces of it; after ``patience`` seconds without one the client gives up.
 """
 
 import hashlib
@@ -21,7 +21,6 @@ from typing import Any
 
 from .backend import BLOCK, PAYLOAD, TICKS, paced
 
-TIMEOUT = 10.0  # seconds without a byte until a client gives up
 _SUM = hashlib.sha256(PAYLOAD).hexdigest()
 
 
@@ -53,8 +52,8 @@ Transfer = Callable[[http.client.HTTPConnection, Pauses], None]
 class Streams:
     """Runs until it is told to stop."""
 
-    def __init__(self, vip: str, downloads: int, uploads: int, slow: int) -> None:
-        self._vip = vip
+    def __init__(self, vip: str, downloads: int, uploads: int, slow: int, patience: float) -> None:
+        self._vip, self._patience = vip, patience
         self._stop = threading.Event()
         self._work: list[tuple[str, Transfer]] = [
             *[("download", _download)] * downloads,
@@ -74,7 +73,7 @@ class Streams:
         while not self._stop.is_set():
             pauses = Pauses()
             outcome = "ok"
-            connection = http.client.HTTPConnection(self._vip, 80, timeout=TIMEOUT)
+            connection = http.client.HTTPConnection(self._vip, 80, timeout=self._patience)
             try:
                 transfer(connection, pauses)
             except (OSError, http.client.HTTPException, Broken) as error:

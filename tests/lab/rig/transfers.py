@@ -29,10 +29,13 @@ class Transfer:
 
 
 class Transfers(Program):
-    """From entry to exit; then ``ended`` has those that ended, whole or not."""
+    """From entry to exit; then ``ended`` has those that ended, whole or not. Clients give up after ``patience`` seconds without a byte."""
 
-    def __init__(self, client: Namespace, vip: str, *, downloads: int = 5, uploads: int = 5, slow: int = 10) -> None:
-        super().__init__(client, "streams", {"vip": vip, "downloads": downloads, "uploads": uploads, "slow": slow})
+    def __init__(
+        self, client: Namespace, vip: str, *, downloads: int = 5, uploads: int = 5, slow: int = 10, patience: float = 10.0
+    ) -> None:
+        settings = {"vip": vip, "downloads": downloads, "uploads": uploads, "slow": slow, "patience": patience}
+        super().__init__(client, "streams", settings)
         self._at = client
 
     def __enter__(self) -> "Transfers":
