@@ -10,7 +10,7 @@ import pytest
 
 from lab.rig.cluster import FAST, Cluster, compiled_package
 from lab.rig.namespace import Namespace, missing
-from lab.rig.node import has_address
+from lab.rig.node import Node, has_address
 from lab.rig.wait import until
 
 MakeCluster = Callable[..., Cluster]
@@ -26,6 +26,13 @@ def package() -> Iterator[Path]:
         pytest.skip(lack)
     with compiled_package() as compiled:
         yield compiled
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A machine and a client with nothing deployed."""
+    with Cluster(tmp_path_factory.mktemp("bench") / "none", 1) as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -64,6 +71,12 @@ def stranger() -> Iterator[PlugIn]:
             return machine
 
         yield plug_in
+
+
+def nft(node: Node, *arguments: str) -> str:
+    done = node.machine.run(["nft", *arguments], {"PATH": "/usr/sbin:/sbin:/usr/bin"})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def start_keepalived(machine: Namespace, *, vip: str, version: int, advert_int: float) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from lab.conftest import MakeCluster
+from lab.conftest import MakeCluster, nft
 from lab.rig.cluster import Cluster
 from lab.rig.load import Load
 from lab.rig.node import Node
@@ -287,19 +287,6 @@ def send_advert(cluster: Cluster, advert: Advert, ttl: int = 255) -> None:
             sender.sendto(build(advert, ipaddress.ip_address("10.0.0.200"), GROUP_V4), (str(GROUP_V4), 0))
 
     cluster.client.in_network(send)
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A machine and a client with nothing deployed."""
-    with Cluster(tmp_path_factory.mktemp("bench") / "none", 1) as cluster:
-        yield cluster
-
-
-def nft(node: Node, *arguments: str) -> str:
-    done = node.machine.run(["nft", *arguments], {"PATH": "/usr/sbin:/sbin:/usr/bin"})
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_nft_prints_the_rules(bench: Cluster) -> None:

@@ -22,6 +22,8 @@ from .signals import Cancellation
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 0.2  # seconds between two looks at haproxy, or at its connections
+_LOOK_AT_LEAST_EVERY = 2.0  # seconds, however much a look costs: a signal has to be seen
+_COUNTING = 0.1  # of one core, at most: it serves clients
 _SAY_EVERY = 5.0  # seconds
 LOOK_AT_PEERS = "On its peers, vrrpctl status says whether keepalived runs, haproxy answers, and adverts arrive"
 
@@ -89,8 +91,12 @@ def finish_connections(node: Node, cancellation: Cancellation, sleep: Callable[[
     finishing = drain.haproxy_soft_stop and _told_to_finish(drain.haproxy_pid_file)
     started = said = time.monotonic()
     try:
-        while left := connections.count(vips):
-            waited = time.monotonic() - started
+        while True:
+            looked = time.monotonic()
+            left = connections.count(vips)
+            if not left:
+                break
+            cost, waited = time.monotonic() - looked, time.monotonic() - started
             if cancellation.requested:
                 _cancel(node, finishing=finishing)
             if waited >= drain.drain_timeout:
@@ -99,11 +105,16 @@ def finish_connections(node: Node, cancellation: Cancellation, sleep: Callable[[
             if time.monotonic() - said >= _SAY_EVERY:
                 said = time.monotonic()
                 log.info("%d connections are still served from here, after %.0f s of at most %g", left, waited, drain.drain_timeout)
-            sleep(_LOOK_EVERY)
+            sleep(min(_pause_after(cost), drain.drain_timeout - waited))
     except SystemFault as error:
-        log.warning("%s: not waiting for connections", error)
+        log.warning("%s: not waiting for connections, haproxy's stop cuts those that are open", error)
         return
     log.info("no connection of a client is left here")
+
+
+def _pause_after(cost: float) -> float:
+    """Return how long to wait after a look that took ``cost`` seconds."""
+    return min(max(_LOOK_EVERY, cost / _COUNTING - cost), _LOOK_AT_LEAST_EVERY)
 
 
 def _told_to_finish(pid_file: Path) -> bool:
