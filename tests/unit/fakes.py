@@ -294,14 +294,17 @@ class FakeOverlap(Overlap):
     """An Overlap that notes what it was told and leaves this machine's settings alone."""
 
     def __init__(self) -> None:
-        self.held: list[tuple[list[str], str]] = []
+        self.holds: list[tuple[list[str], str]] = []
         self.released = 0
         self.fault: SystemFault | None = None
+
+    def held(self) -> None:
+        return None
 
     def hold(self, vips: Sequence[IPAddress], interface: str) -> None:
         if self.fault is not None:
             raise self.fault
-        self.held.append(([str(vip) for vip in vips], interface))
+        self.holds.append(([str(vip) for vip in vips], interface))
 
     def release(self) -> None:
         self.released += 1

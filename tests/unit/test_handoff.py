@@ -279,6 +279,26 @@ def test_without_the_right_no_batch_is_sent(rules: Handoff, nft: FakeNFT) -> Non
     assert nft.batches == []
 
 
+def test_what_the_kernel_does_not_find(rules: Handoff, nft: FakeNFT) -> None:
+    """ENOENT alone would say nothing: among the rules it is a part that this kernel lacks, when arming it is our table."""
+    nft.error = NetlinkError(errno.ENOENT, "x")
+    with pytest.raises(
+        SystemFault, match=r"a move of 10\.0\.0\.10 cuts them \(it lacks a part of nftables that they need: socket, dup or dynset\)$"
+    ):
+        rules.hold([THE_VIP], "eth0", 7)
+    with pytest.raises(SystemFault, match=r"a move of 10\.0\.0\.10 cuts them \(our rules are not installed\)$"):
+        rules.arm([THE_VIP], THE_PEER)
+
+
+@pytest.mark.parametrize("code", [errno.EPROTONOSUPPORT, errno.EINVAL], ids=["no nfnetlink", "no nf_tables"])
+def test_nothing_to_release_without_nftables(rules: Handoff, nft: FakeNFT, code: int) -> None:
+    """A kernel that never had our rules needs no mending: post-stop says nothing. What it is asked to install, it refuses."""
+    nft.dump_error = NetlinkError(code, "x")
+    rules.release()
+    with pytest.raises(SystemFault, match=r"a move of 10\.0\.0\.10 cuts them"):
+        rules.hold([THE_VIP], "eth0", 7)
+
+
 def test_an_interface_that_is_gone(rules: Handoff, nft: FakeNFT, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(name: str) -> int:
         raise OSError(errno.ENODEV, "x")

@@ -148,7 +148,7 @@ def test_pre_start_begins_in_the_draining_band(node: FakeNode, advert_int: float
     lifecycle.pre_start(node)
     assert node.listened == [pytest.approx(seconds)]
     assert node.lever.read() is Band.DRAINING
-    assert node.overlap.held == [([VIP], "eth0")]
+    assert node.overlap.holds == [([VIP], "eth0")]
 
 
 def test_pre_start_prepares_every_vip(node: FakeNode) -> None:
@@ -156,7 +156,7 @@ def test_pre_start_prepares_every_vip(node: FakeNode) -> None:
     further = (ip_interface("10.0.0.11/24"), ip_interface("2001:db8::10/64"))
     node.config = replace(node.config, keepalived=replace(node.config.keepalived, vips=further))
     lifecycle.pre_start(node)
-    assert node.overlap.held == [([VIP, "10.0.0.11", "2001:db8::10"], "eth0")]
+    assert node.overlap.holds == [([VIP, "10.0.0.11", "2001:db8::10"], "eth0")]
 
 
 def test_pre_start_lowers_another_jobs_keepalived_before_its_start(node: FakeNode, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_pre_start_does_not_join_strangers(node: FakeNode) -> None:
     with pytest.raises(NotSettled, match=r"^10\.0\.0\.77 uses VRID 1"):
         lifecycle.pre_start(node)
     assert node.lever.read() is None
-    assert node.overlap.held == []
+    assert node.overlap.holds == []
 
 
 def test_post_start_waits_for_keepalived_and_haproxy(
@@ -322,6 +322,36 @@ def test_drain_waits_for_the_connections(node: FakeNode, clients: Clients, clock
         "3 connections are still served from here, after 5 s of at most 60",
         "no connection of a client is left here",
     ]
+
+
+@pytest.mark.parametrize(("cost", "pause"), [(0.0, 0.2), (0.01, 0.2), (0.05, 0.45), (0.1, 0.9), (30.0, 2.0)])
+def test_counting_takes_a_tenth_of_a_core(
+    node: FakeNode, clients: Clients, clock: Clock, monkeypatch: pytest.MonkeyPatch, cost: float, pause: float
+) -> None:
+    """The more a look at the connections costs, the longer the pause after it; but a signal is seen within seconds."""
+    clients.open = [9, 9, 9, 0]
+    pauses: list[float] = []
+
+    def count(vips: tuple[IPAddress, ...]) -> int:
+        clock.sleep(cost)
+        return clients.count(vips)
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        clock.sleep(seconds)
+
+    monkeypatch.setattr(connections, "count", count)
+    drain_properties(node, drain_timeout=1000.0)
+    drain(node, sleep=sleep)
+    assert pauses == [pytest.approx(pause, abs=0.001)] * 3
+
+
+def test_the_last_pause_ends_with_drain_timeout(node: FakeNode, clients: Clients, clock: Clock) -> None:
+    """However long a pause is due, drain takes no longer than it may."""
+    clients.open = [7]
+    drain_properties(node, drain_timeout=0.5)
+    drain(node, sleep=clock.sleep)
+    assert clock.slept == [pytest.approx(each) for each in (0.2, 0.2, 0.1)]
 
 
 def test_drain_does_not_wait_for_ever(node: FakeNode, clients: Clients, clock: Clock, log: pytest.LogCaptureFixture) -> None:

@@ -335,6 +335,29 @@ def test_every_stale_vip_is_removed(build: Build, ipr: FakeIPR, vmac: bool, inte
     assert ipr.addresses == before
 
 
+FORMER = ip_address("10.0.0.99")
+
+
+@pytest.mark.parametrize(("pid", "removed"), [(None, True), (4711, False)], ids=["keepalived was killed", "keepalived runs"])
+def test_a_vip_of_an_earlier_deployment_is_removed(
+    node: Node, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, pid: int | None, removed: bool
+) -> None:
+    """Before the new VIP is held, the one that was held last goes from the interface, never under a keepalived that runs."""
+    for name in ("arp_ignore", "arp_announce"):
+        file = node.paths.interface_settings / "eth0" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("0\n")
+    monkeypatch.setattr(process, "running", lambda pid_file: pid)
+    node.overlap.hold([FORMER], "eth0")
+    ipr.addresses.append(address(2, f"{FORMER}/32"))
+    node.hold_vips()
+    found = {(each["index"], each.get_attr("IFA_ADDRESS")) for each in ipr.addresses}
+    assert ((2, str(FORMER)) not in found) is removed
+    assert (1, str(FORMER)) not in found
+    assert (1, VIP) in found
+    assert log.messages == ([f"{FORMER} was still on eth0, left by a keepalived that was killed: taken off"] if removed else [])
+
+
 def test_a_demotion_removes_a_stale_vip(node: Node, senses: FakeSenses, ipr: FakeIPR) -> None:
     """The table's action reaches the interface, once a peer is MASTER."""
     ipr.addresses.append(address(2, f"{VIP}/32"))

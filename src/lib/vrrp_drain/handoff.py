@@ -23,6 +23,7 @@ keepalived.use_vmac a leaver's adverts come from another MAC than its packets, s
 Sources: nft(8) for the rules, linux/netfilter/nf_tables.h for the numbers, the kernel's nft_dynset.c, nft_socket.c, nft_dup_ipv4.c.
 """
 
+import errno
 import ipaddress
 import os
 import socket
@@ -62,6 +63,7 @@ _DROP, _ACCEPT, _GOTO = 0, 1, -4  # NF_DROP, NF_ACCEPT, NFT_GOTO
 _SYN, _ACK = 0x02, 0x10  # RFC 9293 section 3.1
 _ETHER_TYPE, _PORT_TYPE, _TYPE_BITS = 9, 13, 6  # nftables' own numbers of ether_addr and inet_service: only nft needs them, to print sets
 _SECOND = {4: 9, 16: 2}  # register behind an address of so many bytes in register 1
+_NO_NFTABLES = (errno.EPROTONOSUPPORT, errno.EINVAL)  # no nfnetlink; nfnetlink without nf_tables, asked for its tables
 
 Expression = Any  # as pyroute2 takes it
 
@@ -134,6 +136,7 @@ class Handoff:
         self._change(
             [*removal(4, 6), *installation(vips, interface, index, vrid, window, peers)],
             f"the kernel refuses the rules that hand open connections over: a move of {names} cuts them",
+            "it lacks a part of nftables that they need: socket, dup or dynset",
         )
 
     def arm(self, vips: Sequence[IPAddress], peer: IPAddress) -> None:
@@ -144,12 +147,20 @@ class Handoff:
         self._change(
             arming(vips, peer),
             f"the connections that {peer} serves cannot be left with it: a move of {', '.join(map(str, vips))} cuts them",
+            "our rules are not installed",
         )
 
     def release(self) -> None:
-        """Take our tables away; it is no error if there are none. Raises SystemFault."""
-        if families := self.state().families:
-            self._change(removal(*families), f"the kernel keeps our nftables table {TABLE}")
+        """Take our tables away; it is no error if there are none, or no nftables at all. Raises SystemFault."""
+        try:
+            with self.make() as nft:
+                families = _installed(nft)
+        except (OSError, NetlinkError) as error:
+            if _code(error) in _NO_NFTABLES:
+                return
+            raise SystemFault(f"the kernel does not tell whether our nftables table {TABLE} is there ({_reason(error)})") from error
+        if families:
+            self._change(removal(*families), f"the kernel keeps our nftables table {TABLE}", "it is not there")
 
     def state(self) -> Situation:
         """Return what is installed and learnt now. Raises SystemFault."""
@@ -161,14 +172,14 @@ class Handoff:
         except (OSError, NetlinkError) as error:
             raise SystemFault(f"the kernel does not tell its nftables rules ({_reason(error)})") from error
 
-    def _change(self, orders: Sequence[Order], failure: str) -> None:
-        """Do all or nothing."""
+    def _change(self, orders: Sequence[Order], failure: str, absent: str) -> None:
+        """Do all or nothing. ``absent`` is what ENOENT means: the kernel does not say what it is that it does not find."""
         try:
             with self.make() as nft:
                 _installed(nft)  # without the right or the kernel module a batch gets no answer that could be told apart; this does
                 nft.nlm_request_batch([_edge(_BATCH_BEGIN), *map(_message, orders), _edge(_BATCH_END)])
         except (OSError, NetlinkError) as error:
-            raise SystemFault(f"{failure} ({_reason(error)})") from error
+            raise SystemFault(f"{failure} ({absent if _code(error) == errno.ENOENT else _reason(error)})") from error
 
 
 def removal(*families: int) -> list[Order]:
@@ -466,5 +477,10 @@ def _bytes(element: Any, name: str) -> bytes:
 
 
 def _reason(error: OSError | NetlinkError) -> str:
-    code = error.code if isinstance(error, NetlinkError) else error.errno
+    code = _code(error)
     return os.strerror(code) if code else str(error)
+
+
+def _code(error: OSError | NetlinkError) -> int | None:
+    code: int | None = error.code if isinstance(error, NetlinkError) else error.errno
+    return code

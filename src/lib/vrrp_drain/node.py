@@ -106,8 +106,19 @@ class Node:
             self._netlink.remove_address(self.place.vip_interface, address)
         return True
 
+    def _remove_former_vips(self) -> None:
+        """Take VIPs away that a killed keepalived left on the interface: of an earlier deployment, nobody else knows them any more."""
+        held = self.overlap.held()
+        if held is None or self.keepalived_pid() is not None:
+            return
+        for vip in held.vips:
+            if self._netlink.has_address(held.interface, vip):
+                log.warning("%s was still on %s, left by a keepalived that was killed: taken off", vip, held.interface)
+                self._netlink.remove_address(held.interface, vip)
+
     def hold_vips(self) -> None:
         """Put the VIPs on lo as well, so that moves overlap. Raises SystemFault; it works without, less smoothly."""
+        self._remove_former_vips()
         self.overlap.hold(self.config.keepalived.addresses, self.interface)
 
     def stranger(self, seconds: float) -> str:

@@ -11,7 +11,8 @@ What was there before is kept in a file beside the lock, on tmpfs like all the r
 
 import ipaddress
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .advert import IPAddress
@@ -20,6 +21,15 @@ from .netlink import Netlink
 
 _LO = "lo"
 _WANTED = {"arp_ignore": 1, "arp_announce": 2}
+
+
+@dataclass(frozen=True)
+class Held:
+    """What ``hold`` did: which VIPs it put on lo, and the ARP settings that it found on ``interface``, by their names."""
+
+    vips: tuple[IPAddress, ...]
+    interface: str
+    before: Mapping[str, int]
 
 
 class Overlap:
@@ -32,7 +42,7 @@ class Overlap:
 
     def hold(self, vips: Sequence[IPAddress], interface: str) -> None:
         """Put ``vips`` on lo, once ``interface`` no longer answers for them. Raises SystemFault; nothing is left changed then."""
-        if self._recorded_for(vips, interface):
+        if self._holds(vips, interface):
             return
         self.release()
         ours = [vip for vip in vips if not self._netlink.has_address(_LO, vip)]  # what somebody else put there stays theirs
@@ -41,7 +51,7 @@ class Overlap:
         try:
             is_arp = any(vip.version == 4 for vip in ours)
             before = {name: int((self._settings / interface / name).read_text()) for name in _WANTED} if is_arp else {}
-            self._record({"vips": [str(vip) for vip in ours], "interface": interface, "before": before})
+            self._record(Held(tuple(ours), interface, before))
             for name, value in before.items():
                 self._write(interface, name, max(value, _WANTED[name]))
             for vip in ours:
@@ -55,39 +65,41 @@ class Overlap:
 
     def release(self) -> None:
         """Take away what ``hold`` added and put back what it found. Raises SystemFault."""
-        try:
-            recorded = json.loads(self._file.read_text())
-            vips = [ipaddress.ip_address(each) for each in recorded["vips"]]
-            interface, before = recorded["interface"], recorded["before"]
-        except FileNotFoundError:
+        held = self.held()
+        if held is None:
             return
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SystemFault(f"cannot read {self._file} ({error!r}): {_LO} and the interface's ARP settings stay as they are") from error
         try:
-            for vip in vips:
+            for vip in held.vips:
                 self._netlink.remove_address(_LO, vip)
-            for name, value in before.items():
-                if (self._settings / interface).exists():
-                    self._write(interface, name, value)
+            for name, value in held.before.items():
+                if (self._settings / held.interface).exists():
+                    self._write(held.interface, name, value)
             self._file.unlink()
         except OSError as error:
             raise SystemFault(f"cannot undo {self._file}: {error.strerror}") from error
 
-    def _record(self, found: dict[str, object]) -> None:
+    def held(self) -> Held | None:
+        """Return what the last ``hold`` did that was not released, or was about to do when it was killed. Raises SystemFault."""
+        try:
+            recorded = json.loads(self._file.read_text())
+            vips = tuple(ipaddress.ip_address(each) for each in recorded["vips"])
+            return Held(vips, recorded["interface"], dict(recorded["before"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SystemFault(f"cannot read {self._file} ({error!r}): {_LO} and the interface's ARP settings stay as they are") from error
+
+    def _record(self, held: Held) -> None:
         """Write the file as a whole or not at all."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         scratch = self._file.with_name(".overlap.new")
-        scratch.write_text(json.dumps(found))
+        scratch.write_text(json.dumps({"vips": [*map(str, held.vips)], "interface": held.interface, "before": held.before}))
         scratch.replace(self._file)
 
-    def _recorded_for(self, vips: Sequence[IPAddress], interface: str) -> bool:
+    def _holds(self, vips: Sequence[IPAddress], interface: str) -> bool:
         """Tell whether all of it is in place already."""
-        try:
-            recorded = json.loads(self._file.read_text())
-        except (OSError, ValueError):
-            return False
-        wanted = ([str(vip) for vip in vips], interface)
-        same = isinstance(recorded, dict) and (recorded.get("vips"), recorded.get("interface")) == wanted
+        held = self.held()
+        same = held is not None and (held.vips, held.interface) == (tuple(vips), interface)
         return same and all(self._netlink.has_address(_LO, vip) for vip in vips)
 
     def _write(self, interface: str, name: str, value: int) -> None:

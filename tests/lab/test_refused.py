@@ -1,0 +1,68 @@
+"""A kernel that lacks what the handoff needs: everything else works, and log and status say what is lost."""
+
+import ipaddress
+import socket
+import time
+from typing import Any
+
+import pytest
+from pyroute2.nftables.expressions import genex
+
+from lab.conftest import MakeCluster, nft
+from lab.rig.cluster import Cluster
+from lab.rig.load import Load
+from lab.rig.refusal import NETFILTER, SOCK_DIAG, refuse
+from lab.rig.wait import until
+from vrrp_drain import handoff
+from vrrp_drain.errors import SystemFault
+
+DRAIN_TIMEOUT = 30
+
+
+def test_without_nftables_and_sock_diag(make_cluster: MakeCluster) -> None:
+    """Both nodes start, say that moves cut open connections, and drain: at once, with the VIP moved and no new connection failed."""
+    cluster = make_cluster(2, create=False, vrrp_drain={"drain_timeout": DRAIN_TIMEOUT})
+    first, second = cluster.nodes
+    for node in cluster.nodes:
+        refuse(node, NETFILTER, SOCK_DIAG)
+        node.start()
+        lost = f"the kernel refuses the rules that hand open connections over: a move of {cluster.vip} cuts them (Protocol not supported)"
+        assert lost in node.log()
+    first.wait_for(cluster.vip)
+    assert "handoff     not installed: a move cuts the connections that are open\n" in first.vrrpctl("status")[1]
+    assert first.status()["handoff"] is False
+    idle = cluster.client.in_network(lambda: socket.create_connection((cluster.vip, 80), 5))
+    with idle, Load(cluster.client, cluster.vip, rate=100, keep_alive=0) as load:
+        until(lambda: load.answered > 50, "clients to be served")
+        started = time.monotonic()
+        (run,) = (each for each in first.agent.drain() if each.job == "vrrp-drain")
+        took = time.monotonic() - started
+        assert cluster.holders() == [second]
+        served = load.answered
+        until(lambda: load.answered > served + 50, "clients to be served by the other one")
+    assert (run.exit_code, run.stdout) == (0, "0\n")
+    assert "the kernel does not tell its connections (Protocol not supported): not waiting for connections" in run.stderr
+    assert took < DRAIN_TIMEOUT / 2
+    assert load.found.failed("new") == []
+    first.monit.stop()
+    first.agent.run_script("post-stop")
+    assert " ERROR " not in first.log()
+
+
+@pytest.mark.parametrize("part", ["socket", "dup", "dynset"])
+def test_a_part_of_nftables_is_missing(bench: Cluster, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """A kernel that does not know one of the expressions gets nothing installed, and the error says what that costs clients.
+
+    The kernel is asked for an expression that none has, in the place of ``part``.
+    """
+    (node,) = bench.nodes
+    node.machine.in_network(handoff.Handoff().release)
+    before = nft(node, "list", "ruleset")
+
+    def unknown(name: str, attributes: dict[str, Any]) -> Any:
+        return {"attrs": [("NFTA_EXPR_NAME", "unheard-of")]} if name == part else genex(name, attributes)
+
+    monkeypatch.setattr(handoff, "genex", unknown)
+    with pytest.raises(SystemFault, match=r"a move of 10\.0\.0\.10 cuts them \(it lacks a part of nftables that they need: socket, dup"):
+        node.machine.in_network(lambda: handoff.Handoff().hold([ipaddress.ip_address("10.0.0.10")], "eth0", 1))
+    assert nft(node, "list", "ruleset") == before
