@@ -297,8 +297,9 @@ def test_nft_prints_the_rules(bench: Cluster) -> None:
     for line in (
         'iifname "eth0" ip protocol vrrp ip ttl 255 @th,0,8 & 0xef == 0x21 @th,8,8 0x1 @th,16,8 0x43-0x63 ip saddr @peers'
         ' update @leavers { ether saddr } goto arm comment "a peer is leaving"',
-        'iifname "eth0" ether saddr != @leavers tcp flags != syn / syn,ack goto unknown comment "of a connection"',
-        'iifname "eth0" tcp flags syn / syn,ack update @opening { ip saddr . tcp sport } comment "a handshake"',
+        'iifname "eth0" goto armed comment "somebody has left"',
+        'ether saddr != @leavers tcp flags != syn / syn,ack goto unknown comment "of a connection"',
+        'tcp flags syn / syn,ack update @opening { ip saddr . tcp sport } comment "a handshake"',
         'socket wildcard 1 goto send comment "only a listener knows it"',
         'ip saddr . th sport @opening accept comment "a handshake here knows it"',
         'counter packets 0 bytes 0 dup to ip daddr map @leaving device "eth0" drop comment "the leaving node knows it"',

@@ -130,7 +130,7 @@ def test_create_delete_create() -> None:
     """A table is made before it is deleted, so that it is no error if there was none; rules come after what they name."""
     assert steps(removal(4, 6)) == [("NEWTABLE", IPV4), ("DELTABLE", IPV4), ("NEWTABLE", IPV6), ("DELTABLE", IPV6)]
     order = [name for name, _ in steps(install(peers=[THE_PEER]))]
-    assert order == ["NEWTABLE", *["NEWSET"] * 4, "NEWSETELEM", *["NEWCHAIN"] * 4, *["NEWRULE"] * 10]
+    assert order == ["NEWTABLE", *["NEWSET"] * 4, "NEWSETELEM", *["NEWCHAIN"] * 5, *["NEWRULE"] * 11]
 
 
 def test_hold_twice_sends_the_same(rules: Handoff, nft: FakeNFT) -> None:

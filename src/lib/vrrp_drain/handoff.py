@@ -46,7 +46,7 @@ WINDOW = 300.0  # seconds that a leaving node is sent its connections after its 
 DRAINING = (bands.LOWEST_BASE + bands.Band.DRAINING.value, bands.HIGHEST + bands.Band.DRAINING.value)
 
 _LEAVING, _LEAVERS, _PEERS, _OPENING = "leaving", "leavers", "peers", "opening"
-_CHAINS = _BASE, _ARM, _UNKNOWN, _SEND = "prerouting", "arm", "unknown", "send"
+_CHAINS = _BASE, _ARM, _ARMED, _UNKNOWN, _SEND = "prerouting", "arm", "armed", "unknown", "send"
 _MANGLE = -150  # NF_IP_PRI_MANGLE, linux/netfilter_ipv4.h
 _SIZE = 65535  # of a set that rules fill; what nft takes
 _OPENINGS = 1 << 18  # handshakes at a time: 50,000 new connections a second
@@ -245,10 +245,10 @@ def _table(
     orders += [_chain(family, each) for each in _CHAINS]
     rules = [
         (_BASE, [*arrives, *_leaves(family, version, vrid, bool(peers)), *_verdict(_GOTO, _ARM)], "a peer is leaving"),
-        # looked up first: while nobody has left, a packet costs no more than that
-        (_BASE, [*arrives, *to_known, *_opens(family)], "a handshake"),
-        (_BASE, [*arrives, *to_known, *not_from_leaver, *_of_a_connection(), *_verdict(_GOTO, _UNKNOWN)], "of a connection"),
-        (_BASE, [*arrives, *to_known, *not_from_leaver, *_too_big(family), *duplicate], "smaller packets, please"),
+        (_BASE, [*arrives, *to_known, *_verdict(_GOTO, _ARMED)], "somebody has left"),  # until then, this lookup is all that a packet costs
+        (_ARMED, _opens(family), "a handshake"),
+        (_ARMED, [*not_from_leaver, *_of_a_connection(), *_verdict(_GOTO, _UNKNOWN)], "of a connection"),
+        (_ARMED, [*not_from_leaver, *_too_big(family), *duplicate], "smaller packets, please"),
         *((_ARM, _remember(family, vip), str(ipaddress.ip_address(vip))) for vip in vips),
         (_UNKNOWN, [*_socket(_WILDCARD), _compare(b"\1"), *_verdict(_GOTO, _SEND)], "only a listener knows it"),
         (_UNKNOWN, [*_socket(_WILDCARD), _compare(b"\0"), *_verdict(_ACCEPT)], "a connection here knows it"),

@@ -2,6 +2,7 @@
 
 import statistics
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def measure(package: Path, label: str, keepalived: Mapping[str, Any], console: C
         cluster.create()
         first, second = cluster.nodes
         first.wait_for(cluster.vip)
-        masters, backups = [], []
+        masters, backups, commands = [], [], []
         with Recorder(cluster.nodes, cluster.vip) as recorder:
             for number in range(MOVES):
                 backups.append(_drain(second))
@@ -39,12 +40,15 @@ def measure(package: Path, label: str, keepalived: Mapping[str, Any], console: C
                 masters.append(_drain(first))
                 second.wait_for(cluster.vip, seconds=1)
                 _promote(first)
+                commands.append(_demote(first))
+                _promote(first)
                 console.print(f"[dim]{label}: {number + 1} of {MOVES}[/dim]", highlight=False)
         handovers = [move.handover_ms / 1000 for move in recorder.moves() if move.source == first.name]
     return {
         "setting": label,
         "drain_of_master_s": _summary(masters),
         "drain_of_backup_s": _summary(backups),
+        "vrrpctl_demote_s": _summary(commands),
         "vip_live_after_s": _summary(handovers),
     }
 
@@ -53,6 +57,13 @@ def _drain(node: Node) -> float:
     (run,) = (each for each in node.agent.drain() if each.job == "vrrp-drain")
     _expect(run.exit_code == 0 and run.stdout == "0\n", run)
     return run.seconds
+
+
+def _demote(node: Node) -> float:
+    started = time.monotonic()
+    code, _, stderr = node.vrrpctl("demote")
+    _expect(code == 0, stderr)
+    return time.monotonic() - started
 
 
 def _promote(node: Node) -> None:
@@ -77,8 +88,8 @@ def main() -> int:
     with compiled_package() as package:
         measured = [measure(package, label, keepalived, console) for label, keepalived in _SETTINGS]
     table = Table(title=f"Seconds, medians of {MOVES} (lowest to highest)")
-    columns = ("drain_of_master_s", "drain_of_backup_s", "vip_live_after_s")
-    for heading in ("", "drain of the MASTER", "drain of a BACKUP", "VIP live on the successor"):
+    columns = ("drain_of_master_s", "drain_of_backup_s", "vrrpctl_demote_s", "vip_live_after_s")
+    for heading in ("", "drain of the MASTER", "drain of a BACKUP", "vrrpctl demote", "VIP live on the successor"):
         table.add_column(heading)
     for result in measured:
         table.add_row(result["setting"], *(f"{c['median']:.2f} ({c['min']:.2f} to {c['max']:.2f})" for c in (result[k] for k in columns)))

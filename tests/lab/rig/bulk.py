@@ -14,6 +14,7 @@ import socket
 import statistics
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -114,7 +115,12 @@ class _Samples:
         """Let the stream flow and add a window. Raises RuntimeError when nothing arrives."""
         stream.flow()
         time.sleep(_WARM)
-        counters = (lambda: stream.received, time.monotonic, cpu_seconds, lambda: _received_by(through))
+        counters: tuple[Callable[[], float], ...] = (
+            lambda: stream.received,
+            time.monotonic,
+            cpu_seconds,
+            lambda: _received_by(through),
+        )
         before = [counter() for counter in counters]
         time.sleep(seconds)
         count, took, busy, passed = (counter() - start for counter, start in zip(counters, before, strict=True))

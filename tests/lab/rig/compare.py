@@ -8,7 +8,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from . import bars, bulk, results
+from . import bars, bulk, cost, results
 from .bulk import Bulk
 from .cluster import Cluster, compiled_package
 from .load import Found, Load
@@ -180,6 +180,17 @@ def bulk_table(found: Sequence[Bulk]) -> Table:
     return shown
 
 
+def idle_table(found: Mapping[str, Any]) -> Table:
+    """Return what the rules cost while nobody drains, for the terminal."""
+    table = Table(title=f"While nobody drains, medians of {found['runs']} (lowest to highest)")
+    for heading in ("", "with the rules", "without"):
+        table.add_column(heading)
+    for label, key in (("upload, Mbit/s", "upload_mbit_per_s"), ("requests per second", "requests_per_s")):
+        columns = (found[key][name] for name in ("with_rules", "without_rules"))
+        table.add_row(label, *(f"{c['median']:.0f} ({c['lowest']:.0f} to {c['highest']:.0f})" for c in columns))
+    return table
+
+
 def main() -> int:
     console = Console()
     if lack := missing():
@@ -195,13 +206,16 @@ def main() -> int:
             comparisons.append(run(package, way))
             console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  {way.name}", highlight=False)
         transfers = bulk.run(package)
+        idle = cost.rules(package)
     console.print(table(comparisons))
     console.print(bulk_table(transfers))
+    console.print(idle_table(idle))
     path = results.put(
         {
             "machine": {"cores": os.cpu_count(), "kernel": platform.release()},
             "moves_compared": [each.as_json() for each in comparisons],
             "bulk": [each.as_json() for each in transfers],
+            "rules_while_nobody_drains": idle,
         }
     )
     picture = BUILD / "bench/compare.png"
