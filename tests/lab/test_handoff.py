@@ -1,20 +1,19 @@
 """Connections that are open when the VIP moves: they go on, wherever it moves, as long as the node that left serves them."""
 
-import hashlib
 import ipaddress
 import socket
 import struct
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 
 import pytest
 
 from lab.conftest import MakeCluster, nft
+from lab.rig.both_ways import Transfer
 from lab.rig.cluster import Cluster
 from lab.rig.load import Load
 from lab.rig.node import Node
+from lab.rig.servers import echo, serving
 from lab.rig.wait import until
 from vrrp_drain.advert import GROUP_V4, Advert, build, internet_checksum
 from vrrp_drain.handoff import Handoff, Situation
@@ -53,76 +52,12 @@ def demote(node: Node) -> None:
     assert code == 0, stderr
 
 
-@contextmanager
-def echo(node: Node) -> Iterator[None]:
-    """Send back what comes, on the wildcard address, one thread for each connection."""
-    listener = node.machine.in_network(lambda: socket.create_server(("::", ECHO_PORT), family=socket.AF_INET6, dualstack_ipv6=True))
-
-    def serve(connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            while data := connection.recv(65536):
-                connection.sendall(data)
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+def echoing(node: Node) -> AbstractContextManager[None]:
+    return serving(node.machine, "::", ECHO_PORT, echo)
 
 
-class Transfer:
-    """A long upload and, of the same bytes, a long download on one connection; from entry to exit."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._where = (cluster.vip, ECHO_PORT)
-        self._client = cluster.client
-        self._stop = threading.Event()
-        self._sent, self._received = hashlib.sha256(), hashlib.sha256()
-        self.bytes = 0
-        self.error: OSError | None = None
-
-    def __enter__(self) -> "Transfer":
-        self._connection = self._client.in_network(lambda: socket.create_connection(self._where, 10))
-        self._threads = [threading.Thread(target=self._guarded, args=(each,)) for each in (self._send, self._receive)]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(30)
-        self._connection.close()
-
-    @property
-    def whole(self) -> bool:
-        return self.error is None and self.bytes > 0 and self._sent.digest() == self._received.digest()
-
-    def _guarded(self, work: "threading._StartTarget") -> None:  # type: ignore[name-defined]
-        try:
-            work()
-        except OSError as error:
-            self.error = error
-
-    def _send(self) -> None:
-        number = 0
-        while not self._stop.wait(0.002):
-            block = struct.pack("!Q", number) * 2048
-            number += 1
-            self._connection.sendall(block)
-            self._sent.update(block)
-        self._connection.shutdown(socket.SHUT_WR)
-
-    def _receive(self) -> None:
-        while data := self._connection.recv(65536):
-            self._received.update(data)
-            self.bytes += len(data)
+def transfer_to(cluster: Cluster) -> Transfer:
+    return Transfer(cluster.client, cluster.vip, ECHO_PORT)
 
 
 def served_by(load: Load) -> dict[int, set[str]]:
@@ -138,13 +73,13 @@ def test_open_connections_survive_both_moves(make_cluster: MakeCluster, vip: str
     """20 keep-alive clients and a transfer in both directions notice neither the move away nor the move back."""
     cluster = deploy(make_cluster, 2, vip)
     first, second = cluster.nodes
-    with echo(first), echo(second), Load(cluster.client, vip, rate=100, keep_alive=20) as load, Transfer(cluster) as transfer:
+    with echoing(first), echoing(second), Load(cluster.client, vip, rate=100, keep_alive=20) as load, transfer_to(cluster) as transfer:
         until(lambda: load.answered > 200, "the clients to be served")
         demote(first)
         assert cluster.holders() == [second]
         (armed,) = situation(second).armed
         assert (str(armed.vip), str(armed.peer)) == (vip, adverts_come_from(first, vip))
-        with Transfer(cluster) as later:  # the second node's own
+        with transfer_to(cluster) as later:  # the second node's own
             time.sleep(1)
             code, _, stderr = first.vrrpctl("promote")
             assert code == 0, stderr
@@ -184,7 +119,7 @@ def test_open_connections_survive_without_a_listener_on_the_new_master(make_clus
     """Where no socket at all is found the connection is not ours either: the node that left goes on serving it."""
     cluster = deploy(make_cluster, 2)
     first, second = cluster.nodes
-    with echo(first), Transfer(cluster) as transfer:
+    with echoing(first), transfer_to(cluster) as transfer:
         demote(first)
         assert cluster.holders() == [second]
         time.sleep(1)

@@ -220,7 +220,7 @@ def test_json_tells_every_end(
 
 def test_status(vrrpctl: Vrrpctl, node: FakeNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Lines for people, an object for programs."""
-    found = status.Status("haproxy/0", VIP, "eth0", 1, True, 4711, "active", None, 254, True, "", None, None, [], True, [])
+    found = status.Status("haproxy/0", VIP, "eth0", 1, True, 4711, "active", None, 254, True, "", None, None, [], True, [], [])
     monkeypatch.setattr(status, "look", lambda node, netlink: found)
     assert vrrpctl("status") == 0
     assert capsys.readouterr().out.splitlines() == found.lines()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import VIP, Clock, FakeHaproxy, FakeIPR, FakeNode, address
-from vrrp_drain import connections, haproxy, lifecycle
+from vrrp_drain import connections, haproxy, lifecycle, listeners
 from vrrp_drain.advert import IPAddress
 from vrrp_drain.bands import Band
 from vrrp_drain.demote import Demote
@@ -39,12 +39,13 @@ pytestmark = pytest.mark.usefixtures("haproxy_health", "clients")
 
 
 class Clients:
-    """The connections that are open here: each look sees the next number, and the last one for ever."""
+    """The connections that are open here: each look sees the next number, and the last one for ever. And the listeners on a VIP itself."""
 
     def __init__(self) -> None:
         self.open = [0]
         self.fault: SystemFault | None = None
         self.asked: list[tuple[IPAddress, ...]] = []
+        self.listeners: list[str] = []
 
     def count(self, vips: tuple[IPAddress, ...]) -> int:
         self.asked.append(vips)
@@ -52,12 +53,18 @@ class Clients:
             raise self.fault
         return self.open.pop(0) if len(self.open) > 1 else self.open[0]
 
+    def bound_to(self, vips: tuple[IPAddress, ...]) -> list[str]:
+        if self.fault is not None:
+            raise self.fault
+        return self.listeners
+
 
 @pytest.fixture
 def clients(monkeypatch: pytest.MonkeyPatch) -> Clients:
     """Clients, and a haproxy that takes signals from nobody."""
     fake = Clients()
     monkeypatch.setattr(connections, "count", fake.count)
+    monkeypatch.setattr(listeners, "bound_to", fake.bound_to)
     monkeypatch.setattr(haproxy, "soft_stop", lambda pid_file: 4711)
     return fake
 
@@ -245,6 +252,32 @@ def test_a_promotion_in_the_last_moment_has_time_to_settle(node: FakeNode, clock
 
     lifecycle.post_start(node, cancellation, sleep)
     assert node.timeouts[0] > master_down_interval(254, advert_int=1, version=2)
+
+
+def test_post_start_warns_of_what_a_move_would_cut(
+    node: FakeNode, clients: Clients, cancellation: Cancellation, log: pytest.LogCaptureFixture
+) -> None:
+    """A listener on the VIP itself is named with the mend, and post-start succeeds; where nothing is handed off, nobody asks."""
+    clients.listeners = [f"{VIP}:80"]
+    lifecycle.post_start(node, cancellation)
+    (warning,) = log.records
+    assert warning.levelno == logging.WARNING
+    assert warning.getMessage() == listeners.advice(clients.listeners)
+    log.clear()
+    drain_properties(node, connection_handoff=False)
+    lifecycle.post_start(node, cancellation)
+    assert log.messages == []
+
+
+def test_post_start_succeeds_where_listeners_are_not_told(
+    node: FakeNode, clients: Clients, cancellation: Cancellation, log: pytest.LogCaptureFixture
+) -> None:
+    """The promotion is proven: a kernel that does not tell who listens is a warning."""
+    clients.fault = SystemFault("the kernel does not tell its connections")
+    lifecycle.post_start(node, cancellation)
+    assert [(each.levelno, each.getMessage()) for each in log.records] == [
+        (logging.WARNING, "the kernel does not tell its connections: whether a listener is bound to the VIP itself is not known")
+    ]
 
 
 def test_post_start_can_be_cancelled(node: FakeNode, clock: Clock, cancellation: Cancellation) -> None:

@@ -9,9 +9,10 @@ from ipaddress import ip_address
 import pytest
 
 from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeInquiry, FakeIPR, FakeNode, address, came_from
-from vrrp_drain import status
+from vrrp_drain import listeners, status
 from vrrp_drain.advert import Advert, Packet
 from vrrp_drain.bands import Band
+from vrrp_drain.errors import SystemFault
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.status import Status
 
@@ -32,6 +33,7 @@ BACKUP = Status(
     answering=[PEER_MAC],
     handoff=True,
     handed_off_to=[],
+    bound_to_vip=[],
 )
 MASTER = replace(BACKUP, vip_here=True, band="active", band_since=None, priority=254, master=None, master_priority=None, answering=[])
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
@@ -72,6 +74,12 @@ def test_the_lines_of_a_backup() -> None:
             f"warning     {PEER_MAC} also answers for 10.0.0.10: clients reach one of two machines",
             id="two masters",
         ),
+        pytest.param(
+            replace(BACKUP, bound_to_vip=[f"{VIP}:80"]),
+            "warning     10.0.0.10:80 is bound to the VIP itself: a move cuts its open connections. "
+            "Bind it to every address instead, in haproxy: bind *:80",
+            id="bound to the VIP",
+        ),
     ],
 )
 def test_what_is_wrong_has_its_line(found: Status, line: str) -> None:
@@ -100,6 +108,7 @@ class Segment:
 @pytest.fixture
 def segment(monkeypatch: pytest.MonkeyPatch, haproxy_health: FakeHaproxy) -> Segment:
     created = Segment()
+    monkeypatch.setattr(listeners, "bound_to", lambda vips: [])
     monkeypatch.setattr(status, "adverts", created.adverts)
     monkeypatch.setattr(status, "inquire", lambda interface, mac, target: created.inquiry)
     return created
@@ -174,3 +183,19 @@ def test_what_is_broken_is_in_the_report(node: FakeNode, netlink: Netlink, segme
     found = status.look(node, netlink)
     assert (found.haproxy_healthy, found.haproxy_detail) == (False, "haproxy does not answer")
     assert "run vrrpctl promote or demote" in found.band
+
+
+def test_listeners_on_the_vip_itself_are_found(node: FakeNode, netlink: Netlink, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in the report where connections would be handed off otherwise; a kernel that does not tell is no failure."""
+    monkeypatch.setattr(listeners, "bound_to", lambda vips: [f"{vip}:80" for vip in vips])
+    assert status.look(node, netlink).bound_to_vip == [f"{VIP}:80"]
+    unwanted = replace(node.config, drain=replace(node.config.drain, connection_handoff=False))
+    wanted, node.config = node.config, unwanted
+    assert status.look(node, netlink).bound_to_vip == []
+    node.config = wanted
+
+    def untold(vips: object) -> list[str]:
+        raise SystemFault("the kernel does not tell its connections")
+
+    monkeypatch.setattr(listeners, "bound_to", untold)
+    assert status.look(node, netlink).bound_to_vip == []

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import connections, haproxy
+from . import connections, haproxy, listeners
 from .bands import Band
 from .demote import Demote
 from .errors import Cancelled, NoSuccessor, NotSettled, SystemFault
@@ -48,7 +48,7 @@ def pre_start(node: Node) -> None:
 
 
 def post_start(node: Node, cancellation: Cancellation, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Wait until keepalived runs and haproxy answers, then promote and prove the result.
+    """Wait until keepalived runs and haproxy answers, then promote and prove the result. What a later move would cut is a warning.
 
     Readiness has ``post_start_timeout``; the promotion has what is left of it, but never less than a handover needs.
     """
@@ -64,6 +64,15 @@ def post_start(node: Node, cancellation: Cancellation, sleep: Callable[[float], 
             )
         sleep(_LOOK_EVERY)
     settled(node, node.promote(max(node.config.drain.handover_timeout, deadline - time.monotonic())))
+    _warn_of_listeners(node)
+
+
+def _warn_of_listeners(node: Node) -> None:
+    try:
+        if bound := node.bound_to_vip():
+            log.warning("%s", listeners.advice(bound))
+    except SystemFault as error:
+        log.warning("%s: whether a listener is bound to the VIP itself is not known", error)
 
 
 def pre_stop(node: Node, environment: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 
-from . import bands, demote, haproxy, place, process, promote, resignation
+from . import bands, demote, haproxy, listeners, place, process, promote, resignation
 from .advert import IPAddress
 from .band_file import BandFile
 from .bands import Band
@@ -143,6 +143,10 @@ class Node:
         ours, drain = self.config.keepalived, self.config.drain
         peers = self.place.peers  # with multicast nobody knows yet where the peers' adverts come from
         self.handoff.hold(ours.addresses, self.interface, ours.virtual_router_id, drain.handoff_window, peers)
+
+    def bound_to_vip(self) -> list[str]:
+        """Return the listeners whose connections are not handed off because they listen on a VIP itself. Raises SystemFault."""
+        return listeners.bound_to(self.config.keepalived.addresses) if self.hands_off else []
 
     def leave_connections_with_the_master(self) -> None:
         """Before we take the VIP over from a MASTER that stays healthy: it goes on serving the connections that it has."""

@@ -4,7 +4,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from . import haproxy
+from . import haproxy, listeners
 from .bands import Band, describe
 from .errors import SystemFault
 from .handoff import Situation
@@ -37,6 +37,7 @@ class Status:
     answering: list[str]
     handoff: bool
     handed_off_to: list[str]
+    bound_to_vip: list[str]
 
     def as_json(self) -> dict[str, object]:
         """Return the fields under their names; README.md lists them."""
@@ -68,6 +69,8 @@ class Status:
             lines.append("handoff     not installed: a move cuts the connections that are open")
         if self.answering and self.vip_here:
             lines.append(f"warning     {', '.join(self.answering)} also answers for {self.vip}: clients reach one of two machines")
+        if self.bound_to_vip:
+            lines.append(f"warning     {listeners.advice(self.bound_to_vip)}")
         return lines
 
 
@@ -84,6 +87,10 @@ def look(node: Node, netlink: Netlink) -> Status:
         situation = node.handoff.state()
     except SystemFault:
         situation = Situation()
+    try:
+        bound = node.bound_to_vip()
+    except SystemFault:
+        bound = []
     return Status(
         instance=str(node.config.me),
         vip=str(node.config.vip),
@@ -101,6 +108,7 @@ def look(node: Node, netlink: Netlink) -> Status:
         answering=answering,
         handoff=bool(situation.families),
         handed_off_to=sorted({str(each.peer) for each in situation.armed}),
+        bound_to_vip=bound,
     )
 
 
