@@ -50,4 +50,15 @@ def test_vrrp_drain_brings_its_libraries(packages: Path) -> None:
     done = subprocess.run([program, "--help"], cwd="/", env={"PYTHONPATH": "/nonexistent"}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "demote" in done.stdout
-    assert {name.partition("/")[0] for name in _files(packages / "vrrp-drain")} == {"bin", "lib", "site-packages"}
+    assert all((packages / "vrrp-drain/hooks" / name).stat().st_mode & 0o111 for name in ("move-elastic-ip", "tell-sdn"))
+    assert {name.partition("/")[0] for name in _files(packages / "vrrp-drain")} == {"bin", "hooks", "lib", "site-packages"}
+
+
+def test_rich_does_without_what_is_not_vendored(packages: Path) -> None:
+    """Consoles, tables and live displays work from the package alone: pygments and markdown-it-py, which rich names, are not in it."""
+    imports = "from rich.console import Console; from rich.live import Live; from rich.table import Table"
+    program = f"{imports}; Live(Table('a'), console=Console()).start()"
+    environment = {"PYTHONPATH": str(packages / "vrrp-drain/site-packages"), "TERM": "xterm", "FORCE_COLOR": "1"}
+    done = subprocess.run(["/usr/bin/python3", "-sc", program], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not list((packages / "vrrp-drain/site-packages").glob("pygments*"))
