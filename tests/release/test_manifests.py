@@ -18,6 +18,7 @@ VARIABLES = {"haproxy_vip": "10.0.0.10", "haproxy_backend_servers": "[10.0.1.1]"
 MORE_VARIABLES = {
     "add-ipv6-vip": {"haproxy_ipv6_vip": "2001:db8::10/64"},
     "add-vip": {"haproxy_further_vip": "10.0.0.11"},
+    "add-webhook": {"webhook_url": "https://chat.example.org/hooks/vip", "webhook_headers": "{X-Token: token}"},
     "enable-email": {
         "notification_email": "[operators@example.org]",
         "notification_email_from": "keepalived@example.org",
@@ -26,11 +27,13 @@ MORE_VARIABLES = {
     "set-advert-interval": {"advert_interval": "2"},
     "set-health-check": {"health_check": "http://127.0.0.1:8080/health", "healthcheck_command": "/usr/bin/nc -z 127.0.0.1 8080"},
     "set-virtual-router-id": {"virtual_router_id": "51"},
+    "use-elastic-ip": {"elastic_ip_allocation_id": "eipalloc-1"},
 }
 # what is set below `properties` of the jobs keepalived and vrrp-drain
 PROPERTIES: dict[str, dict[str, Any]] = {
     "add-ipv6-vip": {"keepalived": {"vips": ["2001:db8::10/64"]}},
     "add-vip": {"keepalived": {"vips": ["10.0.0.11"]}},
+    "add-webhook": {"vrrp_drain": {"webhooks": [{"url": "https://chat.example.org/hooks/vip", "headers": {"X-Token": "token"}}]}},
     "disable-preemption": {"keepalived": {"preempt": False}},
     "enable-email": {
         "keepalived": {
@@ -47,6 +50,13 @@ PROPERTIES: dict[str, dict[str, Any]] = {
         "vrrp_drain": {"health_check": "http://127.0.0.1:8080/health"},
     },
     "set-virtual-router-id": {"keepalived": {"virtual_router_id": 51}},
+    "use-elastic-ip": {
+        "vrrp_drain": {
+            "hooks": [
+                {"command": ["/usr/bin/env", "ALLOCATION_ID=eipalloc-1", "/var/vcap/packages/vrrp-drain/hooks/move-elastic-ip"]},
+            ]
+        }
+    },
     "use-fast-failover": {"keepalived": {"vrrp_version": 3, "advert_int": 0.1, "healthcheck_interval": 1}},
     "use-vmac": {"keepalived": {"use_vmac": True}},
 }
@@ -125,7 +135,7 @@ def test_all_go_together(bosh: Bosh) -> None:
         for prefix, values in PROPERTIES.get(name, {}).items():
             for key, value in values.items():
                 found = together[prefix][key]
-                assert set(value) <= set(found) if isinstance(value, list) else value == found, (name, key)
+                assert all(each in found for each in value) if isinstance(value, list) else value == found, (name, key)
 
 
 def test_jobs_of_ours_exist(manifest: Manifest) -> None:

@@ -10,6 +10,7 @@ import pytest
 from lab.rig import release
 from lab.rig.release import Rendering
 from templates.conftest import GROUP, Render
+from unit.test_config import PEM
 from vrrp_drain import bands
 from vrrp_drain.config import Config
 
@@ -69,6 +70,12 @@ def test_every_property_reaches_the_configuration(render: Render) -> None:
         "haproxy_soft_stop": False,
         "haproxy_pid_file": "/run/haproxy.pid",
         "health_check": "http://127.0.0.1:8080/health",
+        "health_interval": 0.5,
+        "health_fall": 3,
+        "health_rise": 4,
+        "metrics_port": 0,
+        "hooks": [{"command": ["/bin/true", ""], "timeout": 1}],
+        "webhooks": [{"url": "https://a.example.org", "headers": {"X-Token": "a"}, "ca_cert": PEM, "timeout": 1, "retry_for": 0}],
     }
     rendered = json.loads((render("vrrp-drain", vrrp_drain=drain) / CONFIG["vrrp-drain"]).read_text())
     assert rendered["vrrp_drain"] == drain

@@ -70,6 +70,7 @@ def test_contradictions_are_refused_in_the_words_of_vrrpctl(tmp_path: Path, give
     (said,) = refusals([rendering(tmp_path, job, given)])
     assert said is not None
     assert f": {name} is " in said
+    assert "secret" not in said
     allowed = str(refused.value).split(": ", 1)[1]
     assert said.endswith(allowed)
 

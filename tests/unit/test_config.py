@@ -1,6 +1,7 @@
 """The configuration: defaults, and a refusal of every wrong value that names the property as the manifest has it."""
 
 import json
+import re
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from unit.fakes import OTHER_SETTINGS, OWN, PEER, VIP, rendered
 from vrrp_drain.config import Config, Mail
 from vrrp_drain.errors import ConfigError
 from vrrp_drain.other_job import Files
+from vrrp_drain.receivers import Hook, Webhook
 
 IPV6_VIP = "2001:db8::10"
 MAIL: dict[str, Any] = {
@@ -39,6 +41,8 @@ def test_defaults() -> None:
     assert config.drain.other_job is None
     assert (config.drain.post_start_timeout, config.drain.on_no_successor) == (120.0, "proceed")
     assert config.drain.health_check.geturl() == "tcp://127.0.0.1:80"
+    assert (config.drain.health_interval, config.drain.health_fall, config.drain.health_rise) == (1, 2, 2)
+    assert (config.drain.metrics_port, config.drain.hooks, config.drain.webhooks) == (9922, (), ())
     assert config.drain.handover_timeout == pytest.approx(3 * 1 + (256 - 222) / 256 + 2)
 
 
@@ -236,6 +240,12 @@ WRONG: dict[str, list[object]] = {
     "vrrp_drain.haproxy_soft_stop": [1, "yes"],
     "vrrp_drain.haproxy_pid_file": ["haproxy.pid", "", 5],
     "vrrp_drain.on_no_successor": ["stop", "", True],
+    "vrrp_drain.health_interval": [0, 0.05, 61, "1", True],
+    "vrrp_drain.health_fall": [0, 21, "2", 1.5, True],
+    "vrrp_drain.health_rise": [0, 21, "2", 1.5, True],
+    "vrrp_drain.metrics_port": [-1, 65536, "9922", 9922.5, True],
+    "vrrp_drain.hooks": ["/bin/true", {"command": ["/bin/true"]}, 5],
+    "vrrp_drain.webhooks": ["https://a.example.org/", {"url": "https://a.example.org/"}, 5],
     "vrrp_drain.health_check": [
         *("127.0.0.1:80", "https://127.0.0.1/", "http:///health", "http://127.0.0.1:port/", "http://[::1", 80),
         *("tcp://127.0.0.1", "tcp://:80", "tcp://127.0.0.1:0", "tcp://127.0.0.1:65536", "tcp://127.0.0.1:80/path"),
@@ -253,7 +263,7 @@ def test_a_wrong_value_is_refused_by_its_property(name: str, value: object) -> N
     section, key = name.split(".")
     with pytest.raises(ConfigError) as error:
         Config.parse(rendered(**{section: {key: value}}))
-    shown = "(hidden)" if name == "keepalived.auth_pass" else value
+    shown = "(hidden)" if name in ("keepalived.auth_pass", "vrrp_drain.webhooks") else value
     before, _, allowed = str(error.value).partition(f"{name} is {shown!r}: ")
     assert before == ""
     assert allowed
@@ -341,7 +351,63 @@ REFUSED_TOGETHER: list[tuple[dict[str, Any], str, str]] = [
         "must be longer than Master_Down_Interval, 123.13 s at keepalived.advert_int 1 and preempt_delay 120",
     ),
 ]
-CONTRADICTIONS = [(given, name) for given, name, _ in REFUSED_TOGETHER]
+
+
+def hook(**changes: object) -> dict[str, Any]:
+    """Return the section of one hook."""
+    return {"vrrp_drain": {"hooks": [{"command": ["/bin/true"]}, {"command": ["/bin/true"], **changes}]}}
+
+
+def webhook(**changes: object) -> dict[str, Any]:
+    """Return the section of two webhooks, the second one changed."""
+    url = "https://a.example.org/path-of-a-secret"
+    return {"vrrp_drain": {"webhooks": [{"url": url}, {"url": url, **changes}]}}
+
+
+PEM = "-----BEGIN CERTIFICATE-----\nTUlJ\n-----END CERTIFICATE-----\n"
+_COMMAND = "must be a list of text: the absolute path of a program, then its arguments"
+_URL = "must be http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH without user and password: credentials belong in headers"
+_UNKNOWN = "is not a property that this version knows"
+_LINE = "must be one line of ASCII text without blanks around it"
+_PEM = "must be one or more certificates in PEM (-----BEGIN CERTIFICATE-----)"
+WRONG_INSIDE: list[tuple[dict[str, Any], str, str]] = [
+    ({"vrrp_drain": {"hooks": ["/bin/true"]}}, "vrrp_drain.hooks[0]", "must be a JSON object"),
+    *((hook(command=value), "vrrp_drain.hooks[1].command", _COMMAND) for value in ("/bin/true", [], ["true"], ["/bin/true", 5], ["/a\0"])),
+    (hook(command=None), "vrrp_drain.hooks[1].command", "must be given"),
+    *((hook(timeout=value), "vrrp_drain.hooks[1].timeout", "must be a number from 0.1 to 300") for value in (0, 301, "30", True)),
+    (hook(comand=["/bin/false"]), "vrrp_drain.hooks[1].comand", _UNKNOWN),
+    ({"vrrp_drain": {"webhooks": ["https://a.example.org/secret"]}}, "vrrp_drain.webhooks[0]", "must be a JSON object"),
+    *(
+        (webhook(url=value), "vrrp_drain.webhooks[1].url", _URL)
+        for value in (
+            *("a.example.org", "ftp://a.example.org/secret", "https://", "https:///secret", "https://me:secret@a.example.org/"),
+            *("https://secret@a.example.org/", "https://a.example.org:0/", "https://a.example.org:65536/secret", "https://a b/secret"),
+            *("https://a.example.org/sec ret", "https://a.example.org/#secret", "https://a.example.org/s\u00e9cret", ["secret"], 5),
+        )
+    ),
+    (webhook(url=None), "vrrp_drain.webhooks[1].url", "must be given"),
+    (webhook(headers=["X-Token: secret"]), "vrrp_drain.webhooks[1].headers", "must be a JSON object"),
+    (webhook(headers={"X Token": "secret"}), "vrrp_drain.webhooks[1].headers", "must have names of HTTP headers as keys"),
+    (webhook(headers={"Token: secret": "5"}), "vrrp_drain.webhooks[1].headers", "must have names of HTTP headers as keys"),
+    *(
+        (webhook(headers={"X-Token": value}), "vrrp_drain.webhooks[1].headers.X-Token", _LINE)
+        for value in ("secret\n", "secret\r\nX-Other: 1", " secret", "s\u00e9cret", "", 5, ["secret"])
+    ),
+    (webhook(headers={"X-Token": None}), "vrrp_drain.webhooks[1].headers.X-Token", "must be given"),
+    (webhook(headers={"Host": "secret"}), "vrrp_drain.webhooks[1].headers.Host", "is set by every request itself: leave it out"),
+    *(
+        (webhook(ca_cert=value), "vrrp_drain.webhooks[1].ca_cert", _PEM)
+        for value in ("secret", "/var/vcap/ca.pem", "", PEM + "secret", PEM.replace("CERTIFICATE", "RSA PRIVATE KEY"), [PEM], 5)
+    ),
+    (webhook(url="http://a.example.org/", ca_cert=PEM), "vrrp_drain.webhooks[1].ca_cert", "is used only where the url is https://"),
+    *((webhook(timeout=value), "vrrp_drain.webhooks[1].timeout", "must be a number from 0.1 to 60") for value in (0, 61, "5", True)),
+    *(
+        (webhook(retry_for=value), "vrrp_drain.webhooks[1].retry_for", "must be a number from 0 to 604800")
+        for value in (-1, 604801, "1", True)
+    ),
+    (webhook(header={"X-Token": "secret"}), "vrrp_drain.webhooks[1].header", _UNKNOWN),
+]
+CONTRADICTIONS = [(given, name) for given, name, _ in (*REFUSED_TOGETHER, *WRONG_INSIDE)]
 
 
 @pytest.mark.parametrize(("given", "name", "wrong"), REFUSED_TOGETHER)
@@ -352,6 +418,32 @@ def test_contradictions_are_refused(given: dict[str, dict[str, Any]], name: str,
     assert error.value.name == name
     assert str(error.value).split(": ", 1)[1].startswith(wrong)
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(("given", "name", "wrong"), WRONG_INSIDE)
+def test_a_wrong_receiver_is_refused_by_its_place(given: dict[str, Any], name: str, wrong: str) -> None:
+    """The message names the entry and its key, and tells nothing that could be a credential."""
+    with pytest.raises(ConfigError) as error:
+        Config.parse(rendered(**given))
+    assert error.value.name == name
+    assert str(error.value).endswith(f": {wrong}")
+    assert not re.search("secret|s\u00e9cret|sec ret", str(error.value))
+
+
+def test_receivers() -> None:
+    """Hooks and webhooks are taken with their defaults, and repr tells nothing that could be a credential."""
+    header = {"Authorization": "Bearer secret"}
+    full = {"url": "http://[::1]:8080/a?b=secret", "headers": header, "timeout": 1, "retry_for": 0}
+    drain = {"hooks": [{"command": ["/bin/a", "b c"]}], "webhooks": [{"url": "https://a.example.org", "ca_cert": PEM}, full]}
+    parsed = Config.parse(rendered(vrrp_drain=drain | {"metrics_port": 0}))
+    assert parsed.drain.metrics_port is None
+    assert parsed.drain.hooks == (Hook(("/bin/a", "b c"), 30.0),)
+    assert parsed.drain.webhooks == (
+        Webhook("https://a.example.org", (), PEM, 5.0, 86400.0),
+        Webhook("http://[::1]:8080/a?b=secret", (("Authorization", "Bearer secret"),), None, 1, 0),
+    )
+    assert [each.origin for each in parsed.drain.webhooks] == ["https://a.example.org", "http://[::1]:8080"]
+    assert not re.search("secret|TUlJ", repr(parsed))
 
 
 @pytest.mark.parametrize(

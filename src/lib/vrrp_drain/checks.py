@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -15,17 +15,21 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 Check = Callable[[Any], T]
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 HIDDEN = "(hidden)"  # in messages, which end up in logs
-_SECRETS = ("auth_pass",)
+_SECRETS = ("auth_pass", "webhooks")
 _INTERFACE_NAME = r"[^\s/:{}\"#!]{1,15}"
 
 
 class Section:
-    """A JSON object of which every key is taken once; null counts as not given."""
+    """A JSON object of which every key is taken once; null counts as not given.
 
-    def __init__(self, name: str, raw: object) -> None:
-        if not isinstance(raw, Mapping):
-            raise ConfigError(name or "configuration", raw, "must be a JSON object")
+    Of a ``secret`` one errors tell numbers alone: a misspelt key may have a credential behind it.
+    """
+
+    def __init__(self, name: str, raw: object, *, secret: bool = False) -> None:
         self._name = name
+        self._secret = secret
+        if not isinstance(raw, Mapping):
+            raise ConfigError(name or "configuration", self._shown("", raw), "must be a JSON object")
         self._left = dict(raw)
 
     def take(self, key: str, check: Check[T], default: T | None = None) -> T:
@@ -45,11 +49,18 @@ class Section:
         try:
             return check(value)
         except (ValueError, TypeError) as error:
-            raise ConfigError(self._full(key), HIDDEN if key in _SECRETS else value, str(error)) from None
+            raise ConfigError(self._full(key), self._shown(key, value), str(error)) from None
 
     def refuse_the_rest(self) -> None:
         for key, value in self._left.items():
-            raise ConfigError(self._full(key), value, "is not a property that this version knows")
+            raise ConfigError(self._full(key), self._shown(key, value), "is not a property that this version knows")
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the keys that are left, also while they are being taken."""
+        return iter(tuple(self._left))
+
+    def _shown(self, key: str, value: object) -> object:
+        return HIDDEN if key in _SECRETS or (self._secret and not isinstance(value, int | float)) else value
 
     def _full(self, key: str) -> str:
         return f"{self._name}.{key}" if self._name else key
@@ -62,6 +73,13 @@ def anything(value: object) -> object:
 def at_least_one(value: object) -> list[object]:
     if not isinstance(value, list) or not value:
         raise ValueError("must be a list with at least one entry")
+    return value
+
+
+def entries(value: object) -> list[object]:
+    """A list, of which the caller checks every entry by its place."""
+    if not isinstance(value, list):
+        raise ValueError("must be a list")
     return value
 
 

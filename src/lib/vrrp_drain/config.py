@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from . import bands, checks, other_job
+from . import bands, checks, other_job, receivers
 from .advert import IPAddress
 from .checks import IPInterface, IPNetwork, Section
 from .errors import ConfigError
+from .receivers import Hook, Webhook
 from .timing import master_down_interval
 
 _NOTHING: object = {}
@@ -101,7 +102,10 @@ class Keepalived:
 
 @dataclass(frozen=True)
 class VrrpDrain:
-    """The properties ``vrrp_drain.*``; times in seconds. ``other_job`` is given where keepalived is another release's."""
+    """The properties ``vrrp_drain.*``; times in seconds.
+
+    ``other_job`` is given where keepalived is another release's. Without ``metrics_port`` there are no metrics.
+    """
 
     handover_timeout: float
     post_start_timeout: float
@@ -113,6 +117,12 @@ class VrrpDrain:
     haproxy_soft_stop: bool
     haproxy_pid_file: Path
     health_check: SplitResult
+    health_interval: float
+    health_fall: int
+    health_rise: int
+    metrics_port: int | None
+    hooks: tuple[Hook, ...]
+    webhooks: tuple[Webhook, ...]
     other_job: other_job.Files | None
 
 
@@ -293,6 +303,12 @@ def _vrrp_drain(section: Section, keepalived: Keepalived, other: other_job.Files
         haproxy_soft_stop=section.take("haproxy_soft_stop", checks.boolean, default=True),
         haproxy_pid_file=Path(section.take("haproxy_pid_file", checks.path, default="/var/vcap/sys/run/bpm/haproxy/haproxy.pid")),
         health_check=section.take("health_check", checks.health_check, default=urlsplit("tcp://127.0.0.1:80")),
+        health_interval=section.take("health_interval", checks.number(0.1, 60), default=1.0),
+        health_fall=section.take("health_fall", checks.integer(1, 20), default=2),
+        health_rise=section.take("health_rise", checks.integer(1, 20), default=2),
+        metrics_port=section.take("metrics_port", checks.integer(0, 65535), default=9922) or None,
+        hooks=receivers.hooks(section),
+        webhooks=receivers.webhooks(section),
         other_job=other,
     )
     section.refuse_the_rest()
