@@ -1,0 +1,54 @@
+"""A notice: what its JSON and its line say, and when it is a warning."""
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+
+from vrrp_drain.notice import CONDITIONS, Kind, Notice
+
+MOVED = Notice(
+    1795406706.789, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", "peer_lost", "nobody adverts", "10.0.0.1", 254, 0.5
+)
+
+
+def test_json_has_every_field_and_the_time() -> None:
+    """The keys are those of the fields; the kind is its value, and the time is UTC with milliseconds."""
+    found = json.loads(json.dumps(MOVED.as_json()))
+    assert found.pop("time") == "2026-11-23T04:05:06.789Z"
+    assert found == {each.name: getattr(MOVED, each.name) for each in fields(Notice)}
+    assert found["kind"] == "state"
+
+
+@pytest.mark.parametrize(
+    ("notice", "line"),
+    [
+        (MOVED, "state backup -> master, peer_lost: nobody adverts (0.50 s)"),
+        (replace(MOVED, previous="", seconds=None), "state master, peer_lost: nobody adverts"),
+        (replace(MOVED, reason="two\n lines\r\n", seconds=0.0), "state backup -> master, peer_lost: two lines (0.00 s)"),
+    ],
+)
+def test_a_notice_is_one_line(notice: Notice, line: str) -> None:
+    """Whatever the reason has in it, the log gets one line."""
+    assert notice.line() == line
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "cause", "severity"),
+    [
+        *((kind, "on", "unknown", "warning") for kind in sorted(CONDITIONS)),
+        *((kind, "off", "unknown", "info") for kind in sorted(CONDITIONS)),
+        (Kind.STATE, "backup", "drain", "info"),
+        (Kind.STATE, "master", "peer_lost", "warning"),
+        (Kind.STATE, "stopped", "keepalived_stopped", "warning"),
+        (Kind.MASTER_MOVED, "backup", "preempt", "info"),
+        (Kind.HAPROXY, "off", "haproxy_died", "warning"),
+        (Kind.HAPROXY, "on", "haproxy_back", "info"),
+        (Kind.BAND, "active", "unknown", "info"),
+        (Kind.WATCHER, "", "start", "info"),
+        (Kind.WATCHER, "", "handoff_failed", "warning"),
+    ],
+)
+def test_severity(kind: Kind, state: str, cause: str, severity: str) -> None:
+    """A condition that begins and a change that nobody asked for are warnings, all else is information."""
+    assert replace(MOVED, kind=kind, state=state, cause=cause).severity == severity
