@@ -71,3 +71,32 @@ def test_a_band_that_cannot_be_read_says_so(band_file: BandFile) -> None:
     band_file.path.mkdir(parents=True)
     with pytest.raises(SystemFault, match=f"^cannot read {band_file.path}: Is a directory"):
         band_file.read()
+
+
+def test_health_is_beside_the_band(band_file: BandFile) -> None:
+    """The watcher's mark is a file of its own, which adds to the priority what a failed check does: neither undoes the other."""
+    assert not band_file.unhealthy()
+    band_file.mark(unhealthy=True)
+    band_file.write(Band.DRAINING)
+    assert (band_file.unhealthy(), band_file.read()) == (True, Band.DRAINING)
+    assert band_file.health_path.read_text() == "-188\n"
+    band_file.mark(unhealthy=False)
+    assert (band_file.unhealthy(), band_file.read()) == (False, Band.DRAINING)
+    assert band_file.health_path.read_text() == "0\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"-1", b"dead", b"\xff"])
+def test_a_damaged_health_file_marks_nobody(band_file: BandFile, content: bytes) -> None:
+    """Only the whole value counts, and it can be written anew."""
+    band_file.mark(unhealthy=True)
+    band_file.health_path.write_bytes(content)
+    assert not band_file.unhealthy()
+    band_file.mark(unhealthy=True)
+    assert band_file.unhealthy()
+
+
+def test_health_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    """The message says which mark could not be set."""
+    (tmp_path / "run").write_text("a file where the directory should be")
+    with pytest.raises(SystemFault, match=rf"^cannot write unhealthy \(-188\) to {tmp_path}/run/health: .*; the priority is unchanged$"):
+        BandFile(tmp_path / "run").mark(unhealthy=True)

@@ -322,3 +322,31 @@ def test_stop_without_an_interface(job: Job, ipr: FakeIPR) -> None:
     job.stop()
     assert process.wait() == -signal.SIGTERM
     assert job.said == ["keepalived stopped"]
+
+
+@pytest.mark.parametrize(("drained_by_us", "band"), [(True, Band.DRAINING), (False, Band.ACTIVE)])
+def test_the_band_after_a_reboot(job: Job, drained_by_us: bool, band: Band) -> None:
+    """Where the vrrp-drain job is here too, its watcher promotes when haproxy answers; alone, keepalived takes part at once."""
+    if drained_by_us:
+        job.paths.drain_config.parent.mkdir(parents=True)
+        job.paths.drain_config.touch()
+    job.start()
+    assert job.keepalived.band_file.read() is band
+    assert not job.keepalived.band_file.unhealthy()
+
+
+def test_start_keeps_the_watchers_mark(job: Job) -> None:
+    """A keepalived that is started again while haproxy is dead does not advert as if it were well."""
+    job.keepalived.band_file.mark(unhealthy=True)
+    job.start()
+    assert job.keepalived.band_file.unhealthy()
+
+
+@pytest.mark.parametrize("before", [None, 0o777])
+def test_only_root_gets_into_the_run_directory(job: Job, before: int | None) -> None:
+    """Who could write there would decide what root runs; the agent makes it for the group vcap too."""
+    if before:
+        job.paths.keepalived_run.mkdir(parents=True)
+        job.paths.keepalived_run.chmod(before)
+    job.start()
+    assert stat.S_IMODE(job.paths.keepalived_run.stat().st_mode) == 0o700

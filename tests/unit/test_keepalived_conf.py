@@ -12,7 +12,7 @@ from vrrp_drain.config import Config
 from vrrp_drain.keepalived_conf import render
 from vrrp_drain.place import Place
 
-BAND_FILE = Path("/run/keepalived/band")
+FILES = {"vrrp_drain": Path("/run/keepalived/band"), "vrrp_drain_health": Path("/run/keepalived/health")}
 PLACE = Place("eth0", "eth0", ip_address(OWN), ())
 INSTANCE, GLOBAL, CHECK = "vrrp_instance haproxy_check_haproxy", "global_defs", "vrrp_script check_haproxy"
 MAIL = {
@@ -26,7 +26,7 @@ def blocks(keepalived: dict[str, Any], place: Place = PLACE, *, process_events: 
     """Return the rendered file as a list of settings for every block, under the block's first line."""
     found: dict[str, list[str]] = {}
     path: list[str] = []
-    for line in render(Config.parse(rendered(keepalived=keepalived)), place, BAND_FILE, process_events=process_events).splitlines():
+    for line in render(Config.parse(rendered(keepalived=keepalived)), place, FILES, process_events=process_events).splitlines():
         words = line.strip()
         if words.endswith("{"):
             path.append(words.removesuffix(" {"))
@@ -64,6 +64,11 @@ track_file vrrp_drain {
     weight 1
 }
 
+track_file vrrp_drain_health {
+    file "/run/keepalived/health"
+    weight 1
+}
+
 vrrp_instance haproxy_check_haproxy {
     state BACKUP
     interface eth0
@@ -79,6 +84,7 @@ vrrp_instance haproxy_check_haproxy {
     }
     track_file {
         vrrp_drain
+        vrrp_drain_health
     }
 }
 """
@@ -87,7 +93,7 @@ vrrp_instance haproxy_check_haproxy {
 def test_the_file_of_the_defaults() -> None:
     """With the VIP alone given, this is the whole file, whether the kernel tells of processes or not."""
     for process_events in (True, False):
-        assert render(Config.parse(rendered()), PLACE, BAND_FILE, process_events=process_events) == DEFAULTS
+        assert render(Config.parse(rendered()), PLACE, FILES, process_events=process_events) == DEFAULTS
 
 
 @pytest.mark.parametrize(
@@ -156,7 +162,7 @@ def test_a_process_is_tracked_either_way(events: bool, weight: int) -> None:
 def test_the_programs_of_all_checks_are_located() -> None:
     """keepalived gets each command as ``locate`` returns it."""
     config = Config.parse(rendered(keepalived={"track_process": "haproxy", "healthcheck_command": "nc -z 127.0.0.1 80"}))
-    text = render(config, PLACE, BAND_FILE, process_events=False, locate=lambda command: f"/found/{command}")
+    text = render(config, PLACE, FILES, process_events=False, locate=lambda command: f"/found/{command}")
     assert 'script "/found/nc -z 127.0.0.1 80"' in text
     assert 'script "/found/killall -0 haproxy"' in text
 

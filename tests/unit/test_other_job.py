@@ -1,5 +1,6 @@
 """haproxy-boshrelease's keepalived job beside ours: read, lowered, and put back byte for byte."""
 
+import errno
 import os
 import signal
 import stat
@@ -256,9 +257,48 @@ def test_a_file_that_cannot_be_read_says_so(job: Job, damage: bytes | None) -> N
         job.files.config.write_bytes(damage)
     with pytest.raises(SystemFault, match=rf"^cannot read {job.files.config}: "):
         job.lever.read()
-    with pytest.raises(SystemFault, match=rf"^cannot change the priority in {job.files.config} to draining: "):
+    with pytest.raises(SystemFault, match=rf"^cannot read {job.files.config}: "):
         job.lever.write(Band.DRAINING)
+    with pytest.raises(SystemFault, match=rf"^cannot read {job.files.config}: "):
+        job.lever.mark(unhealthy=True)
     assert job.signals == []
+
+
+def test_a_file_that_cannot_be_written_says_so(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk: the priority is what it was, and keepalived is not told."""
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    said = rf"^cannot change the priority in {job.files.config} to draining: .*No space left on device; the priority is unchanged$"
+    with pytest.raises(SystemFault, match=said):
+        job.lever.write(Band.DRAINING)
+    assert (job.texts, job.signals) == ([TEMPLATE, RUNNING], [])
+
+
+def test_marking_is_beside_the_band(job: Job) -> None:
+    """The watcher's mark and what the scripts want are kept apart in one line, and each can be undone alone, in any order."""
+    assert not job.lever.unhealthy()
+    job.lever.mark(unhealthy=True)
+    assert (job.lever.unhealthy(), job.lever.read()) == (True, Band.ACTIVE)
+    assert [text.count("\tpriority 51 # vrrp-drain lowered it from 101 (unhealthy)\n") for text in job.texts] == [1, 1]
+    job.lever.write(Band.DRAINING)
+    assert (job.lever.unhealthy(), job.lever.read()) == (True, Band.DRAINING)
+    assert [text.count("\tpriority 31 # vrrp-drain lowered it from 101 (draining, unhealthy)\n") for text in job.texts] == [1, 1]
+    job.lever.mark(unhealthy=False)
+    assert (job.lever.unhealthy(), job.lever.read()) == (False, Band.DRAINING)
+    assert job.texts == [text.replace("\tpriority 101\n", LOWERED) for text in (TEMPLATE, RUNNING)]
+    job.lever.write(Band.ACTIVE)
+    assert job.texts == [TEMPLATE, RUNNING]
+    assert job.signals == [(PID, signal.SIGHUP)] * 4
+
+
+def test_the_same_mark_again_is_no_change(job: Job) -> None:
+    """keepalived is told once, however often the watcher says it."""
+    for _ in range(3):
+        job.lever.mark(unhealthy=True)
+    assert job.signals == [(PID, signal.SIGHUP)]
 
 
 def test_a_keepalived_that_ends_meanwhile_is_no_fault(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,17 @@ def test_hold_twice_remembers_the_first_state(overlap: Overlap, sysctl: Path) ->
     assert settings(sysctl) == ("0", "1")
 
 
+def test_an_interface_that_was_made_anew_is_set_again(overlap: Overlap, ipr: FakeIPR, sysctl: Path) -> None:
+    """It has the kernel's settings, and would answer ARP for the VIP on lo: the next hold sees that, and release undoes it."""
+    overlap.hold([THE_VIP], "eth0")
+    (sysctl / "eth0/arp_ignore").write_text("0\n")
+    (sysctl / "eth0/arp_announce").write_text("0\n")
+    overlap.hold([THE_VIP], "eth0")
+    assert (on_lo(ipr), settings(sysctl)) == ({"127.0.0.1", VIP}, ("1", "2"))
+    overlap.release()
+    assert settings(sysctl) == ("0", "1")
+
+
 @pytest.mark.parametrize("step", ["the file", "the settings"])
 def test_a_crash_half_way_is_mended(overlap: Overlap, ipr: FakeIPR, sysctl: Path, step: str) -> None:
     """Killed before the address was put on lo, the next hold completes it, and release still restores the first state."""

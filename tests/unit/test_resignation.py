@@ -1,4 +1,4 @@
-"""Our own adverts: the draining priority and then 0, where the peers hear them. The socket is not a real one."""
+"""Our own adverts: a lowered priority and then 0, where the peers hear them. The socket is not a real one."""
 
 import errno
 import socket
@@ -18,8 +18,8 @@ OWN6, VIP6 = "fe80::1", "2001:db8::10"
 SILENT = (0, bytes(8))
 
 
-def send(place: Place, **keepalived: Any) -> None:
-    resignation.send(Config.parse(rendered(3, keepalived={"virtual_router_id": 7, "preempt": False, **keepalived})), place)
+def send(place: Place, priority: int = 99, **keepalived: Any) -> None:
+    resignation.send(Config.parse(rendered(3, keepalived={"virtual_router_id": 7, "preempt": False, **keepalived})), place, priority)
 
 
 def place(source: str | None = OWN, *peers: str) -> Place:
@@ -48,6 +48,13 @@ def test_the_group_hears_that_we_leave(
     vip = ip_address(keepalived.get("vip", VIP))
     assert told(raw_socket, source) == [(str(group), Advert(version, 7, priority, advert_int, (vip,), *SILENT)) for priority in (99, 0)]
     assert raw_socket.closed
+
+
+@pytest.mark.parametrize("priority", [99, 66, 1])
+def test_the_first_advert_says_why(raw_socket: FakeSocket, priority: int) -> None:
+    """A draining priority arms the handoff at the peers, an unhealthy one does not: it is the caller's; the second is always 0."""
+    send(place(), priority)
+    assert [advert.priority for _, advert in told(raw_socket)] == [priority, 0]
 
 
 def test_unicast_peers_hear_it_one_by_one(raw_socket: FakeSocket) -> None:

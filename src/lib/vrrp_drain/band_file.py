@@ -1,48 +1,48 @@
-"""The file through which keepalived learns our band: its track_file, of weight 1, in the job's run directory.
+"""The files through which keepalived learns our band and haproxy's health: its track_files, of weight 1, in the job's run directory.
 
-keepalived hears of a change through inotify, without a reload. The directory is on tmpfs: after a reboot the file is
-gone and keepalived's start writes the active band, so a node never stays demoted for ever.
+keepalived hears of a change through inotify, without a reload. The lifecycle scripts and the operator write the band, the
+watcher the health: neither undoes what the other said. The directory is on tmpfs: after a reboot the files are gone, and
+keepalived's start writes them anew.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
-from .bands import Band
+from .bands import UNHEALTHY_WEIGHT, Band
 from .errors import SystemFault
+from .paths import private
 
 
 class BandFile:
-    """Reads and writes the band; every write replaces the whole file at once."""
+    """Reads and writes band and health; every write replaces the whole file at once."""
 
     def __init__(self, run_directory: Path) -> None:
         self.path = run_directory / "band"
+        self.health_path = run_directory / "health"
 
     def read(self) -> Band | None:
         """Return the band, or None where nothing is written yet. Raises SystemFault for what is no band."""
-        try:
-            text = self.path.read_text()
-        except FileNotFoundError:
+        text = _read(self.path)
+        if text is None:
             return None
-        except OSError as error:
-            raise SystemFault(f"cannot read {self.path}: {error.strerror}") from error
-        except UnicodeDecodeError:
-            text = "(not text)"
         for band in Band:
-            if text.strip() == str(band.value):
+            if text == str(band.value):
                 return band
         allowed = " or ".join(f"{band.value} ({band})" for band in Band)
-        raise SystemFault(f"{self.path} holds {text.strip()[:20]!r}, allowed is {allowed}: run vrrpctl promote or demote to write it anew")
+        raise SystemFault(f"{self.path} holds {text[:20]!r}, allowed is {allowed}: run vrrpctl promote or demote to write it anew")
 
     def write(self, band: Band) -> None:
         """Make ``band`` the band. Raises SystemFault; what was there before then still holds."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self._holds(band):
-                return
-            scratch = self.path.with_name(".band.new")
-            scratch.write_text(f"{band.value}\n")
-            scratch.replace(self.path)
-        except OSError as error:
-            raise SystemFault(f"cannot write {band} ({band.value}) to {self.path}: {error.strerror}; the priority is unchanged") from error
+        _replace(self.path, band.value, f"{band} ({band.value})")
+
+    def unhealthy(self) -> bool:
+        """Tell whether the watcher has marked haproxy as dead. Raises SystemFault for a file that cannot be read."""
+        return _read(self.health_path) == str(UNHEALTHY_WEIGHT)
+
+    def mark(self, *, unhealthy: bool) -> None:
+        """Have keepalived advert a priority of the unhealthy band, or no longer. Raises SystemFault; nothing is changed then."""
+        value = UNHEALTHY_WEIGHT if unhealthy else 0
+        _replace(self.health_path, value, f"{'unhealthy' if unhealthy else 'healthy'} ({value})")
 
     def changed_at(self) -> float | None:
         """Return when the band was written, in seconds since the epoch, or None where there is no file."""
@@ -51,8 +51,27 @@ class BandFile:
         except OSError:
             return None
 
-    def _holds(self, band: Band) -> bool:
-        try:
-            return self.read() is band
-        except SystemFault:
-            return False
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SystemFault(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        return "(not text)"
+
+
+def _replace(path: Path, value: int, meaning: str) -> None:
+    """Write ``value``; a file that holds it already keeps its time stamp."""
+    try:
+        private(path.parent)
+        with suppress(SystemFault):
+            if _read(path) == str(value):
+                return
+        scratch = path.with_name(f".{path.name}.new")
+        scratch.write_text(f"{value}\n")
+        scratch.replace(path)
+    except OSError as error:
+        raise SystemFault(f"cannot write {meaning} to {path}: {error.strerror}; the priority is unchanged") from error

@@ -16,7 +16,7 @@ from .bands import Band
 from .config import Config
 from .errors import ConfigError, SystemFault
 from .netlink import Netlink
-from .paths import Paths
+from .paths import Paths, private
 from .process import pidfd, running
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -58,10 +58,10 @@ class Keepalived:
         where = place.find(config, netlink)
         conf = self._paths.keepalived_run / "keepalived.conf"
         try:
-            conf.parent.mkdir(parents=True, exist_ok=True)
+            private(conf.parent)
             self._paths.keepalived_log.parent.mkdir(parents=True, exist_ok=True)
             events = self._process_events(config)
-            self._write(conf, keepalived_conf.render(config, where, self.band_file.path, process_events=events, locate=located))
+            self._write(conf, keepalived_conf.render(config, where, self._track_files, process_events=events, locate=located))
             self.pid_file.unlink(missing_ok=True)
         except OSError as error:
             raise SystemFault(f"cannot write {error.filename}: {error.strerror}") from error
@@ -124,15 +124,25 @@ class Keepalived:
                 raise SystemFault(f"keepalived wrote no {self.pid_file} within {_START_SECONDS:g} s: see {self._paths.keepalived_log}")
             time.sleep(0.02)
 
+    @property
+    def _track_files(self) -> dict[str, Path]:
+        return {"vrrp_drain": self.band_file.path, "vrrp_drain_health": self.band_file.health_path}
+
     def _ensure_band(self) -> None:
-        """Without a band, or with a damaged one (a reboot, a full disk), the node takes part like any other."""
+        """Without a band, or with a damaged one (a reboot, a full disk), write the one to start in.
+
+        Where the vrrp-drain job is here too, that is the draining one: its watcher promotes when haproxy answers.
+        """
+        start = Band.DRAINING if self._paths.drain_config.exists() else Band.ACTIVE
         try:
             band = self.band_file.read()
         except SystemFault as error:
-            self._log(f"{error}: writing {Band.ACTIVE}")
+            self._log(f"{error}: writing {start}")
             band = None
         if band is None:
-            self.band_file.write(Band.ACTIVE)
+            self.band_file.write(start)
+        if not self.band_file.health_path.exists():
+            self.band_file.mark(unhealthy=False)
 
     def _check(self, conf: Path) -> None:
         """Have keepalived read the configuration (keepalived -t), before anything depends on it."""

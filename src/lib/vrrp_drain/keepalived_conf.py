@@ -1,6 +1,6 @@
 """keepalived.conf, written from the configuration (keepalived.conf(5), 2.2 and later). Pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from .checks import IPInterface
@@ -11,18 +11,21 @@ _INDENT = "    "
 _PROCESS_CHECK = "process:gone"  # no name that an operator may give healthcheck_name
 
 
-def render(config: Config, place: Place, band_file: Path, *, process_events: bool, locate: Callable[[str], str] = str) -> str:
+def render(
+    config: Config, place: Place, track_files: Mapping[str, Path], *, process_events: bool, locate: Callable[[str], str] = str
+) -> str:
     """Return the text of keepalived.conf for this instance.
 
-    The priority is the base; the weights of what is tracked and the track file's value move it between the bands. The
-    check starts as failed, so that a node which has just booted does not take the VIP before its haproxy answers.
+    The priority is the base; the weights of what is tracked and the values of ``track_files`` (name to path) move it between the
+    bands. The check starts as failed, so that a node which has just booted does not take the VIP before its haproxy answers.
     ``process_events`` tells whether the kernel reports the end of a process; otherwise track_process becomes a check.
     ``locate`` finds the program of a command: keepalived runs none whose path is not safe.
     """
     blocks = [_global(config), _check(config, locate)]
     if config.keepalived.track_process:
         blocks.append(_process(config, process_events, locate))
-    blocks += [_block("track_file vrrp_drain", [f'file "{band_file}"', "weight 1"]), _instance(config, place, process_events)]
+    blocks += [_block(f"track_file {name}", [f'file "{path}"', "weight 1"]) for name, path in track_files.items()]
+    blocks.append(_instance(config, place, track_files, process_events))
     return "# Written by vrrpctl at every start of keepalived: changes here are lost.\n" + "\n\n".join(blocks) + "\n"
 
 
@@ -69,7 +72,7 @@ def _process(config: Config, process_events: bool, locate: Callable[[str], str])
     )
 
 
-def _instance(config: Config, place: Place, process_events: bool) -> str:
+def _instance(config: Config, place: Place, track_files: Iterable[str], process_events: bool) -> str:
     ours = config.keepalived
     checks = [ours.healthcheck_name]
     if ours.track_process and not process_events:
@@ -96,7 +99,7 @@ def _instance(config: Config, place: Place, process_events: bool) -> str:
         lines.append(_block("track_process", ["track_process"]))
     if others := [name for name in ours.track_interfaces if name != place.interface]:  # its own keepalived tracks anyway
         lines.append(_block("track_interface", [f"{name} weight {ours.unhealthy_weight}" for name in others]))
-    lines.append(_block("track_file", ["vrrp_drain"]))
+    lines.append(_block("track_file", track_files))
     return _block(f"vrrp_instance {config.me.name}_{ours.healthcheck_name}", [*lines, *ours.extra_instance_config.splitlines()])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from .errors import Busy, Cancelled, SystemFault
+from .paths import private
 from .signals import Cancellation
 
 _LOOK_EVERY = 0.05  # seconds; flock(2) has no wait with a bound
@@ -35,7 +36,7 @@ class Lock:
     def __enter__(self) -> "Lock":
         """Raises Busy after the timeout, Cancelled on a signal, SystemFault when the file cannot be had."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            private(self._path.parent)
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise SystemFault(f"cannot open the lock {self._path}: {error.strerror}") from error

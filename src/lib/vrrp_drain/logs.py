@@ -53,3 +53,20 @@ def say_where(instance: object) -> None:
     for handler in logging.getLogger("vrrp_drain").handlers:
         if isinstance(handler.formatter, _Formatter):
             handler.formatter.instance = f"{instance} "
+
+
+class Complaints:
+    """Says what goes wrong again and again once, and once that it is over."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._said: dict[str, str] = {}
+
+    def about(self, subject: str, text: str) -> None:
+        if self._said.get(subject) != text:
+            self._log.warning("%s", text)
+        self._said[subject] = text
+
+    def over(self, subject: str) -> None:
+        if said := self._said.pop(subject, ""):
+            self._log.info("no longer so: %s", said)

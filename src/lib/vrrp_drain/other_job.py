@@ -10,20 +10,24 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .bands import Band
+from .bands import LOWEST, Band
 from .errors import ConfigError, SystemFault
 from .process import running
 
 LOWERED_BY = 20  # from 100 or 101 into the draining band, below what an unhealthy instance of that job has
+UNHEALTHY_BY = 50  # into our unhealthy band
+_DRAINING, _UNHEALTHY = "draining", "unhealthy"
 _PROPERTY = "vrrp_drain.keepalived_config"
 _PRIORITY = re.compile(
-    r"^(?P<before>[ \t]*priority[ \t]+)(?P<now>\d+)(?:[ \t]*# vrrp-drain lowered it from (?P<original>\d+))?[ \t]*$", re.MULTILINE
+    r"^(?P<before>[ \t]*priority[ \t]+)(?P<now>\d+)"
+    r"(?:[ \t]*# vrrp-drain lowered it from (?P<original>\d+)(?: \((?P<why>[a-z, ]+)\))?)?[ \t]*$",
+    re.MULTILINE,
 )
 
 
@@ -116,24 +120,42 @@ class ConfigLever:
 
     def read(self) -> Band | None:
         """Return the band that the configuration has, or None where there is none yet. Raises SystemFault."""
+        lowered = self._lowered()
+        return lowered and lowered[0]
+
+    def write(self, band: Band) -> None:
+        """Make ``band`` the band, and have keepalived read it. Raises SystemFault; what was there before then still holds."""
+        self._lower(band, self.unhealthy(), str(band))
+
+    def unhealthy(self) -> bool:
+        """Tell whether the watcher has marked haproxy as dead. Raises SystemFault."""
+        lowered = self._lowered()
+        return lowered is not None and lowered[1]
+
+    def mark(self, *, unhealthy: bool) -> None:
+        """Have keepalived advert a priority of the unhealthy band, or no longer. Raises SystemFault; nothing is changed then."""
+        self._lower(self.read() or Band.ACTIVE, unhealthy, "unhealthy" if unhealthy else "healthy")
+
+    def _lowered(self) -> tuple[Band, bool] | None:
+        """Return the band, and whether haproxy is marked as dead; None where there is no configuration yet. Raises SystemFault."""
         try:
             texts = [path.read_text() for path in self._files.present]
         except (OSError, UnicodeDecodeError) as error:
             raise SystemFault(f"cannot read {self.path}: {error}") from error
-        if not texts:
-            return None
-        return Band.DRAINING if any(each["original"] for text in texts for each in _PRIORITY.finditer(text)) else Band.ACTIVE
+        whys = [each["why"] or _DRAINING for text in texts for each in _PRIORITY.finditer(text) if each["original"]]
+        draining, unhealthy = (any(word in why for why in whys) for word in (_DRAINING, _UNHEALTHY))
+        return (Band.DRAINING if draining else Band.ACTIVE, unhealthy) if texts else None
 
-    def write(self, band: Band) -> None:
-        """Make ``band`` the band, and have keepalived read it. Raises SystemFault; what was there before then still holds."""
+    def _lower(self, band: Band, unhealthy: bool, meaning: str) -> None:
+        why = [_DRAINING] * (band is Band.DRAINING) + [_UNHEALTHY] * unhealthy
         try:
-            changed = [_rewrite(path, band) for path in self._files.present]
+            changed = [_rewrite(path, why) for path in self._files.present]
             pid = running(self._files.pid_file)
             if any(changed) and pid is not None:
                 with suppress(ProcessLookupError):  # it ended meanwhile
                     os.kill(pid, signal.SIGHUP)
         except (OSError, UnicodeDecodeError) as error:
-            raise SystemFault(f"cannot change the priority in {self.path} to {band}: {error}; the priority is unchanged") from error
+            raise SystemFault(f"cannot change the priority in {self.path} to {meaning}: {error}; the priority is unchanged") from error
 
     def changed_at(self) -> float | None:
         """Return when the configuration was written, in seconds since the epoch, or None where there is none."""
@@ -143,14 +165,16 @@ class ConfigLever:
             return None
 
 
-def _rewrite(path: Path, band: Band) -> bool:
+def _rewrite(path: Path, why: Sequence[str]) -> bool:
     """Replace the file as a whole, owner and mode kept; tell whether anything had to change."""
 
     def line(match: re.Match[str]) -> str:
         original = int(match["original"] or match["now"])
-        if band is Band.ACTIVE:
+        if not why:
             return f"{match['before']}{original}"
-        return f"{match['before']}{original - LOWERED_BY} # vrrp-drain lowered it from {original}"
+        now = max(LOWEST, original - LOWERED_BY * (_DRAINING in why) - UNHEALTHY_BY * (_UNHEALTHY in why))
+        said = f" ({', '.join(why)})" if _UNHEALTHY in why else ""
+        return f"{match['before']}{now} # vrrp-drain lowered it from {original}{said}"
 
     before = path.read_text()
     after = _PRIORITY.sub(line, before)

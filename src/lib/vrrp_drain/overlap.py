@@ -11,13 +11,14 @@ What was there before is kept in a file beside the lock, on tmpfs like all the r
 
 import ipaddress
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .advert import IPAddress
 from .errors import SystemFault
 from .netlink import Netlink
+from .paths import private
 
 _LO = "lo"
 _WANTED = {"arp_ignore": 1, "arp_announce": 2}
@@ -91,16 +92,23 @@ class Overlap:
 
     def _record(self, held: Held) -> None:
         """Write the file as a whole or not at all."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        private(self._file.parent)
         scratch = self._file.with_name(".overlap.new")
         scratch.write_text(json.dumps({"vips": [*map(str, held.vips)], "interface": held.interface, "before": held.before}))
         scratch.replace(self._file)
 
     def _holds(self, vips: Sequence[IPAddress], interface: str) -> bool:
-        """Tell whether all of it is in place already."""
+        """Tell whether all of it is in place already: an interface that was made anew has lost its settings."""
         held = self.held()
-        same = held is not None and (held.vips, held.interface) == (tuple(vips), interface)
-        return same and all(self._netlink.has_address(_LO, vip) for vip in vips)
+        if held is None or (held.vips, held.interface) != (tuple(vips), interface):
+            return False
+        return self._is_set(interface, held.before) and all(self._netlink.has_address(_LO, vip) for vip in vips)
+
+    def _is_set(self, interface: str, names: Iterable[str]) -> bool:
+        try:
+            return all(int((self._settings / interface / name).read_text()) >= _WANTED[name] for name in names)
+        except (OSError, ValueError, KeyError):
+            return False
 
     def _write(self, interface: str, name: str, value: int) -> None:
         (self._settings / interface / name).write_text(f"{value}\n")

@@ -1,9 +1,18 @@
 """Every path of ours hangs off one root, so that tests can run beside each other under another one."""
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path("/var/vcap")
+
+
+def private(directory: Path) -> Path:
+    """Have ``directory`` and let nobody but root in, whoever made it: what lies there decides what root does. Raises OSError."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if stat.S_IMODE(directory.stat().st_mode) != 0o700:
+        directory.chmod(0o700)
+    return directory
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,18 @@ class Paths:
     @property
     def drain_run(self) -> Path:
         return self.root / "sys/run/vrrp-drain"
+
+    @property
+    def vrrpctl(self) -> Path:
+        return self.root / "packages/vrrp-drain/bin/vrrpctl"
+
+    @property
+    def watcher_pid_file(self) -> Path:
+        return self.drain_run / "watch.pid"
+
+    @property
+    def history(self) -> Path:
+        return self.root / "sys/log/vrrp-drain/history.log"
 
     @property
     def drain_log(self) -> Path:

@@ -1,4 +1,4 @@
-"""Adverts of our own on the wire: the draining priority, then priority 0, while keepalived here keeps the VIP.
+"""Adverts of our own on the wire: a lowered priority, then priority 0, while keepalived here keeps the VIP.
 
 Priority 0 says "the current MASTER has stopped participating" (RFC 5798 section 5.2.4): every backup then waits its skew
 alone, whether it preempts or not.
@@ -14,17 +14,20 @@ from .place import Place
 _AUTH_NONE, _AUTH_SIMPLE = 0, 1  # RFC 2338 section 5.3.6, as keepalived's auth_type PASS
 
 
-def send(config: Config, place: Place) -> None:
-    """Advert our draining priority once, and then 0, to the group or to the unicast peers. Raises SystemFault."""
+def send(config: Config, place: Place, priority: int) -> None:
+    """Advert ``priority`` once, and then 0, to the group or to the unicast peers. Raises SystemFault.
+
+    The first says why: one of the draining band tells the peers to leave us the connections that are open.
+    """
     ours = config.keepalived
     if place.source is None:
         raise SystemFault(f"{place.interface} has no address to send an advert from")
     destinations = place.peers or (GROUP_V4 if config.vip.version == 4 else GROUP_V6,)
     try:
         with _open(place.interface, place.source) as sender:
-            for priority in (ours.lowered, RESIGN):
+            for each in (priority, RESIGN):
                 advert = Advert(
-                    ours.vrrp_version, ours.virtual_router_id, priority, ours.advert_int, (config.vip,), *authentication(ours.auth_pass)
+                    ours.vrrp_version, ours.virtual_router_id, each, ours.advert_int, (config.vip,), *authentication(ours.auth_pass)
                 )
                 for destination in destinations:
                     sender.sendto(build(advert, place.source, destination), (str(destination), 0))

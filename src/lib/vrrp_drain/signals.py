@@ -1,6 +1,7 @@
 """SIGTERM and SIGINT as something that can be awaited."""
 
 import os
+import select
 import signal
 from types import FrameType, TracebackType
 
@@ -26,6 +27,12 @@ class Cancellation:
 
     def fileno(self) -> int:
         return self._pipe[0]
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a signal, at most ``seconds``; tell whether there was one."""
+        if not self.requested:
+            select.select([self.fileno()], [], [], seconds)
+        return self.requested
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         if not self.requested:

@@ -1,0 +1,44 @@
+"""What this machine has been through since it was started: a reboot runs no lifecycle script, so the watcher does their work.
+
+The file is on tmpfs: where it is missing, nothing of ours has run yet.
+"""
+
+import logging
+from enum import Enum
+from pathlib import Path
+
+from .paths import private
+
+log = logging.getLogger(__name__)
+
+
+class Stage(Enum):
+    """How far it has come."""
+
+    REBOOTED = "rebooted: to be promoted when haproxy answers"
+    ASKED = "a lifecycle script or an operator has said since what this instance is to be"
+
+
+class Boot:
+    """Written by whoever changes the stage; a directory that cannot be written costs the promotion after a reboot, and nothing else."""
+
+    def __init__(self, run_directory: Path) -> None:
+        self._path = run_directory / "boot"
+
+    def stage(self) -> Stage | None:
+        """Return the stage, None where the machine was just started."""
+        try:
+            return Stage(self._path.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            return Stage.ASKED
+
+    def enter(self, stage: Stage) -> None:
+        try:
+            private(self._path.parent)
+            scratch = self._path.with_name(".boot.new")
+            scratch.write_text(stage.value)
+            scratch.replace(self._path)
+        except OSError as error:
+            log.warning("cannot write %s: %s; the watcher may take this for a reboot", self._path, error.strerror)

@@ -1,0 +1,176 @@
+"""What the watcher does about what it sees. Each remedy is one small object with a ``tick``; none of them ever waits."""
+
+import logging
+import subprocess
+import time
+
+from . import resignation
+from .bands import Band
+from .boot import Boot, Stage
+from .errors import SystemFault
+from .logs import Complaints
+from .neighbour import Inquiry, inquire
+from .netlink import Netlink
+from .node import Node
+from .segment import Peer
+
+log = logging.getLogger(__name__)
+
+_RESIGN_EVERY = 0.7  # advert intervals: a regular advert of our own may undo one resignation
+_RESIGNATIONS = 5  # at most: where nobody takes the VIP over, it stays here
+_PROMOTE_EVERY = 10.0  # seconds between two tries
+_ASK_EVERY = 5.0  # seconds
+_ANSWER_SECONDS = 1.0
+
+
+class Health:
+    """Has keepalived advert the unhealthy band while haproxy is dead, and hurries a successor when that happens to the MASTER.
+
+    No draining advert is sent: the connections of a haproxy that died are lost, and their clients shall hear it at once.
+    """
+
+    def __init__(self, node: Node, complaints: Complaints) -> None:
+        self._node, self._complaints = node, complaints
+        self._left, self._next = 0, 0.0
+        try:
+            self.unhealthy = node.lever.unhealthy()
+        except SystemFault as error:
+            complaints.about("health", str(error))
+            self.unhealthy = False
+
+    def died(self) -> None:
+        self.unhealthy = True
+        self._left, self._next = _RESIGNATIONS, 0.0
+        self.tick()
+
+    def back(self, master: Peer | None) -> None:
+        """haproxy serves again. We may be about to take the VIP over from ``master``, which goes on serving what it has."""
+        self._left = 0
+        if master is not None:
+            self._node.leave_connections_with(master.source, master.priority)
+        self.unhealthy = False
+        self.tick()
+
+    def leave(self) -> None:
+        """Nobody will see when haproxy is back: leave it to keepalived's own check."""
+        self.unhealthy, self._left = False, 0
+        self.tick()
+
+    def tick(self) -> float:
+        """Do what is due; return when to come back at the latest (monotonic seconds)."""
+        try:
+            if self._node.lever.unhealthy() is not self.unhealthy:
+                self._node.lever.mark(unhealthy=self.unhealthy)
+            self._complaints.over("health")
+        except SystemFault as error:
+            self._complaints.about("health", f"{error}; keepalived's own check has to see to haproxy alone")
+            return float("inf")  # the next look tries again
+        if self._left and time.monotonic() >= self._next:
+            self._resign()
+        return self._next if self._left else float("inf")
+
+    def _resign(self) -> None:
+        if not self._node.vip_here() or self._node.keepalived_pid() is None:
+            self._left = 0
+            return
+        self._left -= 1
+        self._next = time.monotonic() + _RESIGN_EVERY * self._node.config.keepalived.advert_int
+        try:
+            resignation.send(self._node.config, self._node.place, self._node.priority(self._node.band(), unhealthy=True))
+            self._complaints.over("resignation")
+        except SystemFault as error:
+            self._complaints.about("resignation", f"{error}: a peer takes over after three advert intervals, not at once")
+
+
+class AfterReboot:
+    """Does what pre-start and post-start would have done, once haproxy answers: `vrrpctl promote`, as a process of its own."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._boot = Boot(node.paths.drain_run)
+        self.rebooted = self._boot.stage() is None
+        self._promotion: subprocess.Popen[bytes] | None = None
+        self._next = 0.0
+
+    def prepare(self) -> None:
+        """Install what a handover needs, and begin in the draining band, as keepalived's start does: whoever of the two is first."""
+        if not self.rebooted:
+            return
+        log.info("the machine was started anew: putting in place what pre-start would have")
+        self._node.hold()
+        try:
+            if self._node.lever.read() is None:
+                self._node.lever.write(Band.DRAINING)
+        except SystemFault as error:
+            log.warning("%s", error)
+        self._boot.enter(Stage.REBOOTED)
+
+    def tick(self, *, alive: bool | None, keepalived_runs: bool) -> None:
+        """Start the promotion when it is time, and again where it failed. Whoever else asks for anything ends this."""
+        if self._promotion is not None:
+            code = self._promotion.poll()
+            if code is None:
+                return
+            self._promotion = None
+            if code:
+                log.warning("the promotion after the reboot ended with %d: this instance stays draining, the next try follows", code)
+        if self._boot.stage() is not Stage.REBOOTED or not alive or not keepalived_runs or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + max(_PROMOTE_EVERY, self._node.config.drain.handover_timeout)
+        command = [str(self._node.paths.vrrpctl), "promote"]
+        try:
+            self._promotion = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        except OSError as error:
+            log.warning("cannot run %s (%s): this instance stays draining after the reboot", " ".join(command), error.strerror)
+
+
+class Question:
+    """Asks every few seconds who answers for the VIP: a MASTER that adverts may be out of reach all the same.
+
+    Silence is believed after several questions, of which each may be lost (RFC 5227 section 1.1, PROBE_NUM).
+    """
+
+    def __init__(self, node: Node, netlink: Netlink) -> None:
+        self._node, self._netlink = node, netlink
+        self._inquiry: Inquiry | None = None
+        self._asked = float("-inf")
+        self.answered: bool | None = None
+
+    def tick(self, now: float, *, vip_here: bool) -> None:
+        """Take answers in, and ask again when it is time; ``answered`` is None while there is no answer to rely on."""
+        if vip_here:
+            self._forget(now)
+        elif self._inquiry is not None:
+            self._listen(self._inquiry, now)
+        elif now - self._asked >= _ASK_EVERY:
+            self._ask(now)
+
+    def _ask(self, now: float) -> None:
+        self._asked = now
+        try:
+            self._inquiry = inquire(self._node.interface, self._netlink.mac(self._node.interface), self._node.config.vip)
+            self._inquiry.ask()
+        except (SystemFault, OSError):  # the interface is away: nobody can be asked
+            self._forget(now)
+
+    def _listen(self, inquiry: Inquiry, now: float) -> None:
+        try:
+            answers = {*inquiry.answers()}
+            if answers and answers - self._netlink.macs():
+                self._close(answered=True)
+            elif now - self._asked > _ANSWER_SECONDS:
+                self._close(answered=False)
+            else:
+                inquiry.ask()
+        except (SystemFault, OSError):  # as above
+            self._forget(now)
+
+    def _forget(self, now: float) -> None:
+        self._close(answered=None)
+        self._asked = now
+
+    def _close(self, *, answered: bool | None) -> None:
+        self.answered = answered
+        if self._inquiry is not None:
+            self._inquiry.close()
+            self._inquiry = None

@@ -1,0 +1,101 @@
+"""Watches haproxy for the watcher: the kernel tells of a process that ends, a thread of its own looks at the port."""
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import haproxy
+from .pulse import Pulse
+
+Look = Callable[[float], str]  # what is wrong, or nothing, found within so many seconds
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """haproxy is dead or alive (again); ``problem`` is what is wrong, ``died`` tells that a process of it ended just before."""
+
+    alive: bool
+    problem: str
+    died: bool
+
+
+class Vigil:
+    """``fileno()`` is readable when ``verdicts()`` has something new; nothing here ever blocks the caller."""
+
+    def __init__(self, pulse: Pulse, look: Look, pid_file: Path) -> None:
+        self._pulse = pulse
+        self._look = look
+        self._pid_file = pid_file
+        self._verdicts: queue.SimpleQueue[Verdict] = queue.SimpleQueue()
+        self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._look_now = threading.Event()
+        self._stop = False
+        self._watched: dict[int, int] = {}
+        self._thread = threading.Thread(target=self._keep_looking, name="vigil", daemon=True)
+
+    @property
+    def alive(self) -> bool | None:
+        """Tell whether haproxy serves; None before the first look."""
+        return self._pulse.serves
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def fileno(self) -> int:
+        return self._eventfd
+
+    def verdicts(self) -> list[Verdict]:
+        """Return what changed since the last call."""
+        os.eventfd_read(self._eventfd)
+        found = []
+        while not self._verdicts.empty():
+            found.append(self._verdicts.get())
+        return found
+
+    def newcomers(self) -> list[int]:
+        """Return a pidfd for each process of haproxy's that is not watched yet; the caller waits for it, and calls ``ended``."""
+        fresh = []
+        for pid in haproxy.processes(self._pid_file):
+            if pid not in self._watched.values():
+                try:
+                    pidfd = os.pidfd_open(pid)
+                except OSError:  # it has ended already
+                    continue
+                self._watched[pidfd] = pid
+                fresh.append(pidfd)
+        return fresh
+
+    def ended(self, pidfd: int) -> None:
+        """A process has ended: look at once, and again, until it is plain whether the service has."""
+        del self._watched[pidfd]
+        os.close(pidfd)
+        self._pulse.process_died(time.monotonic())
+        self._look_now.set()
+
+    def close(self) -> None:
+        """Stop looking; a look that is under way ends by itself, in a thread that nobody waits for."""
+        self._stop = True
+        self._look_now.set()
+        for pidfd in self._watched:
+            os.close(pidfd)
+
+    def _keep_looking(self) -> None:
+        while not self._stop:
+            began = time.monotonic()
+            self._look_now.clear()
+            problem = self._guarded_look()
+            if self._pulse.looked(not problem, time.monotonic()):
+                self._verdicts.put(Verdict(bool(self._pulse.alive), problem, self._pulse.died))
+                os.eventfd_write(self._eventfd, 1)
+            self._look_now.wait(max(0.0, began + self._pulse.pause(time.monotonic()) - time.monotonic()))
+
+    def _guarded_look(self) -> str:
+        """Whatever goes wrong in a look, it must not end the looking."""
+        try:
+            return self._look(self._pulse.patience)
+        except Exception as error:
+            return f"haproxy could not be asked ({error!r})"

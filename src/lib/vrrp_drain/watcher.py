@@ -1,0 +1,224 @@
+"""`vrrpctl watch`: sees adverts, addresses, keepalived and haproxy, and tells what happened and why.
+
+It acts on the one thing that keepalived does slowly, the death of haproxy, and does after a reboot what no lifecycle script does
+(remedies.py). Scripts never wait for it; when it is gone, keepalived's own check still stands. Everything that it tells goes to
+receivers that return at once.
+"""
+
+import logging
+import os
+import selectors
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from . import haproxy, process
+from .errors import SystemFault
+from .listener import AdvertListener, valid
+from .logs import Complaints
+from .metrics import Metrics
+from .netlink import AddressWatch, Netlink
+from .node import Node
+from .notice import Kind, Notice
+from .observer import Observer, Sight
+from .pulse import Pulse
+from .remedies import AfterReboot, Health, Question
+from .segment import Segment
+from .signals import Cancellation
+from .vigil import Verdict, Vigil
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY = 0.25  # seconds, when nothing happens
+_ADDRESSES_EVERY = 5.0  # seconds; to ask the kernel is dear, and it tells when they change
+_LONGEST_AGE = 3600.0  # seconds; how old a band is does not matter beyond that
+
+
+class Age:
+    """How many seconds ago a file was written, whatever becomes of the wall clock afterwards."""
+
+    def __init__(self) -> None:
+        self._written: float | None = None
+        self._since = self._looked = float("-inf")
+
+    def look(self, written: float | None, now: float, at: float) -> float:
+        """``written`` and ``at`` are since the epoch, ``now`` is monotonic: what is new was written since the last look."""
+        if written != self._written:
+            self._written = written
+            self._since = now - min(max(0.0, at - (written or 0.0)), now - self._looked)
+        self._looked = now
+        return min(now - self._since, _LONGEST_AGE)
+
+
+class Watcher:
+    """Runs until it is told to stop. ``tell`` is called with every notice, after the log and the metrics."""
+
+    def __init__(
+        self,
+        node: Node,
+        netlink: Netlink,
+        cancellation: Cancellation,
+        metrics: Metrics,
+        tell: Sequence[Callable[[Notice], None]],
+    ) -> None:
+        drain = node.config.drain
+        self._node, self._netlink, self._cancellation = node, netlink, cancellation
+        self._metrics, self._tell = metrics, (metrics.notice, *tell)
+        self._complaints = Complaints(log)
+        self._segment = Segment(node.config.keepalived.advert_int)
+        self._health = Health(node, self._complaints)
+        self._reboot = AfterReboot(node)
+        self._question = Question(node, netlink)
+        self._vigil = Vigil(
+            Pulse(drain.health_interval, drain.health_fall, drain.health_rise),
+            lambda patience: haproxy.problem(drain.health_check, patience),
+            drain.haproxy_pid_file,
+        )
+        self._electorate, self._vip_here = node.electorate(), node.vip_here()
+        self._keepalived: int | None = None  # its pidfd, which only wakes us up
+        self._age = Age()
+        self._look_at = self._see_addresses_at = 0.0
+
+    def run(self) -> None:
+        """Watch. Raises SystemFault where adverts or addresses cannot be seen at all."""
+        self._reboot.prepare()
+        self._observer = Observer(self._node.config, self._segment, self._sight(), time.monotonic())
+        with ExitStack() as stack:
+            self._selector = stack.enter_context(selectors.DefaultSelector())
+            self._listener = self._open_listener()
+            stack.callback(lambda: self._listener.close())
+            addresses = AddressWatch()
+            stack.callback(addresses.close)
+            self._selector.register(addresses.fileno(), selectors.EVENT_READ, lambda: self._addresses_changed(addresses))
+            self._selector.register(self._vigil.fileno(), selectors.EVENT_READ, self._hear_verdicts)
+            self._selector.register(self._cancellation.fileno(), selectors.EVENT_READ, lambda: None)
+            self._send(self._observer.started(time.time(), rebooted=self._reboot.rebooted))
+            self._vigil.start()
+            stack.callback(self._vigil.close)
+            while not self._cancellation.requested:
+                self._wait_and_act()
+        self._health.leave()
+
+    def _wait_and_act(self) -> None:
+        due = min(self._look_at, self._health.tick())
+        ready = {key.fd: key.data for key, _ in self._selector.select(max(0.0, due - time.monotonic()))}
+        listener = self._listener.fileno()
+        for fd in sorted(ready, key=lambda fd: fd != listener):  # adverts explain what the others tell
+            ready[fd]()
+        if {*ready} - {listener} or time.monotonic() >= self._look_at:
+            self._look()
+
+    def _look(self) -> None:
+        """Look at everything, and tell what is new."""
+        self._look_at = time.monotonic() + _LOOK_EVERY
+        try:
+            self._meet()
+            if time.monotonic() >= self._see_addresses_at:
+                self._see_addresses()
+            self._question.tick(time.monotonic(), vip_here=self._vip_here)
+            sight = self._sight()
+            self._reboot.tick(alive=self._vigil.alive, keepalived_runs=sight.keepalived_runs)
+            if self._observer.yields(sight):
+                sight = replace(sight, obstacle=self._obstacle())
+            self._hear_adverts()  # keepalived heard them before it did what is in sight: they explain it
+            self._metrics.see(sight.state, sight.band, sight.priority, self._vigil.alive)
+            for notice in self._observer.look(sight, time.monotonic(), time.time()):
+                self._send(notice)
+            self._take_stale_vip_away(sight)
+            self._complaints.over("look")
+        except (OSError, SystemFault) as error:
+            self._complaints.about("look", f"cannot see how this instance stands ({error}); it is tried again")
+
+    def _sight(self) -> Sight:
+        band = self._node.band()
+        return Sight(
+            keepalived_runs=self._node.keepalived_pid() is not None,
+            vip_here=self._vip_here,
+            priority=self._node.priority(band, unhealthy=self._health.unhealthy),
+            band=band,
+            band_age=self._age.look(self._node.lever.changed_at(), time.monotonic(), time.time()),
+            unhealthy=self._health.unhealthy,
+            answered=self._question.answered,
+        )
+
+    def _obstacle(self) -> str:
+        """Return what is wrong with the interface, or nothing."""
+        wrong = self._netlink.obstacle(self._node.interface)
+        return f"{self._node.interface} {wrong}" if wrong else ""
+
+    def _send(self, notice: Notice) -> None:
+        log.log(logging.WARNING if notice.severity == "warning" else logging.INFO, "%s", notice.line())
+        for tell in self._tell:
+            tell(notice)
+
+    # what wakes us up
+
+    def _hear_adverts(self) -> None:
+        now = time.monotonic()
+        packets = self._listener.receive()
+        heard = list(valid(packets))
+        for _ in range(len(packets) - len(heard)):
+            self._metrics.advert("damaged")
+        for advert, packet in heard:
+            if verdict := self._segment.hear(self._electorate, advert, packet, now):
+                self._metrics.advert(verdict)
+
+    def _addresses_changed(self, watch: AddressWatch) -> None:
+        watch.drain()
+        self._see_addresses_at = 0.0
+
+    def _hear_verdicts(self) -> None:
+        for verdict in self._vigil.verdicts():
+            self._act_on(verdict)
+
+    def _act_on(self, verdict: Verdict) -> None:
+        now = time.monotonic()
+        if not verdict.alive:
+            self._health.died()
+        elif self._health.unhealthy:
+            self._health.back(self._segment.master(now))
+        else:
+            return  # seen for the first time
+        self._send(self._observer.haproxy(verdict, now, time.time()))
+
+    def _meet(self) -> None:
+        """Watch the processes that are new."""
+        if self._keepalived is None and (pidfd := process.pidfd(self._node.pid_file)) is not None:
+            self._keepalived = pidfd
+            self._selector.register(pidfd, selectors.EVENT_READ, lambda pidfd=pidfd: self._keepalived_ended(pidfd))
+        for pidfd in self._vigil.newcomers():
+            self._selector.register(pidfd, selectors.EVENT_READ, lambda pidfd=pidfd: self._haproxy_ended(pidfd))
+
+    def _keepalived_ended(self, pidfd: int) -> None:
+        self._selector.unregister(pidfd)
+        os.close(pidfd)
+        self._keepalived = None
+
+    def _haproxy_ended(self, pidfd: int) -> None:
+        self._selector.unregister(pidfd)
+        self._vigil.ended(pidfd)
+
+    def _see_addresses(self) -> None:
+        self._electorate, self._vip_here = self._node.electorate(), self._node.vip_here()
+        if self._node.interface_index() not in (None, self._index):  # it was taken away and made anew
+            deaf, self._listener = self._listener, self._open_listener()
+            self._selector.unregister(deaf.fileno())
+            deaf.close()
+            log.info("%s was made anew: putting in place again what a handover needs of it", self._node.interface)
+            self._node.hold()
+        self._see_addresses_at = time.monotonic() + _ADDRESSES_EVERY
+
+    def _open_listener(self) -> AdvertListener:
+        index = self._node.interface_index()
+        listener = AdvertListener(self._node.interface, self._node.config.vip.version)
+        self._selector.register(listener.fileno(), selectors.EVENT_READ, self._hear_adverts)
+        self._index = index
+        return listener
+
+    def _take_stale_vip_away(self, sight: Sight) -> None:
+        """Where a peer has the VIP, a second machine that answers for it only hurts. Where none has, it still serves."""
+        if not self._observer.is_on(Kind.STALE_VIP) or not sight.vip_here:
+            return
+        if (master := self._segment.master(time.monotonic())) is not None and self._node.remove_stale_vip():
+            log.warning("%s was taken off %s: %s has it", self._node.config.vip, self._node.interface, master.source)

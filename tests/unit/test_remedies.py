@@ -1,0 +1,437 @@
+"""What the watcher does: mark, resign, arm; promote after a reboot; ask who answers. Time is frozen, nothing leaves this machine."""
+
+import errno
+import logging
+import subprocess
+import time
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from unit.fakes import MAC, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeNode, address
+from vrrp_drain import remedies, resignation
+from vrrp_drain.bands import Band
+from vrrp_drain.boot import Boot, Stage
+from vrrp_drain.errors import SystemFault
+from vrrp_drain.logs import Complaints
+from vrrp_drain.netlink import Netlink
+from vrrp_drain.remedies import AfterReboot, Health, Question
+from vrrp_drain.segment import Peer
+
+MASTER = Peer(ip_address(PEER), 253, began=0.0, heard=0.0)
+
+
+class Wire:
+    """The adverts of our own that were sent: each time the priority before the 0."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[float, int]] = []
+        self.fault: SystemFault | None = None
+
+    def send(self, config: object, place: object, priority: int) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.sent.append((time.monotonic(), priority))
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    fake = Wire()
+    monkeypatch.setattr(resignation, "send", fake.send)
+    return fake
+
+
+def here(ipr: FakeIPR) -> None:
+    """Put the VIP on eth0."""
+    ipr.addresses.append(address(2, f"{VIP}/32"))
+
+
+def health(node: FakeNode) -> Health:
+    return Health(node, Complaints(logging.getLogger("vrrp_drain")))
+
+
+def run(found: Health, clock: Clock, seconds: float) -> None:
+    """Tick when it is due, as the watcher does, or every 0.25 s."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        clock.sleep(max(0.0, min(found.tick() - time.monotonic(), 0.25)))
+
+
+def test_a_death_of_the_master_marks_and_resigns(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+    """keepalived is told, and the peers at once; the priority in the advert is unhealthy, so that no handoff is armed."""
+    here(ipr)
+    found = health(node)
+    found.died()
+    assert node.lever.unhealthy()
+    assert wire.sent == [(time.monotonic(), 66)]
+
+
+@pytest.mark.parametrize(("band", "priority"), [(Band.ACTIVE, 66), (Band.DRAINING, 1)])
+def test_the_priority_of_the_resignation(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, band: Band, priority: int) -> None:
+    """It is what keepalived adverts with both marks, never one of the draining band."""
+    here(ipr)
+    node.lever.write(band)
+    health(node).died()
+    assert [each for _, each in wire.sent] == [priority]
+
+
+def test_resignations_are_repeated_and_end(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+    """A regular advert may undo one; five of them, 0.7 advert intervals apart, are enough: where nobody takes it, the VIP stays."""
+    here(ipr)
+    found, began = health(node), time.monotonic()
+    found.died()
+    run(found, clock, 20.0)
+    assert [at - began for at, _ in wire.sent] == pytest.approx([0.0, 0.7, 1.4, 2.1, 2.8], abs=0.001)
+    assert found.tick() == float("inf")
+    assert node.vip_here()
+
+
+def test_resignations_end_when_the_vip_has_left(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+    """Nothing is sent that could hurt the successor."""
+    here(ipr)
+    found = health(node)
+    found.died()
+    ipr.addresses.pop()
+    run(found, clock, 20.0)
+    assert len(wire.sent) == 1
+
+
+@pytest.mark.parametrize("kind", ["BACKUP", "keepalived stopped"])
+def test_who_is_not_master_never_resigns(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, kind: str) -> None:
+    """A BACKUP is marked only: an advert of priority 0 from it would make its peers elect again. A stale VIP is nobody's to give."""
+    if kind == "keepalived stopped":
+        here(ipr)
+        node.pid = None
+    found = health(node)
+    found.died()
+    run(found, clock, 5.0)
+    assert node.lever.unhealthy()
+    assert wire.sent == []
+
+
+def test_back_before_a_successor_was_found(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+    """haproxy is back: the mark goes, and no further resignation gives the VIP away."""
+    here(ipr)
+    found = health(node)
+    found.died()
+    clock.sleep(0.1)
+    found.back(None)
+    run(found, clock, 5.0)
+    assert not node.lever.unhealthy()
+    assert len(wire.sent) == 1
+    assert node.handoff.armed == []
+
+
+def test_back_leaves_the_masters_connections_with_it(node: FakeNode, wire: Wire, clock: Clock) -> None:
+    """Before the priority rises: the healthy MASTER that we take the VIP over from goes on serving what it has."""
+    found = health(node)
+    found.died()
+    marked: list[bool] = []
+    arm = node.handoff.arm
+
+    def look_and_arm(*arguments: Any) -> None:
+        marked.append(node.lever.unhealthy())
+        arm(*arguments)
+
+    node.handoff.arm = look_and_arm  # type: ignore[method-assign, assignment]
+    found.back(MASTER)
+    assert node.handoff.armed == [([VIP], PEER)]
+    assert marked == [True]
+    assert not node.lever.unhealthy()
+
+
+@pytest.mark.parametrize("priority", [99, 66, 254])
+def test_nothing_is_armed_towards_a_master_that_is_ill_or_stays(node: FakeNode, wire: Wire, clock: Clock, priority: int) -> None:
+    """One that is leaving arms by its own adverts, one that is unhealthy serves nobody, one that outranks us keeps the VIP."""
+    found = health(node)
+    found.died()
+    found.back(replace(MASTER, priority=priority))
+    assert node.handoff.armed == []
+
+
+def test_a_polite_end_takes_the_mark_away(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+    """Nobody would see haproxy come back: keepalived's own check decides alone from then on."""
+    here(ipr)
+    found = health(node)
+    found.died()
+    found.leave()
+    run(found, clock, 5.0)
+    assert not node.lever.unhealthy()
+    assert len(wire.sent) == 1
+
+
+def test_a_watcher_that_was_killed_leaves_a_mark_that_the_next_one_knows(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+    """The mark stays while haproxy is dead, without a resignation for a death that is old, and goes when it is back."""
+    here(ipr)
+    health(node).died()
+    wire.sent.clear()
+    found = health(node)
+    assert found.unhealthy
+    run(found, clock, 5.0)
+    assert node.lever.unhealthy()
+    assert wire.sent == []
+    found.back(None)
+    assert not node.lever.unhealthy()
+
+
+def test_somebody_else_takes_the_mark_away(node: FakeNode, wire: Wire, clock: Clock) -> None:
+    """keepalived's start begins healthy: the watcher, who knows better, marks again."""
+    found = health(node)
+    found.died()
+    node.lever.mark(unhealthy=False)
+    run(found, clock, 0.3)
+    assert node.lever.unhealthy()
+
+
+def test_a_run_directory_that_cannot_be_written(
+    node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, log: pytest.LogCaptureFixture
+) -> None:
+    """It is said once, with what it means; nobody resigns, since our own next advert would take the VIP back; then it works."""
+    here(ipr)
+    node.paths.keepalived_run.parent.mkdir(parents=True)
+    node.paths.keepalived_run.write_text("a file where the directory should be")
+    found = health(node)
+    log.clear()
+    found.died()
+    run(found, clock, 3.0)
+    (said,) = log.messages
+    assert said.endswith("keepalived's own check has to see to haproxy alone")
+    assert wire.sent == []
+    node.paths.keepalived_run.unlink()
+    run(found, clock, 0.3)
+    assert node.lever.unhealthy()
+    assert log.messages[1:] == [f"no longer so: {said}"]
+    assert wire.sent != []
+
+
+def test_what_cannot_be_done_is_not_tried_without_a_pause(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+    """The watcher's next look tries again: nothing is due before, or it would spin."""
+    here(ipr)
+    node.paths.keepalived_run.parent.mkdir(parents=True)
+    node.paths.keepalived_run.write_text("a file where the directory should be")
+    found = health(node)
+    found.died()
+    assert found.tick() == float("inf")
+
+
+def test_a_resignation_that_cannot_be_sent(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, log: pytest.LogCaptureFixture) -> None:
+    """It is said once, and the next ones are tried; the mark stands."""
+    here(ipr)
+    wire.fault = SystemFault("cannot send an advert on eth0: Network is down")
+    found = health(node)
+    found.died()
+    run(found, clock, 1.0)
+    said = "cannot send an advert on eth0: Network is down: a peer takes over after three advert intervals, not at once"
+    assert log.messages == [said]
+    wire.fault = None
+    run(found, clock, 1.5)
+    assert log.messages[1:] == [f"no longer so: {said}"]
+    assert len(wire.sent) == 2
+    assert node.lever.unhealthy()
+
+
+# After a reboot.
+
+
+class Promotions:
+    """Stands in for `vrrpctl promote` as a process: runs until the test says how it ends."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[list[str], float]] = []
+        self.code: int | None = None
+        self.error: OSError | None = None
+
+    def open(self, command: list[str], **options: Any) -> "Promotions":
+        if self.error is not None:
+            raise self.error
+        self.started.append((command, time.monotonic()))
+        self.code = None
+        return self
+
+    def poll(self) -> int | None:
+        return self.code
+
+
+@pytest.fixture
+def promotions(monkeypatch: pytest.MonkeyPatch) -> Promotions:
+    fake = Promotions()
+    monkeypatch.setattr(subprocess, "Popen", fake.open)
+    return fake
+
+
+def tick(reboot: AfterReboot, clock: Clock, seconds: float, *, alive: bool | None = True, keepalived_runs: bool = True) -> None:
+    for _ in range(round(seconds / 0.25)):
+        reboot.tick(alive=alive, keepalived_runs=keepalived_runs)
+        clock.sleep(0.25)
+
+
+def test_after_a_reboot_the_handover_is_prepared(node: FakeNode, paths: Any) -> None:
+    """What pre-start would have put in place is there, and the stage says that a promotion is due."""
+    reboot = AfterReboot(node)
+    assert reboot.rebooted
+    reboot.prepare()
+    assert (node.overlap.holds, len(node.handoff.held)) == ([([VIP], "eth0")], 1)
+    assert Boot(paths.drain_run).stage() is Stage.REBOOTED
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_without_a_reboot_nothing_is_prepared(node: FakeNode, paths: Any, clock: Clock, promotions: Promotions, stage: Stage) -> None:
+    """A watcher that monit starts again puts nothing in place; it promotes only if the reboot's promotion is still due."""
+    Boot(paths.drain_run).enter(stage)
+    reboot = AfterReboot(node)
+    reboot.prepare()
+    tick(reboot, clock, 1.0)
+    assert (reboot.rebooted, node.overlap.holds) == (False, [])
+    assert len(promotions.started) == (stage is Stage.REBOOTED)
+
+
+def test_the_promotion_starts_once_haproxy_answers(node: FakeNode, paths: Any, clock: Clock, promotions: Promotions) -> None:
+    """Not before, not without keepalived, and not a second time beside the first."""
+    reboot = AfterReboot(node)
+    reboot.prepare()
+    tick(reboot, clock, 5.0, alive=None)
+    tick(reboot, clock, 5.0, alive=False)
+    tick(reboot, clock, 5.0, keepalived_runs=False)
+    assert promotions.started == []
+    tick(reboot, clock, 60.0)
+    assert [command for command, _ in promotions.started] == [[str(paths.vrrpctl), "promote"]]
+
+
+def test_a_promotion_that_succeeded_is_the_last(node: FakeNode, paths: Any, clock: Clock, promotions: Promotions) -> None:
+    """`vrrpctl promote` itself says that somebody has asked."""
+    reboot = AfterReboot(node)
+    reboot.prepare()
+    tick(reboot, clock, 0.25)
+    Boot(paths.drain_run).enter(Stage.ASKED)
+    promotions.code = 0
+    tick(reboot, clock, 60.0)
+    assert len(promotions.started) == 1
+
+
+def test_a_promotion_that_failed_is_tried_again(
+    node: FakeNode, clock: Clock, promotions: Promotions, log: pytest.LogCaptureFixture
+) -> None:
+    """Ten seconds later, and it is said."""
+    reboot = AfterReboot(node)
+    reboot.prepare()
+    tick(reboot, clock, 0.25)
+    promotions.code = 5
+    tick(reboot, clock, 15.0)
+    (_, first), (_, second) = promotions.started
+    assert second - first == pytest.approx(10.0, abs=0.3)
+    assert "the promotion after the reboot ended with 5: this instance stays draining, the next try follows" in log.messages
+
+
+def test_whoever_asks_for_something_ends_it(node: FakeNode, paths: Any, clock: Clock, promotions: Promotions) -> None:
+    """An operator who demotes an instance that has just booted is not overruled."""
+    reboot = AfterReboot(node)
+    reboot.prepare()
+    Boot(paths.drain_run).enter(Stage.ASKED)
+    tick(reboot, clock, 60.0)
+    assert promotions.started == []
+
+
+def test_a_promotion_that_cannot_be_run(node: FakeNode, clock: Clock, promotions: Promotions, log: pytest.LogCaptureFixture) -> None:
+    """The watcher goes on, says it, and tries again."""
+    reboot = AfterReboot(node)
+    reboot.prepare()
+    promotions.error = OSError(errno.ENOMEM, "Cannot allocate memory")
+    tick(reboot, clock, 12.0)
+    warnings = [message for message in log.messages if message.startswith("cannot run ")]
+    assert len(warnings) == 2
+    assert warnings[0].endswith("/bin/vrrpctl promote (Cannot allocate memory): this instance stays draining after the reboot")
+
+
+# Who answers.
+
+
+class Ether:
+    """The inquiries that were opened, and who answers them."""
+
+    def __init__(self) -> None:
+        self.opened: list[FakeInquiry] = []
+        self.answering: list[str] = []
+        self.fault: Exception | None = None
+
+    def inquire(self, interface: str, mac: str, vip: object) -> FakeInquiry:
+        assert (interface, mac, str(vip)) == ("eth0", MAC, VIP)
+        self.opened.append(FakeInquiry(time.monotonic, self.answer))
+        return self.opened[-1]
+
+    def answer(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.opened[-1].macs = list(self.answering)
+
+
+@pytest.fixture
+def ether(monkeypatch: pytest.MonkeyPatch) -> Ether:
+    fake = Ether()
+    monkeypatch.setattr(remedies, "inquire", fake.inquire)
+    return fake
+
+
+def ask(question: Question, clock: Clock, seconds: float, *, vip_here: bool = False) -> list[bool | None]:
+    """Tick every 0.25 s; return what was known after each tick."""
+    found = []
+    for _ in range(round(seconds / 0.25)):
+        question.tick(time.monotonic(), vip_here=vip_here)
+        found.append(question.answered)
+        clock.sleep(0.25)
+    return found
+
+
+def test_somebody_answers(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+    """One answer is enough until the next question, five seconds later."""
+    ether.answering = [PEER_MAC]
+    question = Question(node, netlink)
+    assert ask(question, clock, 4.75) == [None, *[True] * 18]
+    assert [len(each.asked) for each in ether.opened] == [1]
+    assert ether.opened[0].closed
+    ask(question, clock, 1.0)
+    assert len(ether.opened) == 2
+
+
+def test_silence_is_believed_after_a_second_of_questions(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+    """One packet may be lost: at least three are asked before nobody counts as answering (RFC 5227, PROBE_NUM)."""
+    question = Question(node, netlink)
+    found = ask(question, clock, 2.0)
+    assert found[:5] == [None] * 5
+    assert found[5:] == [False] * 3
+    assert len(ether.opened[0].asked) >= 3
+
+
+def test_our_own_answer_is_none(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+    """Another interface of this machine on the same segment is not somebody else."""
+    ether.answering = [MAC, "02:00:00:00:01:01"]
+    assert ask(Question(node, netlink), clock, 2.0)[-1] is False
+
+
+def test_nobody_is_asked_while_the_vip_is_here(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+    """What was known is forgotten, and a peer gets five seconds to take over before it is asked about."""
+    question = Question(node, netlink)
+    ask(question, clock, 2.0)
+    assert set(ask(question, clock, 10.0, vip_here=True)) == {None}
+    assert len(ether.opened) == 1
+    assert ether.opened[0].closed
+    assert ask(question, clock, 5.0) == [None] * 20
+
+
+@pytest.mark.parametrize("when", ["opening", "asking", "asking again"])
+def test_an_interface_that_went(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock, ipr: FakeIPR, when: str) -> None:
+    """Nothing is known, nothing is raised, no socket stays open, and later it is asked again."""
+    links = ipr.links
+    question = Question(node, netlink)
+    if when == "opening":
+        ipr.links = links[:1]
+    elif when == "asking":
+        ether.fault = OSError(errno.ENETDOWN, "Network is down")
+    else:
+        ask(question, clock, 0.25)
+        ether.fault = OSError(errno.ENXIO, "No such device or address")
+    assert set(ask(question, clock, 4.0)) == {None}
+    assert all(each.closed for each in ether.opened)
+    ipr.links, ether.fault, ether.answering = links, None, [PEER_MAC]
+    assert ask(question, clock, 6.0)[-1] is True
