@@ -253,3 +253,11 @@ def test_checksum_example_of_rfc_1071() -> None:
     """The sum of RFC 1071 section 3 comes out, and an odd byte counts as if a zero byte followed."""
     assert internet_checksum(bytes.fromhex("0001f203f4f5f6f7")) == ~0xDDF2 & 0xFFFF
     assert internet_checksum(b"\x12\x34\x56") == internet_checksum(b"\x12\x34\x56\x00")
+
+
+def test_an_ipv6_datagram() -> None:
+    """Source, destination and hop limit are those of the header; half a header is none."""
+    datagram = bytes(IPv6(src="fe80::2", dst="ff02::12", hlim=255, nh=112) / b"advert")
+    assert Packet.from_ipv6(datagram) == Packet(ip_address("fe80::2"), ip_address("ff02::12"), 255, b"advert")
+    with pytest.raises(AdvertError, match="IPv6 packet length is 39 bytes"):
+        Packet.from_ipv6(datagram[:39])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 import pytest
+from pyroute2.netlink.exceptions import NetlinkError
 
 from unit.fakes import MAC, OWN, VIP, FakeIPR, FakeSocket, Message, address, link, route
 from vrrp_drain.errors import ConfigError, SystemFault
@@ -160,3 +161,37 @@ def test_a_broken_watch_is_no_silence(raw_socket: FakeSocket) -> None:
     raw_socket.inbox = [OSError(errno.EBADF, "closed")]
     with pytest.raises(OSError, match="closed"):
         AddressWatch().drain()
+
+
+def test_what_keeps_packets_from_an_interface() -> None:
+    """Down is told from unplugged; an interface that works has no obstacle."""
+    ipr = FakeIPR()
+    assert Netlink(ipr).obstacle("eth0") == ""
+    ipr.links[1] = link(2, "eth0", MAC, carrier=0)
+    assert Netlink(ipr).obstacle("eth0") == "has no carrier"
+    ipr.links[1] = link(2, "eth0", MAC, up=False, carrier=0)
+    assert Netlink(ipr).obstacle("eth0") == "is down"
+
+
+def test_where_the_default_route_leaves() -> None:
+    """It is the route of length 0; there may be none."""
+    ipr = FakeIPR()
+    assert Netlink(ipr).default_interface(4) is None
+    ipr.routes.append(route("0.0.0.0/0", 3, "10.0.0.254"))
+    assert Netlink(ipr).default_interface(4) == "eth1"
+
+
+def test_networks_of_an_interface() -> None:
+    """Each address with its length."""
+    assert [str(each) for each in Netlink(FakeIPR()).networks_on("eth0", 4)] == [f"{OWN}/24"]
+
+
+def test_a_mac_of_an_interface_that_goes_meanwhile(netlink: Netlink, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was there when its number was asked: still the error of the library, not the one of pyroute2."""
+
+    def gone(*indexes: int) -> list[object]:
+        raise NetlinkError(errno.ENODEV)
+
+    monkeypatch.setattr(ipr, "get_links", gone)
+    with pytest.raises(SystemFault, match=r"^interface eth0 does not exist \(any more\): No such device$"):
+        netlink.mac("eth0")

@@ -53,6 +53,18 @@ class Packet:
             payload=datagram[header_bytes:],
         )
 
+    @classmethod
+    def from_ipv6(cls, datagram: bytes) -> "Packet":
+        """Read a datagram without extension headers (RFC 8200 section 3). Raises AdvertError when it is shorter than its header."""
+        if len(datagram) < 40:
+            raise AdvertError("IPv6 packet length", f"{len(datagram)} bytes", "at least 40")
+        return cls(
+            source=ipaddress.IPv6Address(datagram[8:24]),
+            destination=ipaddress.IPv6Address(datagram[24:40]),
+            ttl=datagram[7],
+            payload=datagram[40:],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Advert:
@@ -146,7 +158,7 @@ def build(advert: Advert, source: IPAddress, destination: IPAddress) -> bytes:
     head = _HEADER.pack(first, advert.vrid, advert.priority, len(advert.addresses), timing, 0)
     covered = head + body
     if advert.version == 3:
-        covered = _pseudo_header(source, destination, len(covered)) + covered
+        covered = pseudo_header(source, destination, len(covered)) + covered
     return head[:6] + internet_checksum(covered).to_bytes(2, "big") + body
 
 
@@ -160,11 +172,11 @@ def internet_checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def _pseudo_header(source: IPAddress, destination: IPAddress, length: int) -> bytes:
-    """IPv4: as in TCP (RFC 9293 section 3.1); IPv6: RFC 8200 section 8.1."""
+def pseudo_header(source: IPAddress, destination: IPAddress, length: int, protocol: int = PROTOCOL) -> bytes:
+    """Return what a checksum covers besides the payload. IPv4: as in TCP (RFC 9293 section 3.1); IPv6: RFC 8200 section 8.1."""
     if source.version == 4:
-        return source.packed + destination.packed + struct.pack("!BBH", 0, PROTOCOL, length)
-    return source.packed + destination.packed + struct.pack("!I3xB", length, PROTOCOL)
+        return source.packed + destination.packed + struct.pack("!BBH", 0, protocol, length)
+    return source.packed + destination.packed + struct.pack("!I3xB", length, protocol)
 
 
 def _check_sum(packet: Packet, version: int) -> None:
@@ -173,7 +185,7 @@ def _check_sum(packet: Packet, version: int) -> None:
     if version == 2:
         valid = plain
     else:
-        pseudo = _pseudo_header(packet.source, packet.destination, len(packet.payload))
+        pseudo = pseudo_header(packet.source, packet.destination, len(packet.payload))
         valid = internet_checksum(pseudo + packet.payload) == 0
         valid = valid or (plain and packet.source.version == 4)
     if not valid:

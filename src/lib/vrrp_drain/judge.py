@@ -27,15 +27,22 @@ class Electorate:
     def judge(self, advert: Advert, packet: Packet, our_priority: int) -> Event | None:
         """Return the sign that ``advert``, which came in ``packet``, is while we have ``our_priority``, or None."""
         source = packet.source
-        if advert.vrid != self.vrid or source in self.own_addresses:
+        if not self.concerns(advert, packet):
             return None
-        stranger = self._stranger(advert, source, packet.destination)
-        if stranger:
+        if stranger := self.foreign(advert, packet):
             return Event(Sign.FOREIGN, {"peer": source, "why": stranger})
         if advert.addresses != (self.vip,) or advert.priority == RESIGN or advert.priority < our_priority:
             return None
         sign = Sign.SUCCESSOR if bands.is_active(advert.priority) else Sign.LEAVER
         return Event(sign, {"peer": source, "priority": advert.priority})
+
+    def concerns(self, advert: Advert, packet: Packet) -> bool:
+        """Tell whether this is somebody else's advert of our virtual router."""
+        return advert.vrid == self.vrid and packet.source not in self.own_addresses
+
+    def foreign(self, advert: Advert, packet: Packet) -> str:
+        """Return why whoever sent this is not of our cluster, and what to change, or nothing."""
+        return self._stranger(advert, packet.source, packet.destination) if self.concerns(advert, packet) else ""
 
     def _stranger(self, advert: Advert, source: IPAddress, destination: IPAddress) -> str:
         """Return why keepalived here would ignore this advert and become a second master, or nothing."""

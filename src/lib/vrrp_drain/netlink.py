@@ -12,10 +12,12 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, RTMGRP_LINK
 
 from .advert import IPAddress
+from .checks import IPInterface
 from .errors import ConfigError, SystemFault
 
 _MAIN_TABLE = 254
 _SCOPE_HOST = 254
+_IFF_UP = 0x1  # linux/if.h
 _NODAD = 0x02  # linux/if_addr.h
 _FOREVER = 0xFFFFFFFF
 _VIRTUAL_MACS = ("00:00:5e:00:01:", "00:00:5e:00:02:")  # RFC 9568 section 7.3
@@ -65,8 +67,31 @@ class Netlink:
         return found[0]
 
     def mac(self, interface: str) -> str:
-        """Return the interface's link-layer address, as ``02:00:00:00:00:01``."""
-        return str(self._ipr.get_links(self.index(interface))[0].get_attr("IFLA_ADDRESS"))
+        """Return the interface's link-layer address, as ``02:00:00:00:00:01``. Raises SystemFault when it is gone."""
+        index = self.index(interface)
+        try:
+            return str(self._ipr.get_links(index)[0].get_attr("IFLA_ADDRESS"))
+        except NetlinkError as error:  # it went meanwhile
+            raise SystemFault(f"interface {interface} does not exist (any more): {os.strerror(error.code)}") from error
+
+    def obstacle(self, interface: str) -> str:
+        """Return why nothing passes through ``interface`` (it is down, it has no carrier), or nothing. Raises SystemFault."""
+        link = self._ipr.get_links(self.index(interface))[0]
+        if not link["flags"] & _IFF_UP:
+            return "is down"
+        return "has no carrier" if link.get_attr("IFLA_CARRIER") == 0 else ""
+
+    def default_interface(self, family: int) -> str | None:
+        """Return the interface of the first default route of ``family`` (4 or 6), or None where there is none."""
+        for route in self._ipr.get_routes(family=_FAMILY[family], table=_MAIN_TABLE):
+            if route["dst_len"] == 0 and (index := route.get_attr("RTA_OIF")) is not None:
+                return str(self._ipr.get_links(index)[0].get_attr("IFLA_IFNAME"))
+        return None
+
+    def networks_on(self, interface: str, family: int) -> list[IPInterface]:
+        """Return the addresses of ``family`` on ``interface`` with their prefix lengths."""
+        messages = self._ipr.get_addr(family=_FAMILY[family], index=self.index(interface))
+        return [ipaddress.ip_interface(f"{each.get_attr('IFA_ADDRESS')}/{each['prefixlen']}") for each in messages]
 
     def macs(self) -> frozenset[str]:
         """Return the link-layer addresses of all interfaces, without VRRP's virtual ones: these are nobody's own."""

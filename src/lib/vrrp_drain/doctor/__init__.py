@@ -1,0 +1,107 @@
+"""Everything that is known as a trap, checked on the machine: one table of checks, and one report.
+
+A check is a function from the patient to its findings; an empty list means that what its row says is true. A check that cannot be
+made is a warning of its own. Nothing is changed: files are written and removed, rules are tried in a transaction that
+undoes itself, and an address that nobody has is asked for.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..config import Config
+from ..errors import ConfigError, VrrpDrainError
+from ..netlink import Netlink
+from ..node import Node
+from ..paths import Paths
+from ..signals import Cancellation
+from . import machine, moves, segment
+from .finding import Finding, Severity, problem, warning
+from .patient import Check, Patient, Wait
+from .report import Report
+
+TIMEOUT = 10.0  # seconds for a whole examination
+_PRIVILEGES, _CONFIGURATION, _INTERFACE = "privileges", "configuration", "interface"
+
+FIRST: dict[str, str] = {
+    _PRIVILEGES: "this process may open raw sockets and change the network",
+    _CONFIGURATION: "the job's configuration is valid, and the machine has the interface that it means",
+}
+TABLE: tuple[Check, ...] = (
+    Check(
+        _INTERFACE, "the interface is up, has a carrier and an address, and the VIP lies in its network", machine.interface, at_start=True
+    ),
+    Check("directories", "run and log directories can be written to", machine.directories, at_start=True),
+    Check("keepalived", "keepalived runs, of the job's own package", machine.keepalived),
+    Check("band", "the track file has a band, the active one", machine.band),
+    Check("haproxy", "haproxy answers the health check", machine.haproxy_here),
+    Check("successor", "every peer's haproxy answers us", segment.successor),
+    Check("foreign-adverts", "nobody else uses the VRID, and all who do agree with us", segment.foreign),
+    Check("firewall", "adverts that reach the interface reach keepalived", segment.firewall),
+    Check("adverts", "one MASTER adverts, and is heard here", segment.adverts),
+    Check("timing", "adverts come when they should", segment.timing),
+    Check("priorities", "the MASTER is active, and outranks us if we are not it", segment.priorities),
+    Check("answers", "one machine answers for the VIP, and nobody else for our own address", segment.answers),
+    Check("vip-on-lo", "the VIPs are on lo, and the interface does not answer for them there", machine.vip_on_lo),
+    Check("handoff-rules", "the rules that hand open connections over are installed", moves.rules),
+    Check("foreign-sources", "packets with a foreign source address reach the peers that answered", moves.foreign_sources),
+    Check("frontends", "no listener is bound to a VIP itself", machine.frontends),
+    Check("soft-stop", "haproxy's pid file leads to its process, so that drain can have it finish", machine.soft_stop),
+    Check("reverse-path", "reverse-path filtering drops no client's packets", machine.reverse_path, at_start=True),
+    Check("kernel", "the kernel tells its connections, and which processes end where that is asked", machine.kernel, at_start=True),
+)
+
+
+def examine(paths: Paths, timeout: float) -> Report:
+    """Make every check within ``timeout`` seconds. Nothing that is wrong here raises."""
+    started = time.monotonic()
+    if lack := machine.missing_rights():
+        what = f"{' and '.join(lack)} is missing, as {machine.effective_user()}"
+        mend = "run it as root: sudo /var/vcap/jobs/vrrp-drain/bin/vrrpctl doctor"
+        return _refused(_PRIVILEGES, problem(what, "nothing else was checked; handovers as this user fail", mend), started)
+    try:
+        with Netlink() as netlink:
+            node = Node(Config.load(paths.drain_config), paths, netlink, Cancellation())
+            patient = Patient(node, started + timeout)
+            return Report(str(node.config.me), (*_fine(), *_findings(patient)), tuple(patient.waits), time.monotonic() - started)
+    except ConfigError as error:
+        means = "nothing else was checked; every script of the job fails, so a deploy stops at this instance"
+        mend = "correct the property in the manifest and deploy; for a file that is missing, deploy"
+        return _refused(_CONFIGURATION, problem(str(error), means, mend), started)
+
+
+def at_start(node: Node) -> list[Finding]:
+    """Make the checks that need neither keepalived nor time; return what is wrong."""
+    patient = Patient(node, time.monotonic() + TIMEOUT)
+    found = (finding for check in TABLE if check.at_start for finding in _findings_of(check, patient))
+    return [finding for finding in found if finding.severity in (Severity.PROBLEM, Severity.WARNING)]
+
+
+def _findings(patient: Patient) -> Iterator[Finding]:
+    for check in TABLE:
+        yield from _findings_of(check, patient)
+
+
+def _findings_of(check: Check, patient: Patient) -> Iterator[Finding]:
+    try:
+        found = check.examine(patient)
+    except (OSError, VrrpDrainError) as error:
+        found = [
+            warning(f"could not be checked: {error}", f"nobody knows whether this is so: {check.fine}", "mend that first, then ask again")
+        ]
+    if found == []:
+        found = [Finding(Severity.OK, check.fine)]
+    for finding in found or ():
+        yield replace(finding, check=check.name)
+
+
+def _fine() -> Iterator[Finding]:
+    for name, what in FIRST.items():
+        yield Finding(Severity.OK, what, check=name)
+
+
+def _refused(check: str, finding: Finding, started: float) -> Report:
+    return Report("", (replace(finding, check=check),), (), time.monotonic() - started)
+
+
+__all__ = ["FIRST", "TABLE", "TIMEOUT", "Check", "Finding", "Patient", "Report", "Severity", "Wait", "at_start", "examine"]

@@ -1,0 +1,160 @@
+"""The instance that is examined: facts that several checks need are found once, and every wait is bounded and noted."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
+
+from .. import haproxy, survey
+from ..advert import IPAddress
+from ..bands import Band
+from ..checks import IPInterface
+from ..config import Config
+from ..errors import SystemFault
+from ..netlink import Netlink
+from ..node import Node
+from ..survey import Survey
+from .finding import Finding
+
+T = TypeVar("T")
+_INTERVALS = 3.3  # advert intervals to listen for: as long as a BACKUP does before it takes over, and a bit
+_RESERVE = 2.5  # seconds that everything after the survey may take
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What was waited for, and for how many seconds."""
+
+    what: str
+    seconds: float
+
+
+@dataclass
+class Patient:
+    """``deadline`` is monotonic; a wait that would pass it is shortened, or refused by ``take_time``."""
+
+    node: Node
+    deadline: float
+    waits: list[Wait] = field(default_factory=list)
+
+    @property
+    def config(self) -> Config:
+        return self.node.config
+
+    @property
+    def netlink(self) -> Netlink:
+        return self.node.netlink
+
+    @property
+    def vip(self) -> IPAddress:
+        return self.config.vip
+
+    @property
+    def interface(self) -> str:
+        return self.node.interface
+
+    @property
+    def left(self) -> float:
+        """Return the seconds until the deadline."""
+        return self.deadline - time.monotonic()
+
+    def take_time(self, what: str, seconds: float, wait: Callable[[], T]) -> T:
+        """Call ``wait``, which takes up to ``seconds``, and note how long it took. Raises SystemFault where they are not left."""
+        if seconds > self.left:
+            raise SystemFault(f"no time was left for {what} ({seconds:g} s): give --timeout more")
+        started = time.monotonic()
+        try:
+            return wait()
+        finally:
+            self.waits.append(Wait(what, time.monotonic() - started))
+
+    @cached_property
+    def keepalived_pid(self) -> int | None:
+        return self.node.keepalived_pid()
+
+    @cached_property
+    def vip_here(self) -> bool:
+        return self.node.vip_here()
+
+    @property
+    def is_master(self) -> bool:
+        return self.vip_here and self.keepalived_pid is not None
+
+    @cached_property
+    def band(self) -> Band:
+        """Return the band, the active one where the file is damaged: another check says that."""
+        try:
+            return self.node.lever.read() or Band.ACTIVE
+        except SystemFault:
+            return Band.ACTIVE
+
+    @property
+    def priority(self) -> int:
+        """Return what keepalived here adverts while its check succeeds."""
+        return self.node.priority(self.band, unhealthy=False)
+
+    @cached_property
+    def peers(self) -> tuple[IPAddress, ...]:
+        """Return the other instances' addresses, of whatever family."""
+        found = {*self.config.peer_addresses, *(each.address for each in self.config.peers)}
+        return tuple(sorted(found - self.netlink.addresses(), key=lambda each: (each.version, each.packed)))
+
+    @property
+    def own_addresses(self) -> tuple[IPAddress, ...]:
+        """Return what this instance is called by on the interface."""
+        return tuple(each.ip for each in self.networks(self.vip.version))
+
+    def networks(self, family: int) -> list[IPInterface]:
+        """Return the addresses of ``family`` (4 or 6) on the interface with their prefix lengths, without the VIPs and link-local ones."""
+        found = self.netlink.networks_on(self.interface, family)
+        return [each for each in found if each.ip not in self.vips and not each.ip.is_link_local]
+
+    @property
+    def vips(self) -> tuple[IPAddress, ...]:
+        return self.config.keepalived.addresses
+
+    @cached_property
+    def survey(self) -> Survey:
+        """Return what the segment says in three advert intervals, or in what is left of the time. Raises SystemFault."""
+        wanted = max(_INTERVALS * self.config.keepalived.advert_int, survey.LEAST_SECONDS)
+        seconds = max(survey.LEAST_SECONDS, min(wanted, self.left - _RESERVE))
+        others = (*self.peers, *self.own_addresses)
+        what = f"adverts on {self.interface} and answers for {self.vip}"
+        return self.take_time(what, seconds, lambda: survey.listen(self.node, seconds, others))
+
+    @property
+    def heard_enough(self) -> bool:
+        """Tell whether a MASTER must have been heard twice."""
+        return self.survey.seconds > 2.1 * self.config.keepalived.advert_int
+
+    @property
+    def peer_macs(self) -> dict[IPAddress, str]:
+        """Return the MAC of each peer that answered for its own address."""
+        return {peer: min(macs) for peer in self.peers if (macs := self.survey.answers.get(peer))}
+
+    def owner(self, mac: str) -> str:
+        """Return ``mac`` with the address of the peer that has it, where one has."""
+        return next((f"{mac} ({peer})" for peer, theirs in self.peer_macs.items() if theirs == mac), mac)
+
+    @cached_property
+    def haproxy_problem(self) -> str:
+        return self.take_time("haproxy here", 1.0, lambda: haproxy.problem(self.config.drain.health_check))
+
+
+def listed(things: Iterable[object]) -> str:
+    """Return the things in one line."""
+    return ", ".join(sorted(map(str, things)))
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row of the table: ``fine`` is what is true when it finds nothing. ``at_start`` ones are part of pre-start.
+
+    A check returns None where it has nothing to say: it does not apply here, or the cause is another check's finding.
+    """
+
+    name: str
+    fine: str
+    examine: Callable[[Patient], list[Finding] | None]
+    at_start: bool = False

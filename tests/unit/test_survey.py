@@ -1,0 +1,139 @@
+"""One look at the segment, with packets that a test puts on it."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from unit.fakes import OWN, PEER, PEER_MAC, STRANGER, VIP, Clock, FakeInquiry, FakeNode, came_from
+from vrrp_drain import survey
+from vrrp_drain.advert import GROUP_V4, TTL, Advert, IPAddress, Packet, build
+from vrrp_drain.survey import Router, Survey
+
+THE_VIP, THE_PEER, US = ip_address(VIP), ip_address(PEER), ip_address(OWN)
+ADVERT = Advert(2, 1, 253, 1.0, (THE_VIP,))
+
+
+class Segment:
+    """Adverts at times of the frozen clock, packets on the wire, and a MAC for each address that somebody has."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.script: list[tuple[float, Advert, str]] = []
+        self.wire: list[tuple[Packet, bool]] = []
+        self.owners: dict[IPAddress, str] = {}
+        self.inquiries: dict[IPAddress, FakeInquiry] = {}
+
+    def adverts(self, interface: str, family: int, seconds: float) -> Iterator[tuple[Advert, Packet]]:
+        end = time.monotonic() + seconds
+        for after, advert, source in self.script:
+            self._clock.sleep(after)
+            yield advert, came_from(source)
+        self._clock.sleep(end - time.monotonic())
+
+    def inquire(self, interface: str, mac: str, target: IPAddress) -> FakeInquiry:
+        inquiry = self.inquiries[target] = FakeInquiry(time.monotonic)
+        if target in self.owners:
+            inquiry.on_ask = lambda: inquiry.macs.append(self.owners[target])
+        return inquiry
+
+    def tap(self, interface: str, family: int) -> "Segment":
+        return self
+
+    def receive(self) -> list[tuple[Packet, bool]]:
+        return self.wire
+
+    def close(self) -> None:
+        self.wire = []
+
+
+@pytest.fixture
+def segment(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Segment:
+    created = Segment(clock)
+    monkeypatch.setattr(survey, "adverts", created.adverts)
+    monkeypatch.setattr(survey, "inquire", created.inquire)
+    monkeypatch.setattr(survey, "Tap", created.tap)
+    monkeypatch.setattr(time, "sleep", clock.sleep)
+    return created
+
+
+def on_the_wire(advert: Advert, source: IPAddress) -> Packet:
+    return Packet(source, GROUP_V4, TTL, build(advert, source, GROUP_V4))
+
+
+def test_a_look_ends_with_the_first_master(node: FakeNode, segment: Segment) -> None:
+    """Somebody else's use of the VRID does not end it, and is no master."""
+    segment.script = [(0.1, replace(ADVERT, addresses=(ip_address("10.0.0.99"),)), STRANGER), (0.2, ADVERT, PEER), (0.2, ADVERT, PEER)]
+    segment.owners = {THE_VIP: PEER_MAC}
+    found = survey.look(node)
+    assert found.seconds == pytest.approx(0.3)
+    assert [str(router.source) for router in found.masters] == [PEER]
+    assert [router.foreign.partition(" uses ")[0] for router in found.routers] == [STRANGER, ""]
+    assert found.answers == {THE_VIP: {PEER_MAC}}
+
+
+def test_a_survey_listens_to_the_end(node: FakeNode, segment: Segment) -> None:
+    """Each advert's arrival is kept, other virtual routers and our own address are left out, and everybody is asked twice."""
+    segment.script = [
+        (0.5, ADVERT, PEER),
+        (0.1, ADVERT, OWN),
+        (0.1, replace(ADVERT, vrid=2), PEER),
+        (0.9, ADVERT, PEER),
+        (1.0, ADVERT, PEER),
+    ]
+    segment.owners = {THE_PEER: PEER_MAC}
+    found = survey.listen(node, 3.3, [THE_PEER, US])
+    (router,) = found.routers
+    assert found.seconds == pytest.approx(3.3)
+    assert router.longest_gap == pytest.approx(1.1)
+    assert found.answers == {THE_VIP: frozenset(), THE_PEER: {PEER_MAC}, US: frozenset()}
+    assert {len(inquiry.asked) for inquiry in segment.inquiries.values()} == {2}
+    assert all(inquiry.closed for inquiry in segment.inquiries.values())
+
+
+def test_the_second_answer_counts(node: FakeNode, segment: Segment) -> None:
+    """A VIP that moves while we listen is not at two machines; a lost second answer does not make the first one unsaid."""
+    segment.script = [(1.0, ADVERT, PEER)]
+    segment.owners = {THE_VIP: PEER_MAC, THE_PEER: PEER_MAC}
+    moved = iter([PEER_MAC, "02:00:00:00:00:03"])
+    once = iter([PEER_MAC])
+    original = segment.inquire
+
+    def inquire(interface: str, mac: str, target: IPAddress) -> FakeInquiry:
+        inquiry = original(interface, mac, target)
+        answers = {THE_VIP: moved, THE_PEER: once}[target]
+        inquiry.on_ask = lambda: inquiry.macs.extend([each for each in [next(answers, None)] if each])
+        return inquiry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(survey, "inquire", inquire)
+        found = survey.listen(node, 2.0, [THE_PEER])
+    assert found.answers == {THE_VIP: {"02:00:00:00:00:03"}, THE_PEER: {PEER_MAC}}
+
+
+def test_the_tap_tells_what_arrives_and_what_leaves(node: FakeNode, segment: Segment) -> None:
+    """Adverts that no listener hears are counted by source; ours are those that this machine sent, the last one counts."""
+    segment.wire = [
+        (on_the_wire(ADVERT, THE_PEER), False),
+        (on_the_wire(ADVERT, THE_PEER), False),
+        (on_the_wire(replace(ADVERT, vrid=2), THE_PEER), False),
+        (replace(on_the_wire(ADVERT, THE_PEER), ttl=3), False),
+        (on_the_wire(replace(ADVERT, priority=99), US), True),
+        (on_the_wire(replace(ADVERT, priority=254), US), True),
+    ]
+    found = survey.listen(node, 1.0, ())
+    assert found.wire == {THE_PEER: 2}
+    assert found.sent is not None
+    assert found.sent.priority == 254
+    assert found.routers == ()
+
+
+def test_who_gave_up_meanwhile_is_no_current_master() -> None:
+    """A MASTER adverts to the end, give or take half an interval."""
+    old, new = Router(THE_PEER, ADVERT, (1.0, 2.0)), Router(ip_address("10.0.0.3"), ADVERT, (2.5, 3.5))
+    found = Survey(3.0, 4.0, (old, new), {})
+    assert found.masters == (old, new)
+    assert found.current_masters == (new,)
+    assert Router(THE_PEER, ADVERT, (1.0,)).longest_gap == 0.0
