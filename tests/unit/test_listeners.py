@@ -32,7 +32,8 @@ class FakeDiag:
 
     def get_sock_stats(self, *, states: int, family: int) -> tuple[dict[str, Any], ...]:
         assert states == 1 << 10, "TCP_LISTEN"
-        return tuple({"idiag_src": address, "idiag_sport": port} for address, port in self.listeners.get(family, []))
+        found = enumerate(self.listeners.get(family, []), start=100)
+        return tuple({"idiag_src": address, "idiag_sport": port, "idiag_inode": inode} for inode, (address, port) in found)
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +72,15 @@ def test_the_advice_names_the_mend() -> None:
         "10.0.0.10:80, [fd00::10]:443 are bound to the VIP itself: a move cuts their open connections. "
         "Bind them to every address instead, in haproxy: bind *:80, bind :::443"
     )
+
+
+def test_where_a_process_listens(diag: type[FakeDiag]) -> None:
+    """Only the sockets of its own count, and only those that connections to the VIP reach: at the VIP, and at the wildcards."""
+    diag.listeners = {
+        socket.AF_INET: [("0.0.0.0", 443), ("127.0.0.1", 444), ("10.0.0.10", 445), ("0.0.0.0", 446)],
+        socket.AF_INET6: [("::", 443)],
+    }
+    assert listeners.ports({100, 101, 102}, VIP) == {443, 445}
+    assert listeners.ports({102}, VIP6) == set()
+    assert listeners.ports({100}, VIP6) == {443}
+    assert listeners.ports(set(), VIP) == set()

@@ -7,12 +7,12 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, ICMPv6NDOptSrcLLAddr
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 
 from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeSocket
 from vrrp_drain.errors import SystemFault
-from vrrp_drain.neighbour import advertised_mac, arp_answer, arp_probe, inquire, solicitation, solicited_node
+from vrrp_drain.neighbour import advertised_mac, announced_mac, arp_answer, arp_probe, inquire, solicitation, solicited_node
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 OURS = bytes.fromhex(MAC.replace(":", ""))
@@ -104,6 +104,8 @@ def test_no_frame_crashes_the_readers(tail: bytes) -> None:
         arp_answer(bytes(REPLY)[:14] + tail, OURS, VIP4),
         advertised_mac(tail, VIP6),
         advertised_mac(bytes(ADVERTISEMENT) + tail, VIP6),
+        announced_mac(tail, VIP4),
+        announced_mac(in_ipv6(ADVERTISEMENT) + tail, VIP6),
     ):
         assert answer is None or len(bytes.fromhex(answer.replace(":", ""))) == 6
 
@@ -175,3 +177,38 @@ def test_an_inquiry_without_the_right_says_what_it_needs(monkeypatch: pytest.Mon
     monkeypatch.setattr(socket, "socket", refuse)
     with pytest.raises(SystemFault, match=f"cannot ask on eth0 who answers for {VIP}: Operation not permitted; run as root"):
         inquire("eth0", MAC, VIP4)
+
+
+def in_ipv6(message: ICMPv6ND_NA, hops: int = 255) -> bytes:
+    return bytes(IPv6(src="fe80::2", dst="ff02::1", hlim=hops) / message)
+
+
+@pytest.mark.parametrize("operation", ["who-has", "is-at"])
+def test_any_arp_packet_of_its_holder_announces_an_address(operation: str) -> None:
+    """Request or reply, gratuitous or to somebody: who has the address in its cache learns the sender's MAC (RFC 826)."""
+    assert announced_mac(bytes(ARP(op=operation, hwsrc=PEER_MAC, psrc=VIP, pdst=OWN)), VIP4) == PEER_MAC
+
+
+def test_an_advertisement_that_overrides_announces_an_address() -> None:
+    """Whether somebody asked for it or not."""
+    assert announced_mac(in_ipv6(ICMPv6ND_NA(S=0, O=1, tgt=str(VIP6)) / LINK_ADDRESS), VIP6) == PEER_MAC
+    assert announced_mac(in_ipv6(ADVERTISEMENT / LINK_ADDRESS), VIP6) == PEER_MAC
+
+
+@pytest.mark.parametrize(
+    ("packet", "target"),
+    [
+        pytest.param(bytes(ARP(hwsrc=PEER_MAC, psrc=PEER, pdst=VIP)), VIP4, id="a question for it"),
+        pytest.param(bytes(ARP(hwsrc=BROADCAST, psrc=VIP)), VIP4, id="everybody's MAC"),
+        pytest.param(bytes(ARP(hwsrc="00:00:00:00:00:00", psrc=VIP)), VIP4, id="nobody's MAC"),
+        pytest.param(bytes(ARP(hwsrc=PEER_MAC, psrc=VIP, op=3)), VIP4, id="another operation"),
+        pytest.param(bytes(ARP(hwsrc=PEER_MAC, psrc=VIP))[:27], VIP4, id="truncated"),
+        pytest.param(in_ipv6(ICMPv6ND_NA(S=1, O=0, tgt=str(VIP6)) / LINK_ADDRESS), VIP6, id="one that overrides nothing"),
+        pytest.param(in_ipv6(ADVERTISEMENT / LINK_ADDRESS, hops=254), VIP6, id="one that crossed a router"),
+        pytest.param(in_ipv6(ADVERTISEMENT / ICMPv6NDOptDstLLAddr(lladdr="33:33:00:00:00:01")), VIP6, id="a group's MAC"),
+        pytest.param(b"", VIP6, id="nothing"),
+    ],
+)
+def test_what_announces_nothing(packet: bytes, target: IPv4Address | IPv6Address) -> None:
+    """A cache is not changed by it."""
+    assert announced_mac(packet, target) is None

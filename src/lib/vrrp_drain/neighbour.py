@@ -18,9 +18,11 @@ _ARP = struct.Struct("!HHBBH6s4s6s4s")  # RFC 826
 _REQUEST, _REPLY = 1, 2
 _SOLICITATION, _ADVERTISEMENT = 135, 136  # RFC 4861 sections 4.3, 4.4
 _SOURCE_LINK, _TARGET_LINK = 1, 2
-_SOLICITED = 0x40  # flag S
+_SOLICITED, _OVERRIDE = 0x40, 0x20  # flags S and O
+_ICMP6, _HOPS = 58, 255
 _ICMP6_FILTER = 1  # linux/icmpv6.h
 _BURST = 64
+_NOBODY = bytes(6).hex(":")
 
 
 class Inquiry(Protocol):
@@ -40,12 +42,25 @@ def arp_probe(mac: bytes, target: ipaddress.IPv4Address) -> bytes:
 
 def arp_answer(frame: bytes, mac: bytes, target: ipaddress.IPv4Address) -> str | None:
     """Return the MAC that answers our probe for ``target``, or None: gratuitous ARP is no answer."""
-    if len(frame) < 14 + _ARP.size or frame[:6] != mac or frame[12:14] != _ETH_P_ARP.to_bytes(2, "big"):
+    if frame[:6] != mac or frame[12:14] != _ETH_P_ARP.to_bytes(2, "big"):
         return None
-    hardware, protocol, hlen, plen, operation, sender, sender_ip, _, _ = _ARP.unpack_from(frame, 14)
-    if (hardware, protocol, hlen, plen, operation) != (1, 0x0800, 6, 4, _REPLY) or sender_ip != target.packed:
-        return None
-    return sender.hex(":") if sender != mac else None
+    sender = _arp_sender(frame[14:], target, _REPLY)
+    return sender.hex(":") if sender and sender != mac else None
+
+
+def announced_mac(packet: bytes, target: IPAddress) -> str | None:
+    """Return the MAC that whoever has ``target`` in its cache learns from ``packet``, an ARP or IPv6 one without its Ethernet header.
+
+    That is the sender of any ARP packet (RFC 826), and the target of a neighbour advertisement that overrides (RFC 4861 section 7.2.5).
+    """
+    if isinstance(target, ipaddress.IPv4Address):
+        mac = _arp_sender(packet, target, _REQUEST, _REPLY)
+        found = mac.hex(":") if mac else None
+    elif len(packet) > 40 and (packet[6], packet[7]) == (_ICMP6, _HOPS):
+        found = advertised_mac(packet[40:], target, _OVERRIDE)
+    else:
+        found = None
+    return found if found and found != _NOBODY and not int(found[:2], 16) & 1 else None  # nor a group's
 
 
 def solicitation(mac: bytes, target: ipaddress.IPv6Address) -> bytes:
@@ -59,9 +74,9 @@ def solicited_node(target: ipaddress.IPv6Address) -> ipaddress.IPv6Address:
     return ipaddress.IPv6Address(prefix + target.packed[13:])
 
 
-def advertised_mac(message: bytes, target: ipaddress.IPv6Address) -> str | None:
-    """Return the MAC in a solicited neighbour advertisement for ``target``, or None: an unsolicited one is no answer."""
-    if len(message) < 24 or message[0] != _ADVERTISEMENT or message[8:24] != target.packed or not message[4] & _SOLICITED:
+def advertised_mac(message: bytes, target: ipaddress.IPv6Address, flag: int = _SOLICITED) -> str | None:
+    """Return the MAC in a neighbour advertisement for ``target`` that has ``flag``, or None: an unsolicited one is no answer."""
+    if len(message) < 24 or message[0] != _ADVERTISEMENT or message[8:24] != target.packed or not message[4] & flag:
         return None
     options = message[24:]
     while len(options) >= 8 and options[1]:
@@ -69,6 +84,15 @@ def advertised_mac(message: bytes, target: ipaddress.IPv6Address) -> str | None:
             return options[2:8].hex(":")
         options = options[options[1] * 8 :]
     return None
+
+
+def _arp_sender(packet: bytes, target: ipaddress.IPv4Address, *operations: int) -> bytes | None:
+    if len(packet) < _ARP.size:
+        return None
+    hardware, protocol, hlen, plen, operation, sender, sender_ip, _, _ = _ARP.unpack_from(packet)
+    if (hardware, protocol, hlen, plen) != (1, 0x0800, 6, 4) or operation not in operations or sender_ip != target.packed:
+        return None
+    return bytes(sender)
 
 
 def inquire(interface: str, mac: str, target: IPAddress) -> Inquiry:

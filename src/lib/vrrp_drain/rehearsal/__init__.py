@@ -1,0 +1,165 @@
+"""A drill on a live cluster: demote, prove, promote, prove, while a client's connections to the VIP are tried all the time.
+
+Before anything is moved it is refused where doctor finds a problem, or where there is nothing to move. However it ends, this
+instance is in the active band again, as it was before.
+"""
+
+import logging
+import select
+import time
+from collections.abc import Mapping
+
+from .. import doctor, lifecycle, survey
+from ..advert import IPAddress
+from ..bands import Band
+from ..demote import Demote
+from ..errors import Cancelled, NoSuccessor, NotSettled, SystemFault, Unwell, VrrpDrainError
+from ..node import Node
+from ..paths import Paths
+from ..promote import Promote
+from ..signals import Cancellation
+from . import ports
+from .client import Client, Target
+from .prober import RATES, Prober
+from .report import Move, Report
+
+log = logging.getLogger(__name__)
+
+_BEFORE, _BETWEEN, _AFTER = 0.5, 1.0, 0.5  # seconds in which nothing is moved: what comes late is to be seen as well
+_DOCTOR = 4.0  # advert intervals that doctor takes, beside its own seconds
+_STOPPED = "told to stop: this instance is in the active band as before, and takes the VIP back where a peer has it"
+
+
+def check(node: Node, paths: Paths) -> None:
+    """Raise Unwell where a drill would prove nothing, or do harm; takes as long as doctor does. Changes nothing."""
+    if problem := _nothing_to_move(node) or _unwell(node, paths):
+        raise Unwell(f"{problem}. Nothing was moved")
+
+
+def target(node: Node, port: int | None) -> Target:
+    """Return what clients connect to; ``port`` where it is known better. Raises SystemFault."""
+    vip, interface, netlink = node.config.vip, node.interface, node.netlink
+    networks = [each for each in netlink.networks_on(interface, vip.version) if each.ip not in node.config.keepalived.addresses]
+    nearest = sorted(networks, key=lambda each: (vip not in each.network, each.ip.is_link_local))
+    if not nearest:
+        raise SystemFault(f"{interface} has no IPv{vip.version} address of its own to connect from")
+    return Target(vip, port or ports.of_clients(node.config), interface, nearest[0].ip, netlink.mac(interface), netlink.macs())
+
+
+def names(node: Node) -> dict[str, str]:
+    """Return the instances by the MACs that they answer with, ours first. Raises SystemFault."""
+    peers: Mapping[IPAddress, str] = {each.address: str(each) for each in node.config.peers}
+    answers = survey.listen(node, survey.LEAST_SECONDS, peers).answers
+    found = {mac: name for address, name in peers.items() for mac in answers.get(address, ())}
+    return {node.netlink.mac(node.interface): str(node.config.me), **found}
+
+
+def rehearse(node: Node, cancellation: Cancellation, prober: Prober, known: Mapping[str, str], timeout: float) -> Report:
+    """Move the VIP away and back, each within ``timeout`` seconds, and return what clients would have felt.
+
+    What ended it early is in the report. Raises Unwell or Cancelled before anything was moved, SystemFault where probing failed.
+    """
+    moves: list[Move] = []
+    client = prober.client
+    began = time.monotonic()
+    prober.start()
+    try:
+        _pause(cancellation, _BEFORE)
+        _refuse_failing_probes(client, known)
+        error = _move_there_and_back(node, cancellation, timeout, moves)
+    finally:
+        ended = time.monotonic()
+        prober.stop()
+    probed = (client.target.port, prober.rate, began, ended, tuple(moves), tuple(client.probes), tuple(client.turns))
+    return Report(str(node.config.me), str(node.config.vip), *probed, known, error)
+
+
+def _move_there_and_back(node: Node, cancellation: Cancellation, timeout: float, moves: list[Move]) -> VrrpDrainError | None:
+    """Fill ``moves``, and return what went wrong; whatever it is, this instance is in the active band then."""
+    try:
+        began = time.monotonic()
+        demoted = node.demote(timeout)
+        moves.append(Move("demote", began, demoted.seconds, demoted.reason))
+        if demoted.state is Demote.CANCELLED:
+            raise Cancelled(_STOPPED)
+        if demoted.state is Demote.NO_SUCCESSOR:
+            priority = node.config.keepalived.priority
+            raise NoSuccessor(f"no successor: the priority of {node.config.me} is back at {priority}. {lifecycle.LOOK_AT_PEERS}")
+        _pause(cancellation, _BETWEEN)
+        began = time.monotonic()
+        promoted = node.promote(timeout)
+        moves.append(Move("promote", began, promoted.seconds, promoted.reason))
+        if promoted.state is Promote.CANCELLED:
+            raise Cancelled(_STOPPED)
+        if promoted.state is Promote.FAILED:
+            raise NotSettled(f"{node.config.vip} did not come back in time: {promoted.reason}. {node.config.me} still competes for it")
+        _pause(cancellation, _AFTER)
+    except VrrpDrainError as error:
+        return error
+    finally:
+        _go_back(node)
+    return None
+
+
+def _go_back(node: Node) -> None:
+    """Enter the active band again; where a peer has the VIP by now, it keeps the connections that it serves."""
+    try:
+        if node.band() is Band.DRAINING:
+            node.leave_connections_with_the_master()
+    except (OSError, VrrpDrainError) as error:
+        log.warning("%s: connections that are open are cut when %s comes back", error, node.config.vip)
+    finally:
+        node.lever.write(Band.ACTIVE)
+
+
+def _pause(cancellation: Cancellation, seconds: float) -> None:
+    if select.select([cancellation.fileno()], [], [], seconds)[0]:
+        raise Cancelled(_STOPPED)
+
+
+def _nothing_to_move(node: Node) -> str:
+    """Return why this is not the instance to run a drill on, or nothing."""
+    me, vip = node.config.me, node.config.vip
+    if node.config.keepalived.use_vmac:
+        return f"with keepalived.use_vmac every instance has the same MAC for {vip}, so that a client played here cannot tell them apart"
+    if not node.config.peers:
+        return f"{me} is the only instance: there is nobody to move {vip} to"
+    if not node.vip_here():
+        master = next(iter(survey.look(node).current_masters), None)
+        if master is None:
+            return f"{me} is not MASTER and hears none: vrrpctl doctor says more"
+        name = next((f" ({each})" for each in node.config.peers if each.address == master.source), "")
+        return f"{me} is not MASTER: {vip} is at {master.source}{name}, run it there"
+    if node.band() is Band.DRAINING:
+        return f"{me} is in the draining band: a deploy is at work, or vrrpctl promote is due"
+    return ""
+
+
+def _unwell(node: Node, paths: Paths) -> str:
+    """Return the first problem that doctor finds, and how many more there are, or nothing."""
+    log.info("vrrpctl doctor first: nothing is moved while it finds a problem")
+    found = doctor.examine(paths, doctor.TIMEOUT + _DOCTOR * node.config.keepalived.advert_int).of(doctor.Severity.PROBLEM)
+    if not found:
+        return ""
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return f"vrrpctl doctor finds a problem{more}: {found[0].line()}"
+
+
+def _refuse_failing_probes(client: Client, known: Mapping[str, str]) -> None:
+    """What fails before anything was moved will not be better afterwards."""
+    where = f"{client.target.vip} port {client.target.port}"
+    if any(each.failed for each in client.probes) or not client.probes:
+        failed = sum(each.failed for each in client.probes)
+        what = f"{failed} of {len(client.probes)} connections to {where} failed here, on the MASTER"
+        raise Unwell(f"{what}: --port says where clients connect. Nothing was moved")
+    silent = client.peers - {each.mac for each in client.trials if not each.failed}
+    if not silent:
+        return
+    what = f"no connection to {where} that is sent to {', '.join(sorted(known[mac] for mac in silent))} is accepted there"
+    why = "a firewall drops it, haproxy does not listen at that port, or the VIP is not on lo; vrrpctl doctor there says more"
+    if silent == client.peers:
+        raise Unwell(f"{what}: {why}. Nothing was moved")
+    log.warning("%s: %s", what, why)
+
+
+__all__ = ["RATES", "Client", "Move", "Prober", "Report", "Target", "check", "names", "rehearse", "target"]
