@@ -88,8 +88,8 @@ class Message:
         return self._attributes.get(name)
 
 
-def link(index: int, name: str, mac: str) -> Message:
-    return Message({"IFLA_IFNAME": name, "IFLA_ADDRESS": mac}, index=index)
+def link(index: int, name: str, mac: str, *, up: bool = True, carrier: int = 1) -> Message:
+    return Message({"IFLA_IFNAME": name, "IFLA_ADDRESS": mac, "IFLA_CARRIER": carrier}, index=index, flags=int(up))
 
 
 def route(network: str, interface: int, gateway: str | None = None) -> Message:

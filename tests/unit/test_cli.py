@@ -2,31 +2,41 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import pytest
 
 import vrrp_drain
-from unit.fakes import VIP, FakeIPR, FakeNode, rendered
-from vrrp_drain import cli, lifecycle, logs, status
+from unit.fakes import MAC, OWN, PEER_MAC, VIP, FakeIPR, FakeNode, rendered
+from unit.test_status import BACKUP
+from vrrp_drain import cli, doctor, lifecycle, logs, rehearsal, status
 from vrrp_drain.bands import Band
+from vrrp_drain.boot import Boot, Stage
 from vrrp_drain.config import Config
 from vrrp_drain.demote import Demote
-from vrrp_drain.errors import MEANINGS, Busy, Cancelled, ConfigError, ExitCode, NoSuccessor, NotSettled, SystemFault
+from vrrp_drain.errors import MEANINGS, Busy, Cancelled, ConfigError, ExitCode, NoSuccessor, NotSettled, SystemFault, Unwell, VrrpDrainError
 from vrrp_drain.handover import Ending
+from vrrp_drain.history import History
 from vrrp_drain.keepalived import Keepalived
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.node import Node
+from vrrp_drain.notice import Kind, Notice
 from vrrp_drain.paths import Paths
+from vrrp_drain.pid_file import PidFile
 from vrrp_drain.promote import Promote
+from vrrp_drain.rehearsal.tally import Outcome, Probe
 from vrrp_drain.signals import Cancellation
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
+NOTICE = Notice(1.0, "haproxy/0", VIP, Kind.STATE, "backup", "master", "drain", "10.0.0.2 is leaving", "10.0.0.1", 254, 0.021)
 SCRIPTS = ["pre-start", "post-start", "pre-stop", "drain", "post-stop"]
 ERRORS: list[tuple[BaseException, ExitCode]] = [
     (SystemFault("the disk is full"), ExitCode.FAILED),
@@ -128,7 +138,16 @@ def test_pre_stop_knows_its_environment(vrrpctl: Vrrpctl, node: FakeNode, monkey
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["fly"], ["demote", "--fast"], ["demote", "--timeout", "0"], ["promote", "--timeout", "soon"], ["status", "eth0"], ["keepalived"]],
+    [
+        [],
+        ["fly"],
+        ["demote", "--fast"],
+        ["demote", "--timeout", "0"],
+        ["rehearse", "--rate", "9"],
+        ["promote", "--timeout", "soon"],
+        ["status", "eth0"],
+        ["keepalived"],
+    ],
     ids=" ".join,
 )
 def test_a_wrong_command_line(vrrpctl: Vrrpctl, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,12 +239,107 @@ def test_json_tells_every_end(
 
 def test_status(vrrpctl: Vrrpctl, node: FakeNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Lines for people, an object for programs."""
-    found = status.Status("haproxy/0", VIP, "eth0", 1, True, 4711, "active", None, 254, True, "", None, None, [], True, [], [])
-    monkeypatch.setattr(status, "look", lambda node, netlink: found)
+    found = BACKUP
+    monkeypatch.setattr(status, "look", lambda node: found)
     assert vrrpctl("status") == 0
     assert capsys.readouterr().out.splitlines() == found.lines()
     assert vrrpctl("status", "--json") == 0
     assert json.loads(capsys.readouterr().out) == found.as_json()
+
+
+@pytest.mark.parametrize(("severity", "code"), [(doctor.Severity.WARNING, 0), (doctor.Severity.PROBLEM, 8)])
+def test_doctor(
+    vrrpctl: Vrrpctl, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], severity: doctor.Severity, code: int
+) -> None:
+    """The report is on stdout, also as JSON; only a problem changes the exit code, and then stderr counts what was found."""
+    asked = []
+    found = doctor.Report("haproxy/0", (doctor.Finding(severity, "it is so", "it hurts", "mend it", "haproxy"),), (), 1.5)
+
+    def examine(paths: Paths, timeout: float) -> doctor.Report:
+        asked.append(timeout)
+        return found
+
+    monkeypatch.setattr(doctor, "examine", examine)
+    assert vrrpctl("doctor", "--timeout", "3") == code
+    said = capsys.readouterr()
+    assert said.out.splitlines() == list(found.lines())
+    assert said.err == (f"haproxy/0: 1 {severity.value}\n" if code else "")
+    assert vrrpctl("doctor", "--json") == code
+    assert json.loads(capsys.readouterr().out) == found.as_json()
+    assert asked == [3.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "code"),
+    [
+        (Outcome.ANSWERED, None, 0),
+        (Outcome.LOST, None, 9),
+        (Outcome.LOST, NoSuccessor("nobody is there"), 3),
+        (Outcome.ANSWERED, Cancelled("told to stop"), 7),
+    ],
+)
+def test_rehearse(
+    vrrpctl: Vrrpctl,
+    node: FakeNode,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    outcome: Outcome,
+    error: VrrpDrainError | None,
+    code: int,
+) -> None:
+    """The report is on stdout however the drill ended, also as JSON; what ended it early decides the exit code before what was felt."""
+    target = rehearsal.Target(ip_address(VIP), 80, "eth0", ip_address(OWN), MAC, frozenset({MAC}))
+    found = rehearsal.Report("haproxy/0", VIP, 80, 20, 0.0, 1.0, (), [Probe(0.5, MAC, outcome, 0.001)], [], {}, error)
+    asked: list[tuple[object, ...]] = []
+
+    class Prober:
+        def __init__(self, client: rehearsal.Client, rate: int) -> None:
+            asked.append((client.peers, rate))
+
+        def __enter__(self) -> "Prober":
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+    def aim(node: Node, port: int | None) -> rehearsal.Target:
+        asked.append((port,))
+        return target
+
+    def rehearse(node: Node, cancellation: Cancellation, prober: Prober, known: dict[str, str], timeout: float) -> rehearsal.Report:
+        asked.append((known, timeout))
+        return found
+
+    monkeypatch.setattr(rehearsal, "check", lambda node, paths: None)
+    monkeypatch.setattr(rehearsal, "target", aim)
+    monkeypatch.setattr(rehearsal, "names", lambda node: {MAC: "haproxy/0", PEER_MAC: "haproxy/1"})
+    monkeypatch.setattr(rehearsal, "Prober", Prober)
+    monkeypatch.setattr(rehearsal, "rehearse", rehearse)
+    assert vrrpctl("rehearse", "--rate", "20", "--port", "443", "--timeout", "3") == code
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [*found.lines()]
+    assert (str(error) if error else found.summary) in said.err
+    assert asked == [(443,), (frozenset({PEER_MAC}), 20), ({MAC: "haproxy/0", PEER_MAC: "haproxy/1"}, 3.0)]
+    assert vrrpctl("rehearse", "--json") == code
+    assert json.loads(capsys.readouterr().out) == found.as_json()
+    assert asked[3:] == [
+        (None,),
+        (frozenset({PEER_MAC}), 100),
+        ({MAC: "haproxy/0", PEER_MAC: "haproxy/1"}, pytest.approx(5.133, abs=0.001)),
+    ]
+
+
+def test_a_drill_that_is_refused(
+    vrrpctl: Vrrpctl, node: FakeNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Why is on stderr, stdout is empty."""
+
+    def refuse(node: Node, paths: Paths) -> None:
+        raise Unwell("run it there")
+
+    monkeypatch.setattr(rehearsal, "check", refuse)
+    assert vrrpctl("rehearse", "--json") == 8
+    assert capsys.readouterr() == ("", "run it there\n")
 
 
 @pytest.mark.parametrize("action", ["start", "stop"])
@@ -364,3 +478,160 @@ def test_the_launcher_finds_the_library() -> None:
     launcher = Path(vrrp_drain.__file__).parents[2] / "bin" / "vrrpctl"
     done = subprocess.run([sys.executable, "-I", launcher, "--version"], cwd="/", env={}, capture_output=True, text=True, check=True)
     assert done.stdout == f"vrrpctl, version {vrrp_drain.__version__}\n"
+
+
+# The watcher and its history.
+
+
+class FakeWatcher:
+    """A watcher that tells one notice and ends, or fails."""
+
+    made: ClassVar[list[tuple[Any, ...]]] = []
+    fault: ClassVar[VrrpDrainError | None] = None
+
+    def __init__(self, *parts: Any) -> None:
+        self.made.append(parts)
+
+    def run(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+        *_, tell = self.made[-1]
+        for each in tell:
+            each(NOTICE)
+
+
+@pytest.fixture
+def watcher(monkeypatch: pytest.MonkeyPatch) -> type[FakeWatcher]:
+    monkeypatch.setattr("vrrp_drain.watcher.Watcher", FakeWatcher)
+    monkeypatch.setattr(FakeWatcher, "made", [])
+    return FakeWatcher
+
+
+def test_watch(vrrpctl: Vrrpctl, node: FakeNode, paths: Paths, watcher: type[FakeWatcher], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds the pid file while it runs, serves metrics at the port of the manifest, and its notices go into the history."""
+    served: list[int] = []
+    monkeypatch.setattr("vrrp_drain.metrics.Metrics.serve", lambda self, port: served.append(port))
+    assert vrrpctl("watch") == ExitCode.OK
+    ((its_node, *_),) = watcher.made
+    assert its_node is node
+    assert served == [9922]
+    assert paths.watcher_pid_file.read_text() == str(os.getpid())
+    assert History(paths.history).last(2) == [NOTICE]
+
+
+def test_a_second_watch_refuses(vrrpctl: Vrrpctl, paths: Paths, node: FakeNode, watcher: type[FakeWatcher]) -> None:
+    """With its own exit code, before it has touched anything."""
+    with PidFile(paths.watcher_pid_file) as first:
+        first.claim()
+        assert vrrpctl("watch") == ExitCode.BUSY
+    assert watcher.made == []
+
+
+def test_watch_stop(vrrpctl: Vrrpctl, paths: Paths, watcher: type[FakeWatcher]) -> None:
+    """Without a watcher there is nothing to stop, nor is a configuration needed for it."""
+    assert vrrpctl("watch", "--stop") == ExitCode.OK
+    assert (watcher.made, paths.watcher_pid_file.read_text()) == ([], "")
+
+
+def test_a_metrics_port_that_is_taken_does_not_stop_the_watcher(
+    vrrpctl: Vrrpctl, node: FakeNode, watcher: type[FakeWatcher], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said, and the watcher watches."""
+
+    def taken(metrics: object, port: int) -> None:
+        raise SystemFault(f"no metrics: 127.0.0.1:{port} is taken")
+
+    monkeypatch.setattr("vrrp_drain.metrics.Metrics.serve", taken)
+    assert vrrpctl("watch") == ExitCode.OK
+    assert len(watcher.made) == 1
+    assert "no metrics: 127.0.0.1:9922 is taken" in capsys.readouterr().err
+
+
+def test_a_watcher_that_fails_is_closed(
+    vrrpctl: Vrrpctl, node: FakeNode, watcher: type[FakeWatcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Queued notices get their last seconds and the port is given back, however it ends."""
+    closed: list[str] = []
+    monkeypatch.setattr("vrrp_drain.metrics.Metrics.serve", lambda self, port: None)
+    monkeypatch.setattr("vrrp_drain.metrics.Metrics.close", lambda self: closed.append("metrics"))
+    monkeypatch.setattr("vrrp_drain.notify.Notifier.close", lambda self, seconds: closed.append(f"notifier {seconds:g}"))
+    monkeypatch.setattr(watcher, "fault", SystemFault("cannot hear VRRP adverts on eth0"))
+    assert vrrpctl("watch") == ExitCode.FAILED
+    assert closed == ["notifier 2", "metrics"]
+
+
+def test_history(vrrpctl: Vrrpctl, paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line a notice, the oldest first, with its time; nobody needs root or a configuration for it."""
+    paths.history.parent.mkdir(parents=True)
+    for n in range(3):
+        History(paths.history).append(replace(NOTICE, at=float(n)))
+    assert vrrpctl("history", "-n", "2") == ExitCode.OK
+    assert capsys.readouterr().out.splitlines() == [
+        f"1970-01-01T00:00:0{n}.000Z  state backup -> master, drain: 10.0.0.2 is leaving (0.02 s)" for n in (1, 2)
+    ]
+
+
+def test_history_as_json(vrrpctl: Vrrpctl, paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same objects as in the file."""
+    paths.history.parent.mkdir(parents=True)
+    History(paths.history).append(NOTICE)
+    assert vrrpctl("history", "--json") == ExitCode.OK
+    assert json.loads(capsys.readouterr().out) == NOTICE.as_json()
+
+
+def test_history_of_nothing(vrrpctl: Vrrpctl, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing has happened yet: no error, no line."""
+    assert vrrpctl("history") == ExitCode.OK
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("command", ["demote", "promote"])
+@pytest.mark.parametrize("words", [[], ["--no-wait"]], ids=["proven", "--no-wait"])
+def test_whoever_asks_ends_the_promotion_after_a_reboot(
+    vrrpctl: Vrrpctl, node: FakeNode, paths: Paths, command: str, words: list[str]
+) -> None:
+    """The watcher does not overrule what an operator wants of an instance that has just booted."""
+    Boot(paths.drain_run).enter(Stage.REBOOTED)
+    assert vrrpctl(command, *words) == ExitCode.OK
+    assert Boot(paths.drain_run).stage() is Stage.ASKED
+
+
+def test_a_promotion_that_fails_stays_due(vrrpctl: Vrrpctl, node: FakeNode, paths: Paths) -> None:
+    """The watcher's next try follows."""
+    Boot(paths.drain_run).enter(Stage.REBOOTED)
+    node.promotion = Ending(Promote.FAILED, "two masters", 5.0)
+    assert vrrpctl("promote") == ExitCode.NOT_SETTLED
+    assert Boot(paths.drain_run).stage() is Stage.REBOOTED
+
+
+def test_no_other_command_imports_what_only_the_watcher_needs() -> None:
+    """prometheus_client takes a tenth of a second, which a drain shall not wait for."""
+    done = python("-c", "import sys, vrrp_drain.cli; print('prometheus_client' in sys.modules)")
+    assert done.stdout == "False\n"
+
+
+def test_notify_asks_the_watcher(vrrpctl: Vrrpctl, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that has the pid file gets SIGUSR1; where none has, nothing is told and the exit code says so."""
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    assert vrrpctl("notify") == ExitCode.FAILED
+    with PidFile(paths.watcher_pid_file) as watcher:
+        watcher.claim()
+        assert vrrpctl("notify") == ExitCode.OK
+    assert sent == [(os.getpid(), signal.SIGUSR1)]
+
+
+def test_the_watcher_tells_again_when_it_is_asked(
+    vrrpctl: Vrrpctl, node: FakeNode, watcher: type[FakeWatcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGUSR1 has the notifier repeat itself."""
+    asked: list[bool] = []
+    monkeypatch.setattr("vrrp_drain.metrics.Metrics.serve", lambda self, port: None)
+    monkeypatch.setattr("vrrp_drain.notify.Notifier.again", lambda self: asked.append(True))
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        assert vrrpctl("watch") == ExitCode.OK
+        signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert asked == [True]

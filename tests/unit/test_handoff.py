@@ -126,6 +126,16 @@ def test_hold_is_one_transaction(rules: Handoff, nft: FakeNFT) -> None:
     assert nft.opened == nft.closed
 
 
+def test_a_trial_leaves_nothing(rules: Handoff, nft: FakeNFT) -> None:
+    """The same rules under another name, made and taken away in one transaction; our own table is not in it."""
+    rules.trial([THE_VIP], "eth0", 7)
+    (batch,) = nft.batches
+    kinds = [(NAMES[message["header"]["type"] & 0xFF].removeprefix("NFT_MSG_"), message["nfgen_family"]) for message in batch[1:-1]]
+    assert kinds == [*steps(install()), ("DELTABLE", IPV4)]
+    named = {value for message in batch[1:-1] for name, value in message["attrs"] if name.endswith(("_TABLE", "_TABLE_NAME"))}
+    assert named == {"vrrp_drain_trial"}
+
+
 def test_create_delete_create() -> None:
     """A table is made before it is deleted, so that it is no error if there was none; rules come after what they name."""
     assert steps(removal(4, 6)) == [("NEWTABLE", IPV4), ("DELTABLE", IPV4), ("NEWTABLE", IPV6), ("DELTABLE", IPV6)]

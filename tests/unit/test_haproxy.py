@@ -15,6 +15,8 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from unit.fakes import Clock
 from vrrp_drain import haproxy
@@ -23,6 +25,7 @@ from vrrp_drain.errors import SystemFault
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
+    """Give a port at which nobody accepts."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
 
@@ -93,9 +96,23 @@ def check(url: str) -> None:
     haproxy.check(urlsplit(url))
 
 
-def test_tcp_is_content_with_a_listener(listener: socket.socket) -> None:
-    """A port that accepts is healthy."""
-    check(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+def test_tcp_is_content_with_a_process_that_accepts(http_server: str) -> None:
+    """A port whose process takes the connection is healthy, whatever it speaks."""
+    check(http_server.replace("http:", "tcp:"))
+
+
+def test_tcp_refuses_a_process_that_hangs(listener: socket.socket) -> None:
+    """The kernel opens connections for a process that accepts none: that is no health."""
+    url = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    with pytest.raises(SystemFault, match=f"^haproxy does not answer at {url}: the port is open, but the process did not accept"):
+        haproxy.check(urlsplit(url), 0.1)
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_a_problem_is_its_sentence(http_server: str, healthy: bool) -> None:
+    """problem() says what check() raises, and nothing where all is well."""
+    found = haproxy.problem(urlsplit(f"{http_server}/{200 if healthy else 503}"), 5.0)
+    assert found == ("" if healthy else f"haproxy answers {http_server}/503 with status 503")
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "http"])
@@ -241,3 +258,27 @@ def test_a_pid_file_that_leads_nowhere(tmp_path: Path, content: str | None) -> N
         pid_file.write_text(content)
     with pytest.raises(SystemFault, match=f"haproxy could not be told to finish: {pid_file} leads to no haproxy process"):
         haproxy.soft_stop(pid_file)
+
+
+@pytest.mark.parametrize("content", [None, "", "4194305"])
+def test_a_haproxy_that_does_not_run_has_no_processes(tmp_path: Path, content: str | None) -> None:
+    """Nothing to watch is no error."""
+    if content is not None:
+        (tmp_path / "pid").write_text(content)
+    assert haproxy.processes(tmp_path / "pid") == []
+
+
+@given(st.binary(max_size=2000))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_whatever_the_stats_socket_says(tmp_path: Path, said: bytes) -> None:
+    """An answer is healthy or a problem with a sentence; nothing else is raised, whatever the bytes."""
+    path = tmp_path / "any"
+    path.unlink(missing_ok=True)
+    served = StatsSocket(path)
+    url = urlsplit(served.answer(said))
+    try:
+        problem = haproxy.problem(url, 30)
+    finally:
+        served.close()
+    healthy = b"Pid: " in said
+    assert healthy or problem.endswith("but not as haproxy's stats socket does")

@@ -13,6 +13,7 @@ from unit.fakes import VIP, Clock, FakeHaproxy, FakeIPR, FakeNode, address
 from vrrp_drain import connections, haproxy, lifecycle, listeners
 from vrrp_drain.advert import IPAddress
 from vrrp_drain.bands import Band
+from vrrp_drain.boot import Boot, Stage
 from vrrp_drain.demote import Demote
 from vrrp_drain.errors import Cancelled, NoSuccessor, NotSettled, SystemFault
 from vrrp_drain.handover import Ending
@@ -468,3 +469,33 @@ def test_a_handoff_that_is_not_wanted_is_taken_away(node: FakeNode) -> None:
     drain_properties(node, connection_handoff=False)
     lifecycle.pre_start(node)
     assert (node.handoff.held, node.handoff.released) == ([], 1)
+
+
+def test_pre_start_begins_anew(node: FakeNode) -> None:
+    """A mark that a watcher left behind is gone, and the watcher knows that no reboot brought this instance up."""
+    node.lever.mark(unhealthy=True)
+    lifecycle.pre_start(node)
+    assert not node.lever.unhealthy()
+    assert Boot(node.paths.drain_run).stage() is Stage.ASKED
+
+
+def test_post_start_waits_for_the_watchers_verdict(node: FakeNode, clock: Clock, cancellation: Cancellation) -> None:
+    """A marked instance would be promoted into the unhealthy band: it waits until the mark is gone, within its bound."""
+    node.lever.mark(unhealthy=True)
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if len(clock.slept) == 10:
+            node.lever.mark(unhealthy=False)
+
+    lifecycle.post_start(node, cancellation, sleep)
+    assert len(clock.slept) == 10
+    assert len(node.timeouts) == 1
+
+
+@leaving
+def test_an_instance_that_leaves_is_not_promoted_because_of_a_reboot(node: FakeNode, leave: Script) -> None:
+    """The watcher, which is still there, must not undo what the script does."""
+    Boot(node.paths.drain_run).enter(Stage.REBOOTED)
+    leave(node)
+    assert Boot(node.paths.drain_run).stage() is Stage.ASKED

@@ -218,7 +218,7 @@ def test_whom_a_demotion_hurries(
     monkeypatch.setattr(haproxy, "answering", lambda check, asked: [each for each in asked if str(each) in peers])
     senses.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
     assert node.demote(5).state is Demote.DONE
-    assert sent == ([(node.config, node.place, Band.DRAINING)] if resigned else [])
+    assert sent == ([(node.config, node.place, 99, Band.DRAINING)] if resigned else [])
 
 
 def test_our_own_haproxy_is_no_peers(build: Build, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,3 +395,62 @@ def test_a_promotion_of_the_master_arms_nothing(node: Node, senses: FakeSenses, 
     node.promote(5)
     assert isinstance(node.handoff, FakeHandoff)
     assert node.handoff.armed == []
+
+
+@pytest.mark.parametrize(
+    ("band", "unhealthy", "priority", "beside_it"),
+    [(Band.ACTIVE, False, 254, 101), (Band.ACTIVE, True, 66, 51), (Band.DRAINING, False, 99, 81), (Band.DRAINING, True, 1, 31)],
+)
+def test_what_it_adverts(node: Node, beside: Node, band: Band, unhealthy: bool, priority: int, beside_it: int) -> None:
+    """Band and mark together decide it, as keepalived reckons and as the other job's configuration has it."""
+    for each, expected in ((node, priority), (beside, beside_it)):
+        each.lever.write(band)
+        assert each.priority(band, unhealthy=unhealthy) == expected
+        each.lever.mark(unhealthy=unhealthy)
+    text = (beside.lever.path).read_text()
+    assert f"priority {beside_it}" in text
+
+
+@pytest.mark.parametrize(
+    ("properties", "priority", "armed"),
+    [
+        ({}, 253, True),
+        ({}, 254, False),
+        ({}, 99, False),
+        ({}, 66, False),
+        ({"keepalived": {"preempt": False}}, 253, False),
+        ({"vrrp_drain": {"connection_handoff": False}}, 253, False),
+    ],
+    ids=["a healthy MASTER below us", "one that outranks us", "one that leaves", "one that is ill", "no preemption", "not wanted"],
+)
+def test_whose_connections_are_left_with_it(build: Build, properties: dict[str, Any], priority: int, armed: bool) -> None:
+    """A MASTER from which we are about to take the VIP, and that goes on serving."""
+    node = build(**properties)
+    node.leave_connections_with(ip_address(PEER), priority)
+    assert node.handoff.armed == ([([VIP], PEER)] if armed else [])  # type: ignore[attr-defined]
+
+
+def test_a_handoff_that_cannot_be_armed_is_a_warning(node: Node, log: pytest.LogCaptureFixture) -> None:
+    """The move happens all the same, and cuts what is open."""
+    node.handoff.fault = SystemFault("nftables refuses")  # type: ignore[attr-defined]
+    node.leave_connections_with(ip_address(PEER), 253)
+    assert log.messages == ["nftables refuses"]
+
+
+def test_an_interface_that_is_gone_has_no_number(node: Node, ipr: FakeIPR) -> None:
+    """None instead of an error: the watcher asks while it flaps."""
+    assert node.interface_index() == 2
+    ipr.links = ipr.links[:1]
+    assert node.interface_index() is None
+
+
+def test_what_cannot_be_held_is_done_without(node: Node, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture) -> None:
+    """Each part is tried, each fault is said, none is raised."""
+    node.handoff.fault = SystemFault("nftables refuses")  # type: ignore[attr-defined]
+
+    def refuse(*arguments: object) -> None:
+        raise SystemFault("sysctl refuses")
+
+    monkeypatch.setattr(node.overlap, "hold", refuse)
+    node.hold()
+    assert log.messages == ["sysctl refuses", "nftables refuses"]

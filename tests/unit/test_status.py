@@ -9,11 +9,12 @@ from ipaddress import ip_address
 import pytest
 
 from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeInquiry, FakeIPR, FakeNode, address, came_from
-from vrrp_drain import listeners, status
+from vrrp_drain import connections, haproxy, listeners, status, survey
 from vrrp_drain.advert import Advert, Packet
 from vrrp_drain.bands import Band
 from vrrp_drain.errors import SystemFault
-from vrrp_drain.netlink import Netlink
+from vrrp_drain.history import History
+from vrrp_drain.notice import Kind, Notice
 from vrrp_drain.status import Status
 
 BACKUP = Status(
@@ -22,6 +23,9 @@ BACKUP = Status(
     interface="eth0",
     virtual_router_id=7,
     vip_here=False,
+    state="backup",
+    since=86401.0,
+    why="state master -> backup, drain: this instance was told to leave",
     keepalived_pid=4711,
     band="draining",
     band_since=86400.0,
@@ -31,11 +35,18 @@ BACKUP = Status(
     master=PEER,
     master_priority=253,
     answering=[PEER_MAC],
+    successors=[PEER],
+    connections=17,
     handoff=True,
     handed_off_to=[],
     bound_to_vip=[],
+    watcher_pid=4712,
+    conditions=[],
+    obstacles=[],
 )
-MASTER = replace(BACKUP, vip_here=True, band="active", band_since=None, priority=254, master=None, master_priority=None, answering=[])
+MASTER = replace(
+    BACKUP, vip_here=True, state="master", band="active", band_since=None, priority=254, master=None, master_priority=None, answering=[]
+)
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
 
 
@@ -44,9 +55,14 @@ def test_the_lines_of_a_backup() -> None:
     assert BACKUP.lines() == [
         "instance    haproxy/0",
         "VIP         10.0.0.10 is at 10.0.0.2, which adverts priority 253 (active)",
+        "since       1970-01-02 00:00:01 UTC: state master -> backup, drain: this instance was told to leave",
         "band        draining since 1970-01-02 00:00:00 UTC, priority 99, VRID 7",
         "keepalived  runs (pid 4711)",
         "haproxy     answers",
+        "connections 17 to the VIP end here",
+        "handoff     installed",
+        "watcher     runs (pid 4712)",
+        "drain       would succeed now: this instance is not MASTER",
     ]
 
 
@@ -80,6 +96,23 @@ def test_the_lines_of_a_backup() -> None:
             "Bind it to every address instead, in haproxy: bind *:80",
             id="bound to the VIP",
         ),
+        pytest.param(MASTER, f"drain       would succeed now: haproxy answers at {PEER}", id="drainable"),
+        pytest.param(
+            replace(MASTER, successors=None),
+            "drain       would succeed now: whether the peers are healthy cannot be asked from here (vrrp_drain.health_check is a socket)",
+            id="successors unknown",
+        ),
+        pytest.param(replace(MASTER, obstacles=["it has no peer"]), "drain       would not be smooth: it has no peer", id="obstacle"),
+        pytest.param(
+            replace(MASTER, handoff=False), "handoff     not installed: a move cuts the connections that are open", id="no handoff"
+        ),
+        pytest.param(
+            replace(MASTER, handed_off_to=[PEER]), f"handoff     open connections go to {PEER}, which served them before", id="handing off"
+        ),
+        pytest.param(
+            replace(MASTER, watcher_pid=None), "watcher     does not run: keepalived's own check alone sees to haproxy", id="no watcher"
+        ),
+        pytest.param(replace(MASTER, conditions=["two of them"]), "condition   two of them", id="condition"),
     ],
 )
 def test_what_is_wrong_has_its_line(found: Status, line: str) -> None:
@@ -89,7 +122,9 @@ def test_what_is_wrong_has_its_line(found: Status, line: str) -> None:
 
 def test_as_json_has_every_field() -> None:
     """Programs get the fields under their names."""
-    assert BACKUP.as_json() == {name: getattr(BACKUP, name) for name in Status.__dataclass_fields__}
+    fields = {name: getattr(BACKUP, name) for name in Status.__dataclass_fields__}
+    assert BACKUP.as_json() == {**fields, "drainable": True}
+    assert replace(BACKUP, obstacles=["none answers"]).as_json()["drainable"] is False
 
 
 class Segment:
@@ -99,6 +134,7 @@ class Segment:
         self.inquiry = FakeInquiry(time.monotonic)
         self.heard: list[tuple[Advert, str]] = []
         self.seconds: list[float] = []
+        self.answering = [ip_address(PEER)]
 
     def adverts(self, interface: str, family: int, seconds: float) -> Iterator[tuple[Advert, Packet]]:
         self.seconds.append(seconds)
@@ -108,18 +144,20 @@ class Segment:
 @pytest.fixture
 def segment(monkeypatch: pytest.MonkeyPatch, haproxy_health: FakeHaproxy) -> Segment:
     created = Segment()
+    monkeypatch.setattr(survey, "adverts", created.adverts)
+    monkeypatch.setattr(survey, "inquire", lambda interface, mac, target: created.inquiry)
+    monkeypatch.setattr(haproxy, "answering", lambda check, peers: created.answering)
+    monkeypatch.setattr(connections, "count", lambda vips: 17)
     monkeypatch.setattr(listeners, "bound_to", lambda vips: [])
-    monkeypatch.setattr(status, "adverts", created.adverts)
-    monkeypatch.setattr(status, "inquire", lambda interface, mac, target: created.inquiry)
     return created
 
 
-def test_a_backup_finds_the_master(node: FakeNode, netlink: Netlink, segment: Segment) -> None:
+def test_a_backup_finds_the_master(node: FakeNode, segment: Segment) -> None:
     """The report tells where the VIP is and how this instance stands."""
     node.lever.write(Band.DRAINING)
     segment.heard = [(ADVERT, PEER)]
     segment.inquiry.macs = [PEER_MAC, PEER_MAC]
-    found = status.look(node, netlink)
+    found = status.look(node)
     assert (found.master, found.master_priority, found.answering) == (PEER, 253, [PEER_MAC])
     assert (found.vip_here, found.band, found.priority, found.keepalived_pid) == (False, "draining", 99, 4711)
     assert (found.haproxy_healthy, found.haproxy_detail) == (True, "")
@@ -127,19 +165,19 @@ def test_a_backup_finds_the_master(node: FakeNode, netlink: Netlink, segment: Se
     assert segment.inquiry.closed
 
 
-def test_the_priority_is_what_keepalived_adverts_in_that_band(node: FakeNode, netlink: Netlink, segment: Segment) -> None:
+def test_the_priority_is_what_keepalived_adverts_in_that_band(node: FakeNode, segment: Segment) -> None:
     """How much lower the draining band is depends on whose keepalived job it is."""
     node.config = replace(node.config, keepalived=replace(node.config.keepalived, priority=103, lowered=53))
-    assert status.look(node, netlink).priority == 103
+    assert status.look(node).priority == 103
     node.lever.write(Band.DRAINING)
-    assert status.look(node, netlink).priority == 53
+    assert status.look(node).priority == 53
 
 
 @pytest.mark.parametrize(("advert_int", "seconds"), [(1.0, 1.1), (0.1, 0.4)])
-def test_silence_is_heard_for_one_interval(node: FakeNode, netlink: Netlink, segment: Segment, advert_int: float, seconds: float) -> None:
+def test_silence_is_heard_for_one_interval(node: FakeNode, segment: Segment, advert_int: float, seconds: float) -> None:
     """That nobody is there takes an advert interval and a bit to find out."""
     node.config = replace(node.config, keepalived=replace(node.config.keepalived, advert_int=advert_int))
-    found = status.look(node, netlink)
+    found = status.look(node)
     assert (found.master, found.master_priority, found.answering) == (None, None, [])
     assert segment.seconds == [pytest.approx(seconds)]
 
@@ -152,50 +190,102 @@ def test_silence_is_heard_for_one_interval(node: FakeNode, netlink: Netlink, seg
         pytest.param(ADVERT, OWN, id="our own"),
     ],
 )
-def test_other_adverts_are_no_masters(node: FakeNode, netlink: Netlink, segment: Segment, advert: Advert, source: str) -> None:
+def test_other_adverts_are_no_masters(node: FakeNode, segment: Segment, advert: Advert, source: str) -> None:
     """Only somebody else's adverts for our virtual router tell where the master is."""
     segment.heard = [(advert, source), (ADVERT, "10.0.0.3")]
-    assert status.look(node, netlink).master == "10.0.0.3"
+    assert status.look(node).master == "10.0.0.3"
 
 
-def test_a_second_master_is_seen(node: FakeNode, netlink: Netlink, ipr: FakeIPR, segment: Segment) -> None:
+def test_a_second_master_is_seen(node: FakeNode, ipr: FakeIPR, segment: Segment) -> None:
     """With the VIP here, an answer of another machine is kept; those of our own interfaces are none."""
     ipr.addresses.append(address(2, f"{VIP}/32"))
     segment.inquiry.macs = [MAC, "02:00:00:00:01:01", PEER_MAC]
-    assert status.look(node, netlink).answering == [PEER_MAC]
+    assert status.look(node).answering == [PEER_MAC]
 
 
-def test_an_interface_that_is_down_can_be_looked_at(node: FakeNode, netlink: Netlink, segment: Segment) -> None:
+def test_an_interface_that_is_down_can_be_looked_at(node: FakeNode, segment: Segment) -> None:
     """When the question cannot be sent, the report still comes."""
 
     def down() -> None:
         raise OSError(errno.ENETDOWN, "Network is down")
 
     segment.inquiry.on_ask = down
-    assert status.look(node, netlink).answering == []
+    assert status.look(node).answering == []
 
 
-def test_what_is_broken_is_in_the_report(node: FakeNode, netlink: Netlink, segment: Segment, haproxy_health: FakeHaproxy) -> None:
+def test_what_is_broken_is_in_the_report(node: FakeNode, segment: Segment, haproxy_health: FakeHaproxy) -> None:
     """A sick haproxy and a damaged band are findings, not failures."""
     haproxy_health.problem = "haproxy does not answer"
     node.lever.write(Band.DRAINING)
     node.lever.path.write_text("?")
-    found = status.look(node, netlink)
+    found = status.look(node)
     assert (found.haproxy_healthy, found.haproxy_detail) == (False, "haproxy does not answer")
     assert "run vrrpctl promote or demote" in found.band
 
 
-def test_listeners_on_the_vip_itself_are_found(node: FakeNode, netlink: Netlink, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+def told(kind: Kind, state: str, at: float, previous: str = "off") -> Notice:
+    return Notice(at, "haproxy/0", VIP, kind, previous, state, "condition", f"the reason of {kind.value}", None, 254)
+
+
+def test_since_when_and_why(node: FakeNode, segment: Segment) -> None:
+    """The last notice of who has the VIP tells it; conditions hold that began and are not over, since the watcher began last."""
+    node.paths.history.parent.mkdir(parents=True)
+    history = History(node.paths.history)
+    for notice in (
+        told(Kind.NO_MASTER, "on", 10.0),
+        told(Kind.WATCHER, "backup", 20.0),
+        told(Kind.STATE, "master", 30.0, previous="backup"),
+        told(Kind.FOREIGN, "on", 40.0),
+        told(Kind.TWO_MASTERS, "on", 41.0),
+        told(Kind.TWO_MASTERS, "off", 42.0, previous="on"),
+    ):
+        history.append(notice)
+    found = status.look(node)
+    assert (found.since, found.why) == (30.0, "state backup -> master, condition: the reason of state")
+    assert found.conditions == ["the reason of foreign"]
+
+
+def test_without_a_history(node: FakeNode, segment: Segment) -> None:
+    """Where no watcher ever ran, nothing is made up."""
+    found = status.look(node)
+    assert (found.since, found.why, found.conditions, found.watcher_pid) == (None, "", [], None)
+
+
+@pytest.mark.parametrize(
+    ("vip_here", "pid", "answering", "heard", "obstacle"),
+    [
+        pytest.param(True, 4711, [PEER], False, None, id="all well on the master"),
+        pytest.param(False, 4711, [], True, None, id="a backup needs no successor"),
+        pytest.param(True, 4711, [], False, "no peer's haproxy answers us", id="no successor"),
+        pytest.param(True, None, [PEER], False, "keepalived does not run here", id="keepalived"),
+        pytest.param(False, 4711, [PEER], False, "nobody adverts 10.0.0.10", id="no master"),
+    ],
+)
+def test_what_stands_against_a_drain(
+    node: FakeNode, ipr: FakeIPR, segment: Segment, vip_here: bool, pid: int | None, answering: list[str], heard: bool, obstacle: str | None
+) -> None:
+    """A drain would succeed when keepalived runs and, on the MASTER, a peer's haproxy answers."""
+    node.pid = pid
+    segment.answering = [ip_address(each) for each in answering]
+    segment.heard = [(ADVERT, PEER)] if heard else []
+    if vip_here:
+        ipr.addresses.append(address(2, f"{VIP}/32"))
+    found = status.look(node)
+    assert [each.partition(" (")[0] for each in found.obstacles] == ([obstacle] if obstacle else [])
+    assert found.as_json()["drainable"] is (obstacle is None)
+
+
+def test_listeners_on_the_vip_itself_are_found(node: FakeNode, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are in the report where connections would be handed off otherwise; a kernel that does not tell is no failure."""
     monkeypatch.setattr(listeners, "bound_to", lambda vips: [f"{vip}:80" for vip in vips])
-    assert status.look(node, netlink).bound_to_vip == [f"{VIP}:80"]
-    unwanted = replace(node.config, drain=replace(node.config.drain, connection_handoff=False))
-    wanted, node.config = node.config, unwanted
-    assert status.look(node, netlink).bound_to_vip == []
+    assert status.look(node).bound_to_vip == [f"{VIP}:80"]
+    wanted = node.config
+    node.config = replace(wanted, drain=replace(wanted.drain, connection_handoff=False))
+    assert status.look(node).bound_to_vip == []
     node.config = wanted
 
     def untold(vips: object) -> list[str]:
-        raise SystemFault("the kernel does not tell its connections")
+        raise SystemFault("the kernel does not tell who listens")
 
     monkeypatch.setattr(listeners, "bound_to", untold)
-    assert status.look(node, netlink).bound_to_vip == []
+    assert status.look(node).bound_to_vip == []

@@ -3,28 +3,36 @@
 import json
 import logging
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
 
-from . import __version__, lifecycle, logs, status
+from . import __version__, connections, doctor, lifecycle, logs, rehearsal, status
 from .bands import Band
+from .boot import Boot, Stage
 from .config import Config
 from .demote import Demote
-from .errors import Cancelled, ExitCode, NoSuccessor, VrrpDrainError
+from .errors import Cancelled, ExitCode, Felt, NoSuccessor, SystemFault, Unwell, VrrpDrainError
 from .handover import Ending
+from .history import History
 from .keepalived import Keepalived
 from .lock import Lock
 from .netlink import Netlink
 from .node import Node
 from .paths import ROOT, Paths
+from .pid_file import PidFile
 from .signals import Cancellation
 from .transitions import State
 
 log = logging.getLogger(__name__)
+_LAST_WORDS = 2.0  # seconds for notices that are still queued when the watcher ends
+_MOVES_SHOWN = 12
+_UMASK = 0o022  # whatever monit or the agent hands down: logs can be forwarded by others, and written by root alone
 _SECONDS = click.FloatRange(min=0, min_open=True, max=3600)
 
 
@@ -80,6 +88,7 @@ def demote(session: Session, timeout: float | None, no_wait: bool, keep: bool, a
     """Hand the VIP to a peer, and stay out of the election until promoted."""
     logs.set_up("demote", session.paths.drain_log, chatty=True)
     with session.node(lock_timeout=timeout or 0) as (node, _, _):
+        Boot(session.paths.drain_run).enter(Stage.ASKED)
         if no_wait:
             _change_band(node, Band.DRAINING, as_json)
             return
@@ -105,11 +114,13 @@ def promote(session: Session, timeout: float | None, no_wait: bool, as_json: boo
     with session.node(lock_timeout=timeout or 0) as (node, _, _):
         if no_wait:
             _change_band(node, Band.ACTIVE, as_json)
+            Boot(session.paths.drain_run).enter(Stage.ASKED)
             return
         ending = node.promote(timeout or node.config.drain.handover_timeout)
         if as_json:
             _print_ending(node, ending)
         lifecycle.settled(node, ending)
+        Boot(session.paths.drain_run).enter(Stage.ASKED)
 
 
 @vrrpctl.command("status")
@@ -118,9 +129,100 @@ def promote(session: Session, timeout: float | None, no_wait: bool, as_json: boo
 def show_status(session: Session, as_json: bool) -> None:
     """Say where the VIP is and how this instance stands."""
     logs.set_up("status", session.paths.drain_log, chatty=False)
-    with session.node() as (node, netlink, _):
-        found = status.look(node, netlink)
+    with session.node() as (node, _, _):
+        found = status.look(node)
     click.echo(json.dumps(found.as_json()) if as_json else "\n".join(found.lines()))
+
+
+@vrrpctl.command()
+@click.option("--stop", is_flag=True, help="End the watcher that runs, and wait for it.")
+@click.pass_obj
+def watch(session: Session, stop: bool) -> None:
+    """Watch the VIP, keepalived and haproxy, and tell what happens; monit starts and stops it."""
+    logs.set_up("watch", session.paths.drain_log, chatty=False)
+    with PidFile(session.paths.watcher_pid_file) as pid_file:
+        if stop:
+            pid_file.stop()
+            return
+        pid_file.claim()
+        with session.node() as (node, netlink, cancellation):
+            _watch(node, netlink, cancellation)
+
+
+@vrrpctl.command("notify")
+@click.pass_obj
+def tell_again(session: Session) -> None:
+    """Have the watcher tell hooks and webhooks once more how this instance stands."""
+    logs.set_up("notify", session.paths.drain_log, chatty=True)
+    pid = PidFile.holder(session.paths.watcher_pid_file)
+    if pid is None:
+        raise SystemFault("the watcher does not run here, and nobody else tells hooks and webhooks: monit start vrrp-drain-watch")
+    os.kill(pid, signal.SIGUSR1)
+    log.info("the watcher (pid %d) tells hooks and webhooks again", pid)
+
+
+@vrrpctl.command("top")
+@click.option("--every", type=_SECONDS, default=2.0, show_default=True, help="Seconds between two looks.")
+@click.pass_obj
+def show_top(session: Session, every: float) -> None:
+    """Show status and the last moves, live, until Ctrl-C."""
+    from . import top  # rich takes 0.1 s to import
+
+    logs.set_up("top", session.paths.drain_log, chatty=False)
+    with session.node() as (node, _, cancellation):
+        story = History(session.paths.history)
+        top.show(lambda: status.look(node), lambda: story.last(_MOVES_SHOWN), cancellation.wait, every)
+
+
+@vrrpctl.command("history")
+@click.option("-n", "--count", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many of the last notices.")
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON, one a line.")
+@click.pass_obj
+def show_history(session: Session, count: int, as_json: bool) -> None:
+    """Say what happened here: moves with their durations and causes, and conditions."""
+    for each in History(session.paths.history).last(count):
+        found = each.as_json()
+        click.echo(json.dumps(found) if as_json else f"{found['time']}  {each.line()}")
+
+
+@vrrpctl.command("doctor")
+@click.option("--timeout", type=_SECONDS, default=doctor.TIMEOUT, show_default=True, help="Seconds that all checks together may take.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.pass_obj
+def run_doctor(session: Session, timeout: float, as_json: bool) -> None:
+    """Look for everything that makes a handover fail, and say how to mend it. Changes nothing."""
+    logs.set_up("doctor", session.paths.drain_log, chatty=False)
+    report = doctor.examine(session.paths, timeout)
+    logs.say_where(report.instance or "unknown instance")
+    click.echo(json.dumps(report.as_json()) if as_json else "\n".join(report.lines()))
+    if not report.healthy:
+        raise Unwell(report.summary)
+
+
+@vrrpctl.command()
+@click.option("--rate", type=click.IntRange(*rehearsal.RATES), default=100, show_default=True, help="Connections to try each second.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Where clients connect.  [default: that of vrrp_drain.health_check]")
+@click.option("--timeout", type=_SECONDS, help="Seconds that each move may take.  [default: vrrp_drain.handover_timeout]")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_obj
+def rehearse(session: Session, rate: int, port: int | None, timeout: float | None, as_json: bool) -> None:
+    """On the MASTER: hand the VIP to a peer and take it back, and say what clients would have felt.
+
+    Nothing is moved while doctor finds a problem. However it ends, this instance is in the active band again.
+    """
+    logs.set_up("rehearse", session.paths.drain_log, chatty=True)
+    with session.node(lock_timeout=timeout or 0) as (node, _, cancellation):
+        rehearsal.check(node, session.paths)
+        target, known = rehearsal.target(node, port), rehearsal.names(node)
+        client = rehearsal.Client(target, time.monotonic(), known.keys() - target.macs)
+        with rehearsal.Prober(client, rate) as prober:
+            report = rehearsal.rehearse(node, cancellation, prober, known, timeout or node.config.drain.handover_timeout)
+    click.echo(json.dumps(report.as_json()) if as_json else "\n".join(report.lines()))
+    if report.total.felt and report.error is None:
+        raise Felt(report.summary)
+    log.info("%s", report.summary)
+    if report.error is not None:
+        raise report.error
 
 
 def _script(name: str, run: Callable[[Node, Cancellation], None]) -> None:
@@ -172,6 +274,28 @@ def _keepalived(session: Session, act: Callable[[Keepalived, Config, Netlink], N
         act(Keepalived(session.paths, log.info), config, netlink)
 
 
+def _watch(node: Node, netlink: Netlink, cancellation: Cancellation) -> None:
+    from .metrics import Metrics  # 0.1 s to import, which no other command shall wait for
+    from .notify import Notifier
+    from .watcher import Watcher
+
+    drain = node.config.drain
+    notifier = Notifier(drain.hooks, drain.webhooks)
+    metrics = Metrics(
+        node.config.keepalived.priority, node.handoff.state, lambda: connections.count(node.config.keepalived.addresses), notifier.counts
+    )
+    try:
+        metrics.serve(drain.metrics_port or 0)
+    except SystemFault as error:
+        log.warning("%s", error)
+    signal.signal(signal.SIGUSR1, lambda *_: notifier.again())
+    try:
+        Watcher(node, netlink, cancellation, metrics, [History(node.paths.history).append, notifier.tell]).run()
+    finally:
+        notifier.close(_LAST_WORDS)
+        metrics.close()
+
+
 def _change_band(node: Node, band: Band, as_json: bool) -> None:
     node.lever.write(band)
     ours = node.config.keepalived
@@ -198,6 +322,7 @@ def _print_ending(node: Node, ending: Ending[State]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run vrrpctl and return its exit code. Nothing but drain's one integer ever reaches drain's stdout."""
     session = Session()
+    os.umask(_UMASK)
     try:
         vrrpctl.main(arguments, prog_name="vrrpctl", standalone_mode=False, obj=session)
         code = ExitCode.OK

@@ -18,6 +18,8 @@ class ExitCode(IntEnum):
     NOT_SETTLED = 5
     BUSY = 6
     CANCELLED = 7
+    UNWELL = 8
+    FELT = 9
 
 
 MEANINGS: dict[ExitCode, str] = {
@@ -29,6 +31,8 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.NOT_SETTLED: "promote: neither MASTER nor outranked by a peer in time, or somebody else uses the VRID or the VIP",
     ExitCode.BUSY: "another vrrpctl held the lock for longer than we may wait",
     ExitCode.CANCELLED: "stopped by SIGTERM or SIGINT; the priority was put back",
+    ExitCode.UNWELL: "doctor: there is a problem; rehearse: refused, nothing was moved",
+    ExitCode.FELT: "rehearse: clients would have felt something",
 }
 
 
@@ -74,6 +78,18 @@ class Cancelled(VrrpDrainError):
     """The operator or BOSH told us to stop."""
 
     exit_code = ExitCode.CANCELLED
+
+
+class Unwell(VrrpDrainError):
+    """doctor found a problem: its report says which, and the mend. Or a drill was refused, before anything was moved."""
+
+    exit_code = ExitCode.UNWELL
+
+
+class Felt(VrrpDrainError):
+    """Clients would have felt the moves of a drill: its report says when, and at which instance."""
+
+    exit_code = ExitCode.FELT
 
 
 class AdvertError(VrrpDrainError):

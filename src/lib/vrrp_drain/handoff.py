@@ -29,7 +29,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST
@@ -42,6 +42,7 @@ from .advert import IPAddress
 from .errors import SystemFault
 
 TABLE = "vrrp_drain"
+_TRIAL = "vrrp_drain_trial"
 WINDOW = 300.0  # seconds that a leaving node is sent its connections after its last advert
 DRAINING = (bands.LOWEST_BASE + bands.Band.DRAINING.value, bands.HIGHEST + bands.Band.DRAINING.value)
 
@@ -63,6 +64,7 @@ _DROP, _ACCEPT, _GOTO = 0, 1, -4  # NF_DROP, NF_ACCEPT, NFT_GOTO
 _SYN, _ACK = 0x02, 0x10  # RFC 9293 section 3.1
 _ETHER_TYPE, _PORT_TYPE, _TYPE_BITS = 9, 13, 6  # nftables' own numbers of ether_addr and inet_service: only nft needs them, to print sets
 _SECOND = {4: 9, 16: 2}  # register behind an address of so many bytes in register 1
+_LACKING = "it lacks a part of nftables that they need: socket, dup or dynset"
 _NO_NFTABLES = (errno.EPROTONOSUPPORT, errno.EINVAL)  # no nfnetlink; nfnetlink without nf_tables, asked for its tables
 
 Expression = Any  # as pyroute2 takes it
@@ -136,7 +138,7 @@ class Handoff:
         self._change(
             [*removal(4, 6), *installation(vips, interface, index, vrid, window, peers)],
             f"the kernel refuses the rules that hand open connections over: a move of {names} cuts them",
-            "it lacks a part of nftables that they need: socket, dup or dynset",
+            _LACKING,
         )
 
     def arm(self, vips: Sequence[IPAddress], peer: IPAddress) -> None:
@@ -161,6 +163,18 @@ class Handoff:
             raise SystemFault(f"the kernel does not tell whether our nftables table {TABLE} is there ({_reason(error)})") from error
         if families:
             self._change(removal(*families), f"the kernel keeps our nftables table {TABLE}", "it is not there")
+
+    def trial(self, vips: Sequence[IPAddress], interface: str, vrid: int) -> None:
+        """Install the rules and take them away again, in one transaction and under another name. Raises SystemFault.
+
+        Nobody's packets meet them: the kernel checks all of it, and what is left is nothing.
+        """
+        orders = installation(vips, interface, socket.if_nametoindex(interface), vrid, WINDOW, ())
+        families = {vip.version for vip in vips}
+        away = [each for each in removal(*sorted(families)) if each.kind == nftsocket.NFT_MSG_DELTABLE]
+        self._change(
+            [_renamed(each) for each in (*orders, *away)], "the kernel refuses the rules that hand open connections over", _LACKING
+        )
 
     def state(self) -> Situation:
         """Return what is installed and learnt now. Raises SystemFault."""
@@ -399,6 +413,11 @@ def _socket(key: int) -> list[Expression]:
 def _verdict(code: int, chain: str = "") -> list[Expression]:
     verdict = [("NFTA_VERDICT_CODE", code), *([("NFTA_VERDICT_CHAIN", chain)] if chain else [])]
     return [genex("immediate", {"dreg": 0, "data": {"attrs": [("NFTA_DATA_VERDICT", {"attrs": verdict})]}})]
+
+
+def _renamed(order: Order) -> Order:
+    """Return the same order for the table of a trial."""
+    return replace(order, attributes=[(name, _TRIAL if value == TABLE else value) for name, value in order.attributes])
 
 
 _CLASSES = {

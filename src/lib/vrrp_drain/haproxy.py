@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import SplitResult
 
+from . import acceptance
 from .advert import IPAddress
 from .errors import SystemFault
 
@@ -25,7 +27,7 @@ def check(health_check: SplitResult, timeout: float = 1.0) -> None:
     where = health_check.geturl()
     try:
         if health_check.scheme == "tcp":
-            socket.create_connection((health_check.hostname, health_check.port or 0), timeout).close()
+            acceptance.connect(health_check.hostname or "", health_check.port or 0, timeout)
         elif health_check.scheme == "http":
             _check_http(where, timeout)
         else:
@@ -34,10 +36,10 @@ def check(health_check: SplitResult, timeout: float = 1.0) -> None:
         raise SystemFault(f"haproxy does not answer at {where}: {error.strerror or error}") from error
 
 
-def problem(health_check: SplitResult) -> str:
-    """Return what is wrong with haproxy, or nothing."""
+def problem(health_check: SplitResult, timeout: float = 1.0) -> str:
+    """Return what is wrong with haproxy, or nothing, within ``timeout`` seconds."""
     try:
-        check(health_check)
+        check(health_check, timeout)
     except SystemFault as error:
         return str(error)
     return ""
@@ -62,17 +64,54 @@ def answering(health_check: SplitResult, peers: Sequence[IPAddress], timeout: fl
 def soft_stop(pid_file: Path) -> int:
     """Have haproxy finish: it closes its ports, asks clients to close (`Connection: close`), and ends when the last one has.
 
-    That is SIGUSR1 to its master process (haproxy management guide, section 4). The pid file names it, or the wrapper that bpm
-    starts, whose child it is. Returns the pid. Raises SystemFault.
+    That is SIGUSR1 to its master process (haproxy management guide, section 4). Returns the pid. Raises SystemFault.
     """
     try:
-        pid = int(pid_file.read_text())
-        while Path(f"/proc/{pid}/comm").read_text().strip() != "haproxy":
-            pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        pid = master_process(pid_file)
         os.kill(pid, signal.SIGUSR1)
     except (OSError, ValueError, IndexError) as error:
         raise SystemFault(f"haproxy could not be told to finish: {pid_file} leads to no haproxy process ({error})") from error
     return pid
+
+
+def master_process(pid_file: Path) -> int:
+    """Return the pid of haproxy's master: the pid file names it, or the wrapper that bpm starts, whose child it is.
+
+    Raises OSError, ValueError or IndexError where there is none.
+    """
+    pid = int(pid_file.read_text())
+    while not _is_haproxy(pid):
+        pid = _children(pid)[0]
+    return pid
+
+
+def processes(pid_file: Path) -> list[int]:
+    """Return the pids of haproxy's master and of its workers; nothing where it does not run."""
+    try:
+        master = master_process(pid_file)
+        return [master, *(pid for pid in _children(master) if _is_haproxy(pid))]
+    except (OSError, ValueError, IndexError):
+        return []
+
+
+def sockets(pid: int) -> set[int]:
+    """Return the inodes of the sockets that the process has open (proc(5), fd); none where it has ended."""
+    found = set()
+    with suppress(OSError):
+        for each in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                kind, _, inode = str(each.readlink()).partition(":")
+                if kind == "socket":
+                    found.add(int(inode.strip("[]")))
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _is_haproxy(pid: int) -> bool:
+    return Path(f"/proc/{pid}/comm").read_text().strip() == "haproxy"
 
 
 def _at(health_check: SplitResult, peer: IPAddress) -> SplitResult:

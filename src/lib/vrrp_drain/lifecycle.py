@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import connections, haproxy, listeners
+from . import connections, doctor, haproxy, listeners
 from .bands import Band
+from .boot import Boot, Stage
 from .demote import Demote
 from .errors import Cancelled, NoSuccessor, NotSettled, SystemFault
 from .handover import Ending
 from .node import Node
+from .paths import private
 from .promote import Promote
 from .signals import Cancellation
 
@@ -38,12 +40,12 @@ def pre_start(node: Node) -> None:
     if stranger := node.stranger(max(1.0, node.config.keepalived.advert_int) + _LATE):
         raise NotSettled(stranger)
     _deleted_marker(node, present=False)
-    for hold in (node.hold_vips, node.hold_connections):
-        try:
-            hold()
-        except SystemFault as error:
-            log.warning("%s", error)
+    for finding in doctor.at_start(node):
+        log.warning("%s", finding.line())
+    node.hold()
+    node.lever.mark(unhealthy=False)
     node.lever.write(Band.DRAINING)
+    Boot(node.paths.drain_run).enter(Stage.ASKED)
     log.info("%s will start on %s in the draining band; post-start promotes it", node.config.vip, node.interface)
 
 
@@ -159,6 +161,7 @@ def post_stop(node: Node) -> None:
 
 def leave(node: Node) -> bool:
     """Demote for BOSH, and tell whether a peer serves clients now; with nobody to take over, ``on_no_successor`` decides."""
+    Boot(node.paths.drain_run).enter(Stage.ASKED)  # an instance that leaves is not promoted because of a reboot
     ending = node.demote(node.config.drain.handover_timeout)
     if ending.state is Demote.CANCELLED:
         raise Cancelled(f"{node.config.me} goes on as before")
@@ -189,8 +192,9 @@ def settled(node: Node, ending: Ending[Promote]) -> None:
 def _not_ready(node: Node) -> str:
     if node.keepalived_pid() is None:
         return f"keepalived does not run (no process for {node.pid_file}): see {node.paths.keepalived_log}"
-    problem = haproxy.problem(node.config.drain.health_check)
-    return f"{problem}; this is what vrrp_drain.health_check asks" if problem else ""
+    if problem := haproxy.problem(node.config.drain.health_check):
+        return f"{problem}; this is what vrrp_drain.health_check asks"
+    return "the watcher still holds haproxy for dead" if node.lever.unhealthy() else ""
 
 
 def _marker(node: Node) -> Path:
@@ -201,7 +205,7 @@ def _deleted_marker(node: Node, *, present: bool) -> None:
     """drain is not told that the deployment is being deleted; pre-stop is, and leaves word."""
     try:
         if present:
-            _marker(node).parent.mkdir(parents=True, exist_ok=True)
+            private(_marker(node).parent)
             _marker(node).touch()
         else:
             _marker(node).unlink(missing_ok=True)

@@ -13,12 +13,12 @@ from .handover import Ending, run
 from .judge import Electorate
 from .listener import adverts
 from .netlink import Netlink
-from .other_job import ConfigLever
+from .other_job import UNHEALTHY_BY, ConfigLever
 from .overlap import Overlap
 from .paths import Paths
 from .senses import Senses
 from .signals import Cancellation
-from .transitions import Action, Sign
+from .transitions import Action
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,10 @@ class Node:
         return self.place.interface
 
     @property
+    def netlink(self) -> Netlink:
+        return self._netlink
+
+    @property
     def _needed_to_outrank(self) -> int:
         """Return the priority of a MASTER that is none of our business to replace: without preemption that of any active one."""
         return self._active if self.config.keepalived.preempt else bands.LOWEST_ACTIVE
@@ -56,6 +60,13 @@ class Node:
     @property
     def _lowered(self) -> int:
         return self.config.keepalived.lowered
+
+    def priority(self, band: Band, *, unhealthy: bool) -> int:
+        """Return what this instance adverts, or would as MASTER, as far as its band and the watcher's mark decide it."""
+        base = self._lowered if band is Band.DRAINING else self._active
+        if not unhealthy:
+            return base
+        return bands.effective(base + (bands.UNHEALTHY_WEIGHT if self.config.drain.other_job is None else -UNHEALTHY_BY))
 
     def demote(self, timeout: float) -> Ending[demote.Demote]:
         """Hand the VIP over, or find out within ``timeout`` seconds that nobody takes it.
@@ -76,7 +87,7 @@ class Node:
 
     def promote(self, timeout: float) -> Ending[promote.Promote]:
         """Compete for the VIP and prove the result within ``timeout`` seconds; otherwise the band goes back."""
-        before = self._band_before()
+        before = self.band()
         self.leave_connections_with_the_master()
         try:
             with self._senses(self._needed_to_outrank) as senses:
@@ -85,7 +96,8 @@ class Node:
             self.lever.write(before)
             raise
 
-    def _band_before(self) -> Band:
+    def band(self) -> Band:
+        """Return the band that this instance is in; what cannot be read counts as active."""
         try:
             return self.lever.read() or Band.ACTIVE
         except SystemFault as error:
@@ -106,6 +118,21 @@ class Node:
             self._netlink.remove_address(self.place.vip_interface, address)
         return True
 
+    def interface_index(self) -> int | None:
+        """Return the kernel's number of the interface, None while it is gone."""
+        try:
+            return self._netlink.index(self.interface)
+        except SystemFault:
+            return None
+
+    def hold(self) -> None:
+        """Put in place what a smooth handover needs; what cannot be had is said in the log, and done without."""
+        for hold in (self.hold_vips, self.hold_connections):
+            try:
+                hold()
+            except SystemFault as error:
+                log.warning("%s", error)
+
     def _remove_former_vips(self) -> None:
         """Take VIPs away that a killed keepalived left on the interface: of an earlier deployment, nobody else knows them any more."""
         held = self.overlap.held()
@@ -123,12 +150,9 @@ class Node:
 
     def stranger(self, seconds: float) -> str:
         """Listen for ``seconds`` and return who uses our VRID for something else, or nothing."""
-        electorate = self._electorate()
-        for advert, packet in adverts(self.interface, self.config.vip.version, seconds):
-            event = electorate.judge(advert, packet, self._active)
-            if event and event.sign is Sign.FOREIGN:
-                return str(event.facts["why"])
-        return ""
+        electorate = self.electorate()
+        heard = adverts(self.interface, self.config.vip.version, seconds)
+        return next(filter(None, (electorate.foreign(advert, packet) for advert, packet in heard)), "")
 
     @property
     def hands_off(self) -> bool:
@@ -155,17 +179,20 @@ class Node:
         ours, own = self.config.keepalived, self._netlink.addresses()
         for advert, packet in adverts(self.interface, self.config.vip.version, _ADVERTS * ours.advert_int):
             if advert.vrid == ours.virtual_router_id and self.config.vip in advert.addresses and packet.source not in own:
-                if bands.is_active(advert.priority) and advert.priority < self._active:
-                    self._arm(packet.source)
+                self.leave_connections_with(packet.source, advert.priority)
                 return
 
-    def _arm(self, master: IPAddress) -> None:
+    def leave_connections_with(self, master: IPAddress, priority: int) -> None:
+        """The same where the MASTER is known, with the priority that it adverts."""
+        if not self.hands_off or not self.config.keepalived.preempt or not bands.is_active(priority) or priority >= self._active:
+            return
         try:
             self.handoff.arm(self.config.keepalived.addresses, master)
         except SystemFault as error:
             log.warning("%s", error)
 
-    def _electorate(self) -> Electorate:
+    def electorate(self) -> Electorate:
+        """Return who we are in the election, as things stand now."""
         return Electorate(
             vrid=self.config.keepalived.virtual_router_id,
             version=self.config.keepalived.vrrp_version,
@@ -178,7 +205,7 @@ class Node:
         )
 
     def _senses(self, our_priority: int) -> Senses:
-        return Senses(self._electorate(), our_priority, self.place, self._netlink, self.pid_file, self._cancellation)
+        return Senses(self.electorate(), our_priority, self.place, self._netlink, self.pid_file, self._cancellation)
 
     def _perform(self, action: Action, senses: Senses, before: Band) -> None:
         match action:
@@ -213,7 +240,7 @@ class Node:
 
     def _resign(self) -> None:
         try:
-            resignation.send(self.config, self.place)
+            resignation.send(self.config, self.place, self._lowered)
         except SystemFault as error:
             log.warning("%s: peers that do not preempt take the VIP over only after they were told", error)
 
