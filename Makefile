@@ -14,6 +14,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --user --map-root-user)
 SIDE_BY_SIDE := --numprocesses 3 --dist worksteal
 
 GO_TOOLS := build/go/bin
+PROMTOOL := build/prometheus/promtool
 BOSH := $(or $(shell command -v bosh),$(GO_TOOLS)/bosh)
 GO := $(shell PATH="$$PATH:/usr/local/go/bin" command -v go)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' lib/vrrp_drain/__init__.py)
@@ -21,7 +22,7 @@ export PATH := /usr/sbin:/sbin:$(PATH):$(CURDIR)/$(GO_TOOLS)
 export PYTHONPATH := lib:tests
 export MPLBACKEND := Agg
 
-.PHONY: help demo test unit lint acceptance bench blobs release tools docs lock clean deps
+.PHONY: help demo test unit lint acceptance bench blobs release tools docs lock clean deps promtool
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -31,6 +32,7 @@ demo: deps ## the same rolling upgrade without and with vrrp-drain, side by side
 
 test: deps lint ## all tests but those of `make acceptance`
 	@$(MAKE) --no-print-directory $(BOSH) || echo "Without the bosh CLI the tests of the release and the manifests are skipped." >&2
+	@$(MAKE) --no-print-directory promtool || echo "Without promtool the tests of the alerts are skipped; what lacks is above." >&2
 	$(AS_ROOT) $(RUN) -m pytest --ignore tests/acceptance $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 acceptance: deps tools ## the release as the bosh CLI builds it, with the real bosh-agent in every node of the lab
@@ -43,11 +45,13 @@ lint: $(VENV)/.ready ## ruff and mypy
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy --python-version 3.10 lib
+	$(VENV)/bin/mypy --python-version 3.10 src/hooks/move-elastic-ip
 	$(VENV)/bin/mypy tests docs
 
-bench: deps ## medians of 10 drains, planned moves in five ways side by side, and what happens when; writes build/bench/
+bench: deps ## medians of 10 drains and of 10 crashes, planned moves in five ways, and what happens when; writes build/bench/
 	$(AS_ROOT) $(RUN) -m lab.rig.bench
 	$(AS_ROOT) $(RUN) -m lab.rig.compare
+	$(AS_ROOT) $(RUN) -m lab.rig.crashes
 	$(AS_ROOT) $(RUN) -m lab.rig.scenarios
 
 blobs: $(VENV)/.ready ## get the files of config/blobs.yml into blobs/
@@ -66,6 +70,15 @@ $(GO_TOOLS)/%: tests/acceptance/go/go.sum
 	@[ -n "$(GO)" ] || { echo "Missing: $(@F), and Go 1.24 or later that could build it. Install one of them first:" \
 		"https://bosh.io/docs/cli-v2-install or https://go.dev/doc/install" >&2; exit 1; }
 	cd tests/acceptance/go && $(GO) build -trimpath -ldflags='-s -w' -o $(CURDIR)/$@ $(GO_PACKAGE)
+	@touch $@
+
+# Debian's package prometheus would start a service, so promtool alone is taken out of it; apt checks what it downloads.
+promtool: $(if $(shell command -v promtool),,$(PROMTOOL)) ## Prometheus' checker, which the tests use
+
+$(PROMTOOL):
+	@mkdir -p $(@D)
+	cd $(@D) && apt-get -qq -o APT::Sandbox::User= download prometheus || { apt-get -qq update && apt-get -qq -o APT::Sandbox::User= download prometheus; }
+	cd $(@D) && dpkg --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool && rm prometheus_*.deb
 	@touch $@
 
 deps: .lab-commands $(VENV)/.ready blobs

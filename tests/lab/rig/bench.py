@@ -46,10 +46,10 @@ def measure(package: Path, label: str, keepalived: Mapping[str, Any], console: C
         handovers = [move.handover_ms / 1000 for move in recorder.moves() if move.source == first.name]
     return {
         "setting": label,
-        "drain_of_master_s": _summary(masters),
-        "drain_of_backup_s": _summary(backups),
-        "vrrpctl_demote_s": _summary(commands),
-        "vip_live_after_s": _summary(handovers),
+        "drain_of_master_s": summary(masters),
+        "drain_of_backup_s": summary(backups),
+        "vrrpctl_demote_s": summary(commands),
+        "vip_live_after_s": summary(handovers),
     }
 
 
@@ -76,7 +76,8 @@ def _expect(condition: bool, found: ScriptRun | str) -> None:
         raise RuntimeError(f"a move failed, so there is nothing to measure: {found}")
 
 
-def _summary(values: list[float]) -> dict[str, float]:
+def summary(values: list[float]) -> dict[str, float]:
+    """Return what the benchmarks say of times in seconds."""
     return {"median": round(statistics.median(values), 3), "min": round(min(values), 3), "max": round(max(values), 3), "runs": len(values)}
 
 

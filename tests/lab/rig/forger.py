@@ -13,8 +13,10 @@ _EVERY = 0.05  # seconds between two rounds
 class Forger:
     """Sends each of ``frames`` (whole Ethernet frames) again and again out of the machine's eth0."""
 
-    def __init__(self, machine: Namespace, frames: Sequence[bytes]) -> None:
+    def __init__(self, machine: Namespace, frames: Sequence[bytes], every: float = _EVERY) -> None:
+        """``every`` are the seconds from one round of all frames to the next."""
         self._machine = machine
+        self._every = every
         self._frames = list(frames)
         self._stop = threading.Event()
         self.rounds = 0
@@ -31,7 +33,7 @@ class Forger:
         self._socket.close()
 
     def _send(self) -> None:
-        while not self._stop.wait(_EVERY):
+        while not self._stop.wait(self._every):
             for frame in self._frames:
                 self._socket.send(frame)
             self.rounds += 1

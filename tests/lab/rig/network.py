@@ -37,6 +37,20 @@ class Switch:
 
         self.namespace.in_network(remove)
 
+    def part(self, *ports: str, apart: bool = True) -> None:
+        """Let nothing pass between ``ports``, or all of it again; whoever is at another port is reached from each of them."""
+
+        def isolate() -> None:
+            with IPRoute() as ipr:
+                for port in ports:
+                    ipr.brport("set", index=ipr.link_lookup(ifname=port)[0], isolated=int(apart))
+
+        self.namespace.in_network(isolate)
+
+    def plug(self, port: str, *, plugged: bool) -> None:
+        """Pull the cable out of ``port``, or put it back: the machine loses its carrier."""
+        self.namespace.in_network(lambda: _with_link(port, state="up" if plugged else "down"))
+
     def close(self) -> None:
         self.namespace.kill()
 
