@@ -10,16 +10,27 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
-from vrrp_drain import demote, promote
+from vrrp_drain import demote, doctor, promote
+from vrrp_drain.bands import Band
 from vrrp_drain.errors import MEANINGS
+from vrrp_drain.handoff import Situation
+from vrrp_drain.metrics import Metrics
+from vrrp_drain.notice import CAUSES, Kind, Notice
+from vrrp_drain.notify import Counts
+from vrrp_drain.status import Status
 from vrrp_drain.transitions import Table
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("README.md", "docs/handover.md", "docs/deploy.md", "docs/properties.md")
+FILES = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("handover", "deploy", "properties", "metrics", "doctor", "operate", "notifications")),
+)
+_JSON = {str: "text", int: "number", float: "number", bool: "true or false", list[str]: "list of text", type(None): "null"}
 
 
 def exit_codes() -> str:
@@ -63,6 +74,54 @@ def properties(job: str) -> str:
     return "\n".join(lines)
 
 
+def metrics() -> str:
+    """Return what a scrape finds once everything has happened, as a table."""
+    all_of_them = Metrics(254, Situation, int, lambda: {"hooks[0]": Counts()})
+    all_of_them.notice(Notice(0.0, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", "preempt", "", None, 254))
+    all_of_them.see("master", Band.ACTIVE, 254, True)
+    lines = ["| metric | type | labels | what it is |", "|---|---|---|---|"]
+    for family in sorted(all_of_them.registry.collect(), key=lambda family: family.name):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {f"`{label}`": None for sample in family.samples for label in sample.labels if label != "le"}
+        lines.append(f"| `{name}` | {family.type} | {', '.join(labels)} | {family.documentation} |".replace("  ", " "))
+    return "\n".join(lines)
+
+
+def alerts() -> str:
+    """Return the alerts as a table, with the labels that they name for themselves."""
+    groups = yaml.safe_load((ROOT / "manifests/prometheus/alerts.yml").read_text())["groups"]
+    lines = ["| alert | severity | after | what it says |", "|---|---|---|---|"]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        says = re.sub(r"{{ \$(?:labels\.)?(\w+)[^}]*}}", lambda match: match[1].upper(), rule["annotations"]["summary"])
+        lines.append(f"| `{rule['alert']}` | {rule['labels']['severity']} | {rule.get('for', 'at once')} | {says} |")
+    return "\n".join(lines)
+
+
+def checks() -> str:
+    """Return doctor's checks as a table, in their order."""
+    rows = [*((name, what, False) for name, what in doctor.FIRST.items()), *((c.name, c.fine, c.at_start) for c in doctor.TABLE)]
+    lines = ["| check | ok means | also in pre-start |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| `{name}` | {what} | {'yes' if at_start else ''} |" for name, what, at_start in rows)])
+
+
+def status_fields() -> str:
+    """Return the fields of `vrrpctl status --json` as a table."""
+    lines = ["| field | type | what it is |", "|---|---|---|"]
+    for name, hint in get_type_hints(Status, include_extras=True).items():
+        kind, what = get_args(hint)
+        lines.append(f"| `{name}` | {_json_type(kind)} | {what} |")
+    return "\n".join([*lines, "| `drainable` | true or false | whether there is no obstacle |"])
+
+
+def _json_type(kind: Any) -> str:
+    return " or ".join(_JSON[each] for each in (get_args(kind) if isinstance(kind, UnionType) else (kind,)))
+
+
+def causes() -> str:
+    """Return the causes of a notice as a table."""
+    return "\n".join(["| cause | |", "|---|---|", *(f"| `{cause}` | {meaning} |" for cause, meaning in CAUSES.items())])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "exit-codes": exit_codes,
     "demote-diagram": lambda: diagram(demote.TABLE),
@@ -70,6 +129,11 @@ PARTS: dict[str, Callable[[], str]] = {
     "promote-diagram": lambda: diagram(promote.TABLE),
     "promote-table": lambda: rows(promote.TABLE),
     "operations": operations,
+    "metrics": metrics,
+    "alerts": alerts,
+    "checks": checks,
+    "status-fields": status_fields,
+    "causes": causes,
     **{f"properties-{job}": partial(properties, job) for job in ("keepalived", "vrrp-drain", "vip-demote", "vip-promote")},
 }
 
