@@ -37,14 +37,17 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def make_cluster(package: Path, request: pytest.FixtureRequest) -> Iterator[MakeCluster]:
-    """Give a function that deploys a cluster; VRRP version 3 with 0.2 s adverts unless ``fast=False``."""
+    """Give a function that deploys a cluster; VRRP version 3 with 0.2 s adverts unless ``fast=False``.
+
+    The watcher runs only with ``watched=True``: what the other tests are about must hold without it, and they are quicker.
+    """
     clusters: list[Cluster] = []
     with ExitStack() as stack:
 
-        def make(nodes: int = 2, *, fast: bool = True, create: bool = True, **properties: Any) -> Cluster:
+        def make(nodes: int = 2, *, fast: bool = True, create: bool = True, watched: bool = False, **properties: Any) -> Cluster:
             if fast:
                 properties["keepalived"] = {**FAST, **properties.get("keepalived", {})}
-            cluster = stack.enter_context(Cluster(package, nodes, **properties))
+            cluster = stack.enter_context(Cluster(package, nodes, watched=watched, **properties))
             clusters.append(cluster)
             if create:
                 cluster.create()

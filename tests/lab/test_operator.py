@@ -69,7 +69,6 @@ def test_status_of_two_machines_with_the_vip(make_cluster: MakeCluster) -> None:
     """A stale VIP is called by its name on the node that has it, and the real MASTER sees the other machine answer."""
     cluster = make_cluster(2)
     first, second = cluster.nodes
-    first.monit.stop("vrrp-drain-watch")  # it would take the address off
     first.crash_keepalived()
     second.wait_for(cluster.vip)
     assert "it is stale" in first.vrrpctl("status")[1]

@@ -67,8 +67,8 @@ def test_mixed_vrrp_versions(make_cluster: MakeCluster, stranger: PlugIn) -> Non
 
 
 def test_reboot(make_cluster: MakeCluster) -> None:
-    """After a reboot only monit starts things: the node comes back active and takes its VIP again."""
-    cluster = make_cluster(2)
+    """After a reboot only monit starts things: the watcher promotes the node, and it takes its VIP again."""
+    cluster = make_cluster(2, watched=True)
     first, second = cluster.nodes
     assert first.vrrpctl("demote")[0] == 0
     first.power_off()

@@ -31,7 +31,7 @@ def begin(make_cluster: MakeCluster) -> Iterator[Begin]:
     with ExitStack() as stack:
 
         def deploy(nodes: int = 2) -> tuple[Story, Cluster]:
-            cluster = make_cluster(nodes, create=False, vrrp_drain={"health_interval": 0.3, "webhooks": [WEBHOOK]})
+            cluster = make_cluster(nodes, watched=True, create=False, vrrp_drain={"health_interval": 0.3, "webhooks": [WEBHOOK]})
             inbox = stack.enter_context(Inbox(cluster.client))
             cluster.nodes[0].start()
             with ThreadPoolExecutor() as pool:

@@ -76,7 +76,7 @@ def haproxy_dies_and_comes_back(cluster: Cluster) -> None:
 
 def test_a_full_disk(make_cluster: MakeCluster) -> None:
     """Neither log nor history can be written: handovers are as ever; when there is room again it says what is missing."""
-    cluster = make_cluster(2, create=False, keepalived=OURS_ALONE)
+    cluster = make_cluster(2, watched=True, create=False, keepalived=OURS_ALONE)
     first, second = cluster.nodes
     (first.vcap / "sys/log").mkdir()
     assert first.machine.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", f"/{LOG}"]).returncode == 0
@@ -103,7 +103,7 @@ def test_a_full_disk(make_cluster: MakeCluster) -> None:
 
 def test_a_run_directory_that_is_read_only(make_cluster: MakeCluster) -> None:
     """A command fails and leaves the VIP where it is; haproxy's death is left to keepalived's own check, and that is said."""
-    cluster = make_cluster(2)
+    cluster = make_cluster(2, watched=True)
     first, second = cluster.nodes
     watcher = first.monit.pid(WATCHER)
     run = "/var/vcap/sys/run"
@@ -127,7 +127,7 @@ def test_a_run_directory_that_is_read_only(make_cluster: MakeCluster) -> None:
 def test_an_interface_that_flaps(make_cluster: MakeCluster) -> None:
     """Down and up, twice, and then taken away and made anew: adverts are heard again, what a handover needs of the interface
     is put in place again, and handovers work."""
-    cluster = make_cluster(2, keepalived=OURS_ALONE)
+    cluster = make_cluster(2, watched=True, keepalived=OURS_ALONE)
     first, second = cluster.nodes
     watcher = first.monit.pid(WATCHER)
     for _ in range(2):
@@ -166,7 +166,7 @@ def garbage(count: int) -> list[bytes]:
 def test_a_flood_of_garbage(make_cluster: MakeCluster) -> None:
     """Ten thousand packets a second, or as many as this machine can send, for five seconds and more: every handover works, nothing
     is taken for an advert, and the memory does not grow."""
-    cluster = make_cluster(2, keepalived=OURS_ALONE)
+    cluster = make_cluster(2, watched=True, keepalived=OURS_ALONE)
     first, _ = cluster.nodes
     watcher = first.monit.pid(WATCHER)
 
@@ -195,7 +195,7 @@ def scrape() -> str:
 def test_a_watcher_that_is_killed(make_cluster: MakeCluster) -> None:
     """With kill -9 while haproxy is marked as dead: the next watcher takes the mark away when haproxy is back. Without any watcher
     keepalived's own check moves the VIP. Two watchers at once are one too many."""
-    cluster = make_cluster(2)
+    cluster = make_cluster(2, watched=True)
     first, second = cluster.nodes
     code, _, stderr = first.vrrpctl("watch")
     assert (code, f"another watcher runs (pid {first.monit.pid(WATCHER)})" in stderr) == (6, True)
@@ -215,7 +215,7 @@ def test_a_watcher_that_is_killed(make_cluster: MakeCluster) -> None:
 
 def test_nobody_but_root_writes_what_is_ours(make_cluster: MakeCluster) -> None:
     """On a machine where everything has run: run directories are root's alone, and no file of ours is for others to write."""
-    cluster = make_cluster(1, vrrp_drain={"handover_timeout": 10})
+    cluster = make_cluster(1, watched=True, vrrp_drain={"handover_timeout": 10})
     (only,) = cluster.nodes
     only.vrrpctl("demote", "--timeout", "0.5")
     assert modes(only, "/var/vcap/sys/run/vrrp-drain", "/var/vcap/sys/run/keepalived", "-type", "d") == {"700"}

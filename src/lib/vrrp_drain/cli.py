@@ -1,4 +1,7 @@
-"""The command line. Commands raise; ``main`` prints one line and sets the exit code."""
+"""The command line. Commands raise; ``main`` prints one line and sets the exit code.
+
+What one command alone needs is imported there: a drain waits for every import at the top.
+"""
 
 import json
 import logging
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from . import __version__, connections, doctor, lifecycle, logs, rehearsal, status
+from . import __version__, lifecycle, logs
 from .bands import Band
 from .boot import Boot, Stage
 from .config import Config
@@ -32,6 +35,7 @@ from .transitions import State
 log = logging.getLogger(__name__)
 _LAST_WORDS = 2.0  # seconds for notices that are still queued when the watcher ends
 _MOVES_SHOWN = 12
+_RATES = 10, 200  # connections a second
 _UMASK = 0o022  # whatever monit or the agent hands down: logs can be forwarded by others, and written by root alone
 _SECONDS = click.FloatRange(min=0, min_open=True, max=3600)
 
@@ -128,6 +132,8 @@ def promote(session: Session, timeout: float | None, no_wait: bool, as_json: boo
 @click.pass_obj
 def show_status(session: Session, as_json: bool) -> None:
     """Say where the VIP is and how this instance stands."""
+    from . import status
+
     logs.set_up("status", session.paths.drain_log, chatty=False)
     with session.node() as (node, _, _):
         found = status.look(node)
@@ -166,7 +172,7 @@ def tell_again(session: Session) -> None:
 @click.pass_obj
 def show_top(session: Session, every: float) -> None:
     """Show status and the last moves, live, until Ctrl-C."""
-    from . import top  # rich takes 0.1 s to import
+    from . import status, top
 
     logs.set_up("top", session.paths.drain_log, chatty=False)
     with session.node() as (node, _, cancellation):
@@ -186,11 +192,13 @@ def show_history(session: Session, count: int, as_json: bool) -> None:
 
 
 @vrrpctl.command("doctor")
-@click.option("--timeout", type=_SECONDS, default=doctor.TIMEOUT, show_default=True, help="Seconds that all checks together may take.")
+@click.option("--timeout", type=_SECONDS, default=10.0, show_default=True, help="Seconds that all checks together may take.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.pass_obj
 def run_doctor(session: Session, timeout: float, as_json: bool) -> None:
     """Look for everything that makes a handover fail, and say how to mend it. Changes nothing."""
+    from . import doctor
+
     logs.set_up("doctor", session.paths.drain_log, chatty=False)
     report = doctor.examine(session.paths, timeout)
     logs.say_where(report.instance or "unknown instance")
@@ -200,7 +208,7 @@ def run_doctor(session: Session, timeout: float, as_json: bool) -> None:
 
 
 @vrrpctl.command()
-@click.option("--rate", type=click.IntRange(*rehearsal.RATES), default=100, show_default=True, help="Connections to try each second.")
+@click.option("--rate", type=click.IntRange(*_RATES), default=100, show_default=True, help="Connections to try each second.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Where clients connect.  [default: that of vrrp_drain.health_check]")
 @click.option("--timeout", type=_SECONDS, help="Seconds that each move may take.  [default: vrrp_drain.handover_timeout]")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -210,6 +218,8 @@ def rehearse(session: Session, rate: int, port: int | None, timeout: float | Non
 
     Nothing is moved while doctor finds a problem. However it ends, this instance is in the active band again.
     """
+    from . import rehearsal
+
     logs.set_up("rehearse", session.paths.drain_log, chatty=True)
     with session.node(lock_timeout=timeout or 0) as (node, _, cancellation):
         rehearsal.check(node, session.paths)
@@ -275,7 +285,8 @@ def _keepalived(session: Session, act: Callable[[Keepalived, Config, Netlink], N
 
 
 def _watch(node: Node, netlink: Netlink, cancellation: Cancellation) -> None:
-    from .metrics import Metrics  # 0.1 s to import, which no other command shall wait for
+    from . import connections
+    from .metrics import Metrics
     from .notify import Notifier
     from .watcher import Watcher
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import connections, doctor, haproxy, listeners
+from . import connections, haproxy, listeners
 from .bands import Band
 from .boot import Boot, Stage
 from .demote import Demote
@@ -37,6 +37,8 @@ def pre_start(node: Node) -> None:
 
     keepalived does not run yet, so whoever else uses our VRID is heard now: later the two silence each other.
     """
+    from . import doctor  # no other script has use for it, and all would wait for the import
+
     if stranger := node.stranger(max(1.0, node.config.keepalived.advert_int) + _LATE):
         raise NotSettled(stranger)
     _deleted_marker(node, present=False)

@@ -21,6 +21,7 @@ from .release import Spec
 VIP = "10.0.0.10"
 VIP6 = "fd00::10"
 ALL_JOBS = ("keepalived", "vrrp-drain", "haproxy")
+WATCHER = "vrrp-drain-watch"  # as monit knows it
 # fast enough for tests, slow enough that a busy machine does not look like a dead MASTER
 FAST: Mapping[str, Any] = {"vrrp_version": 3, "advert_int": 0.2, "healthcheck_interval": 1}
 
@@ -54,14 +55,16 @@ class Cluster:
         jobs: Sequence[str] = ALL_JOBS,
         vip: str = VIP,
         make_agent: MakeAgent = Agent,
+        watched: bool = True,
         **properties: Any,
     ) -> None:
-        """``properties`` are ``keepalived``, ``vrrp_drain`` and ``ha_proxy``, as in a manifest."""
+        """``properties`` are ``keepalived``, ``vrrp_drain`` and ``ha_proxy``, as in a manifest; with ``watched`` the watcher runs."""
         self.vip = vip
         self.jobs = tuple(jobs)
         self.properties = {**properties, "keepalived": {"vip": vip, **properties.get("keepalived", {})}}
         self.package = package
         self._make_agent = make_agent
+        self._unmonitored = () if watched else (WATCHER,)
         # hard links from the package need its file system
         self._disk = Path(tempfile.mkdtemp(prefix="disks-", dir=package.parent))
         self.switch = Switch()
@@ -101,7 +104,7 @@ class Cluster:
     def _machine(self, spec: Spec) -> Node:
         disk = self._disk / f"{spec.name}-{spec.index}"
         disk.mkdir()
-        return Node(self.switch, spec, (f"{spec.address}/24", f"fd00::{spec.index + 1}/64"), disk, self._make_agent)
+        return Node(self.switch, spec, (f"{spec.address}/24", f"fd00::{spec.index + 1}/64"), disk, self._make_agent, self._unmonitored)
 
 
 def update(node: Node, note: Callable[[str], None] = lambda what: None, apply: Callable[[], None] = lambda: None) -> list[ScriptRun]:

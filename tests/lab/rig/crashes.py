@@ -16,7 +16,7 @@ from rich.table import Table
 
 from . import results
 from .bench import summary
-from .cluster import ALL_JOBS, Cluster, compiled_package
+from .cluster import ALL_JOBS, WATCHER, Cluster, compiled_package
 from .load import Found, Load
 from .namespace import missing
 from .node import Node
@@ -26,7 +26,6 @@ from .wait import until
 
 RUNS = 10
 RATE = 200.0  # new connections per second
-WATCHER = "vrrp-drain-watch"
 _SHORTLY = 0.05  # seconds; who connected that shortly before was not answered either
 _PATIENCE = 15.0  # seconds until the VIP counts as staying where it is: an election takes three, keepalived's check two
 

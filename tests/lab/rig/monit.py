@@ -1,7 +1,7 @@
 """Stands in for monit: starts and stops the processes that the jobs' monit files name."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +36,11 @@ def processes(jobs: Path) -> list[Process]:
 
 
 class Monit:
-    """Of one machine; programs are started and stopped side by side."""
+    """Of one machine; programs are started and stopped side by side, but for those that are not monitored."""
 
-    def __init__(self, machine: Namespace, jobs: Path) -> None:
+    def __init__(self, machine: Namespace, jobs: Path, unmonitored: Collection[str] = ()) -> None:
         self._machine = machine
-        self._processes = {process.name: process for process in processes(jobs)}
+        self._processes = {process.name: process for process in processes(jobs) if process.name not in unmonitored}
 
     def start(self, *names: str) -> None:
         """Start the named processes, or all; wait until each has a process for its pid file."""

@@ -3,7 +3,7 @@
 import ipaddress
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,22 @@ def has_address(machine: Namespace, address: str) -> bool:
 class Node:
     """The disk (``vcap``) outlives the power; network and processes do not."""
 
-    def __init__(self, switch: Switch, spec: Spec, addresses: tuple[str, ...], vcap: Path, make_agent: MakeAgent = Agent) -> None:
+    def __init__(
+        self,
+        switch: Switch,
+        spec: Spec,
+        addresses: tuple[str, ...],
+        vcap: Path,
+        make_agent: MakeAgent = Agent,
+        unmonitored: Collection[str] = (),
+    ) -> None:
         self.spec = spec
         self.name = f"{spec.name}/{spec.index}"
         self.vcap = vcap
         self._switch = switch
         self._addresses = addresses
         self._make_agent = make_agent
+        self._unmonitored = unmonitored
         self.power_on()
 
     def power_on(self) -> None:
@@ -45,7 +54,7 @@ class Node:
         self.machine = Namespace(f"{self.spec.name}-{self.spec.index}", self.vcap)
         self.port = self._switch.attach(self.machine, self.spec.index + 1, self._addresses)
         self.agent = self._make_agent(self.machine, self.vcap)
-        self.monit = Monit(self.machine, self.vcap / "jobs")
+        self.monit = Monit(self.machine, self.vcap / "jobs", self._unmonitored)
         self.powered = True
 
     def power_off(self) -> None:
@@ -63,7 +72,7 @@ class Node:
         release.render(
             *(release.Rendering(job, self.spec, group, properties, directory / release.name_on_disk(job), provider) for job in jobs)
         )
-        self.monit = Monit(self.machine, self.vcap / "jobs")
+        self.monit = Monit(self.machine, self.vcap / "jobs", self._unmonitored)
 
     def start(self) -> None:
         """pre-start, monit start, post-start."""

@@ -20,7 +20,7 @@ from ..promote import Promote
 from ..signals import Cancellation
 from . import ports
 from .client import Client, Target
-from .prober import RATES, Prober
+from .prober import Prober
 from .report import Move, Report
 
 log = logging.getLogger(__name__)
@@ -162,4 +162,4 @@ def _refuse_failing_probes(client: Client, known: Mapping[str, str]) -> None:
     log.warning("%s: %s", what, why)
 
 
-__all__ = ["RATES", "Client", "Move", "Prober", "Report", "Target", "check", "names", "rehearse", "target"]
+__all__ = ["Client", "Move", "Prober", "Report", "Target", "check", "names", "rehearse", "target"]

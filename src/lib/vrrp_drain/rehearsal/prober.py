@@ -20,7 +20,6 @@ from . import handshake
 from .client import Client, Frame, Target
 from .tally import PATIENCE
 
-RATES = 10, 200  # connections a second
 _ETH_P_ALL, _ETH_P_IP, _ETH_P_ARP, _ETH_P_IPV6 = 0x0003, 0x0800, 0x0806, 0x86DD  # linux/if_ether.h
 _ICMP6, _ADVERTISEMENT = 58, 136
 _SO_TIMESTAMPNS = 35  # linux/socket.h, and the type of its control message
