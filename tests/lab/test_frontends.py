@@ -204,7 +204,9 @@ class Client:
             body, ended = b"", False
             while not ended:
                 connection.sendall(protocol.data_to_send())
-                for event in protocol.receive_data(connection.recv(65536)):
+                received = connection.recv(65536)
+                assert received, "haproxy closed the connection"
+                for event in protocol.receive_data(received):
                     assert not isinstance(event, ConnectionTerminated)
                     body += event.data if isinstance(event, DataReceived) else b""
                     ended = ended or isinstance(event, StreamEnded)

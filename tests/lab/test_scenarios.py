@@ -1,11 +1,14 @@
-"""What haproxy-boshrelease's docs have operators try by hand: where the VIP is afterwards, and for how long clients were without it."""
+"""What haproxy-boshrelease's docs have operators try by hand: where the VIP is afterwards, and for how long clients were without it.
+
+Two of the variants that `make bench` tries: the defaults, and what differs from them most.
+"""
 
 from pathlib import Path
 
 import pytest
 
 from lab.rig import scenarios
-from lab.rig.scenarios import DEFAULT, FAULT, QUICK6, QUICK6_UNICAST, Variant
+from lab.rig.scenarios import DEFAULT, QUICK6_UNICAST, Variant
 
 PLANNED = 0.0
 
@@ -14,9 +17,7 @@ PLANNED = 0.0
     ("variant", "haproxy", "vm"),
     [
         # seconds that clients may be without the VIP when haproxy stops, and when the VM dies
-        pytest.param(DEFAULT, 5.5, 3.6, id="IPv4 multicast, defaults"),
-        pytest.param(FAULT, 1.6, 3.6, id="IPv4 unicast, healthcheck_weight 0"),
-        pytest.param(QUICK6, 1.8, 0.8, id="IPv6 multicast, advert_int 0.1"),
+        pytest.param(DEFAULT, 2.0, 3.6, id="IPv4 multicast, defaults"),
         pytest.param(QUICK6_UNICAST, 1.8, 0.8, id="IPv6 unicast, advert_int 0.1"),
     ],
 )
