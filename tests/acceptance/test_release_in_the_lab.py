@@ -53,6 +53,7 @@ def unpack(tarball: Path, into: Path) -> None:
         manifest.rename(manifest.with_name("spec"))
 
 
+@pytest.mark.timeout(240)
 def test_rolling_upgrade(package: Path, tools: Path) -> None:
     """With the built release and the real agent, three instances under load are upgraded and nobody is refused or loses a SYN."""
     ours = upgrade.run(
@@ -66,6 +67,7 @@ def test_rolling_upgrade(package: Path, tools: Path) -> None:
     assert len(ours.found.of("new")) > 1000
     assert ours.found.refused() == []
     assert ours.found.lost_syns() == []
+    assert ours.broken == []
     assert (ours.moves[0].source, ours.moves[0].target) == ("haproxy/0", "haproxy/1")
     assert ours.moves[-1].target == "haproxy/0", "a machine that stands still for long may make more moves in between"
     assert [(run.exit_code, run.stdout) for _, run in ours.drains] == [(0, "0\n")] * 3
