@@ -9,13 +9,12 @@ import socket
 import struct
 import time
 
+from pyroute2.netlink import NETLINK_SOCK_DIAG, NLM_F_REQUEST, NLMSG_ERROR
+from pyroute2.netlink.diag import SOCK_DIAG_BY_FAMILY, SS_CLOSE_WAIT, SS_ESTABLISHED
+
 from .advert import IPAddress
 
-_NETLINK_SOCK_DIAG = 4  # linux/netlink.h
-_SOCK_DIAG_BY_FAMILY = 20
-_NLMSG_ERROR = 2
-_NLM_F_REQUEST = 1
-_ESTABLISHED, _CLOSE_WAIT = 1, 8  # TCP_*, net/tcp_states.h; with defer-accept a connection is not established yet
+_OPEN = (SS_ESTABLISHED, SS_CLOSE_WAIT)  # with defer-accept a connection is not established yet
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBxI2s2s16s16sIII")
 _ANSWER = struct.Struct("=BBBB48xIIIII")
@@ -43,17 +42,17 @@ def connect(host: str, port: int, timeout: float) -> None:
 def _waits(here: tuple[IPAddress, int], there: tuple[IPAddress, int]) -> bool:
     """Tell whether the connection's end ``here`` is at this machine, and not accepted yet, as far as the kernel tells."""
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as diag:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as diag:
             diag.settimeout(1.0)
             diag.send(_question(here, there))
             answer = diag.recv(4096)
     except OSError:
         return False
     _, kind, *_ = _HEADER.unpack_from(answer)
-    if kind == _NLMSG_ERROR:
+    if kind == NLMSG_ERROR:
         return False  # ENOENT: the end is elsewhere, or gone
     _, state, _, _, _, _, _, _, inode = _ANSWER.unpack_from(answer, _HEADER.size)
-    return state in (_ESTABLISHED, _CLOSE_WAIT) and inode == 0
+    return state in _OPEN and inode == 0
 
 
 def _question(here: tuple[IPAddress, int], there: tuple[IPAddress, int]) -> bytes:
@@ -62,4 +61,4 @@ def _question(here: tuple[IPAddress, int], there: tuple[IPAddress, int]) -> byte
     ports = (struct.pack("!H", port), struct.pack("!H", peer_port))
     ends = (address.packed.ljust(16, b"\0"), peer.packed.ljust(16, b"\0"))
     body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF, *ports, *ends, 0, _NO_COOKIE, _NO_COOKIE)
-    return _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0) + body
+    return _HEADER.pack(_HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 0, 0) + body

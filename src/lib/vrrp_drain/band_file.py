@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .bands import UNHEALTHY_WEIGHT, Band
 from .errors import SystemFault
-from .paths import private
+from .paths import private, replace
 
 
 class BandFile:
@@ -70,8 +70,6 @@ def _replace(path: Path, value: int, meaning: str) -> None:
         with suppress(SystemFault):
             if _read(path) == str(value):
                 return
-        scratch = path.with_name(f".{path.name}.new")
-        scratch.write_text(f"{value}\n")
-        scratch.replace(path)
+        replace(path, f"{value}\n")
     except OSError as error:
         raise SystemFault(f"cannot write {meaning} to {path}: {error.strerror}; the priority is unchanged") from error

@@ -7,7 +7,7 @@ import logging
 from enum import Enum
 from pathlib import Path
 
-from .paths import private
+from .paths import private, replace
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,6 @@ class Boot:
     def enter(self, stage: Stage) -> None:
         try:
             private(self._path.parent)
-            scratch = self._path.with_name(".boot.new")
-            scratch.write_text(stage.value)
-            scratch.replace(self._path)
+            replace(self._path, stage.value)
         except OSError as error:
             log.warning("cannot write %s: %s; the watcher may take this for a reboot", self._path, error.strerror)

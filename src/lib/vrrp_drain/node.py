@@ -223,6 +223,11 @@ class Node:
             case Action.REMOVE_STALE_VIP:
                 self.remove_stale_vip()
 
+    def healthy_peers(self) -> list[IPAddress]:
+        """Return the peers whose haproxy answers us; nobody where the health check cannot be asked from here."""
+        own = self._netlink.addresses()
+        return haproxy.answering(self.config.drain.health_check, [each for each in self.config.peer_addresses if each not in own])
+
     def _may_resign(self) -> bool:
         """Tell whether to advert priority 0: a successor that only waits its skew must be there, and its haproxy answer.
 
@@ -232,8 +237,7 @@ class Node:
             return True
         if not self.config.drain.fast_handover:
             return False
-        own = self._netlink.addresses()
-        healthy = haproxy.answering(self.config.drain.health_check, [each for each in self.config.peer_addresses if each not in own])
+        healthy = self.healthy_peers()
         if not healthy:
             log.info("no peer's haproxy answers us, so none is hurried: the handover takes three advert intervals")
         return bool(healthy)

@@ -18,10 +18,10 @@ from pathlib import Path
 from .advert import IPAddress
 from .errors import SystemFault
 from .netlink import Netlink
-from .paths import private
+from .paths import private, replace
 
 _LO = "lo"
-_WANTED = {"arp_ignore": 1, "arp_announce": 2}
+WANTED = {"arp_ignore": 1, "arp_announce": 2}  # the least values
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Overlap:
             return
         try:
             is_arp = any(vip.version == 4 for vip in ours)
-            before = {name: int((self._settings / interface / name).read_text()) for name in _WANTED} if is_arp else {}
+            before = {name: int((self._settings / interface / name).read_text()) for name in WANTED} if is_arp else {}
             self._record(Held(tuple(ours), interface, before))
             for name, value in before.items():
-                self._write(interface, name, max(value, _WANTED[name]))
+                self._write(interface, name, max(value, WANTED[name]))
             for vip in ours:
                 self._netlink.add_to_lo(vip)
         except (OSError, ValueError, SystemFault) as error:
@@ -93,9 +93,7 @@ class Overlap:
     def _record(self, held: Held) -> None:
         """Write the file as a whole or not at all."""
         private(self._file.parent)
-        scratch = self._file.with_name(".overlap.new")
-        scratch.write_text(json.dumps({"vips": [*map(str, held.vips)], "interface": held.interface, "before": held.before}))
-        scratch.replace(self._file)
+        replace(self._file, json.dumps({"vips": [*map(str, held.vips)], "interface": held.interface, "before": held.before}))
 
     def _holds(self, vips: Sequence[IPAddress], interface: str) -> bool:
         """Tell whether all of it is in place already: an interface that was made anew has lost its settings."""
@@ -106,7 +104,7 @@ class Overlap:
 
     def _is_set(self, interface: str, names: Iterable[str]) -> bool:
         try:
-            return all(int((self._settings / interface / name).read_text()) >= _WANTED[name] for name in names)
+            return all(int((self._settings / interface / name).read_text()) >= WANTED[name] for name in names)
         except (OSError, ValueError, KeyError):
             return False
 

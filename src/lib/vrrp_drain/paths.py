@@ -15,6 +15,13 @@ def private(directory: Path) -> Path:
     return directory
 
 
+def replace(path: Path, text: str) -> None:
+    """Write ``path`` as a whole or not at all. Raises OSError; what was there before is there then."""
+    scratch = path.with_name(f".{path.name}.new")
+    scratch.write_text(text)
+    scratch.replace(path)
+
+
 @dataclass(frozen=True)
 class Paths:
     """Where BOSH and the two jobs keep things, below ``root``."""

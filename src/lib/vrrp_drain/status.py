@@ -118,8 +118,7 @@ def look(node: Node) -> Status:
         situation = node.handoff.state()
     except SystemFault:
         situation = Situation()
-    peers = [each for each in node.config.peer_addresses if each not in node.netlink.addresses()]
-    successors = None if drain.health_check.scheme == "unix" else [str(each) for each in haproxy.answering(drain.health_check, peers)]
+    successors = None if drain.health_check.scheme == "unix" else [str(each) for each in node.healthy_peers()]
     answering = sorted(found.answers[node.config.vip])
     story = History(node.paths.history).last(_STORY)
     why = _why(story)

@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .. import connections, haproxy, listeners, process_events
+from .. import connections, haproxy, listeners, overlap, process_events
 from ..bands import Band
 from ..errors import SystemFault
 from .finding import Finding, note, problem, warning
@@ -166,8 +166,7 @@ def vip_on_lo(patient: Patient) -> list[Finding]:
                 "bosh restart of this instance: its pre-start puts it there and logs why it could not; a reboot takes it away",
             )
         )
-    wanted = {"arp_ignore": 1, "arp_announce": 2}
-    wrong = [f"{name} is {value}" for name, least in wanted.items() if (value := _setting(patient, name)) < least]
+    wrong = [f"{name} is {value}" for name, least in overlap.WANTED.items() if (value := _setting(patient, name)) < least]
     if any(vip.version == 4 for vip in on_lo) and wrong:
         found.append(
             problem(
