@@ -13,13 +13,14 @@ class Place:
     """``interface`` carries the adverts, ``vip_interface`` the VIP (another one only with a virtual MAC).
 
     ``source`` is where our adverts come from, None where the interface has no address yet; ``peers`` are where they go to,
-    nothing for multicast.
+    nothing for multicast. ``further_source`` is an address of the other family, where there are further VIPs of that one.
     """
 
     interface: str
     vip_interface: str
     source: IPAddress | None
     peers: tuple[IPAddress, ...]
+    further_source: IPAddress | None = None
 
 
 def find(config: Config, netlink: Netlink) -> Place:
@@ -39,13 +40,20 @@ def find(config: Config, netlink: Netlink) -> Place:
             allowed = f"give it, or name our address in keepalived.unicast_peers; {interface} has {_listed(own)}"
             raise ConfigError("keepalived.unicast_src_ip", None, allowed)
     else:
-        source = next((each for each in own if config.vip.version == 4 or each.is_link_local), None)
-    return Place(interface, _virtual_interface(config) or interface, source, peers)
+        source = _speaks_from(own)
+    further = {vip.version for vip in ours.addresses} - {config.vip.version}
+    others = [each for family in further for each in netlink.addresses_on(interface, family) if each not in ours.addresses]
+    return Place(interface, _virtual_interface(config) or interface, source, peers, _speaks_from(others))
 
 
 def find_vip_interface(config: Config, netlink: Netlink) -> str:
     """Return where keepalived puts the VIP. Raises ConfigError where there is no such interface."""
     return _virtual_interface(config) or netlink.interface_for(config.vip, config.keepalived.interface)
+
+
+def _speaks_from(own: list[IPAddress]) -> IPAddress | None:
+    """Return the address that multicast adverts come from: the first one, with IPv6 the first link-local one."""
+    return next((each for each in own if each.version == 4 or each.is_link_local), None)
 
 
 def _virtual_interface(config: Config) -> str:
