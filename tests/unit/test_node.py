@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from unit.fakes import OWN, PEER, PEER_MAC, VIP, FakeHandoff, FakeHaproxy, FakeIPR, address, came_from, link, rendered
+from unit.fakes import OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeIPR, FakeRules, address, came_from, link, rendered
 from vrrp_drain import haproxy, process, resignation
 from vrrp_drain import node as node_module
 from vrrp_drain.advert import Advert, Packet
@@ -82,7 +82,7 @@ def build(paths: Paths, netlink: Netlink, cancellation: Cancellation) -> Build:
 
     def make(**sections: Any) -> Node:
         node = Node(Config.parse(rendered(**sections)), paths, netlink, cancellation)
-        node.handoff = FakeHandoff()
+        node.rules = FakeRules()
         return node
 
     return make
@@ -383,8 +383,8 @@ def test_a_promotion_leaves_connections_with_the_master(
     monkeypatch.setattr(node_module, "adverts", lambda *arguments: iter([(advert, came_from(source))]))
     senses.script = [Event(Sign.VIP_GONE), SUCCESSOR]
     node.promote(5)
-    assert isinstance(node.handoff, FakeHandoff)
-    assert node.handoff.armed == armed
+    assert isinstance(node.rules, FakeRules)
+    assert node.rules.armed == armed
 
 
 def test_a_promotion_of_the_master_arms_nothing(node: Node, senses: FakeSenses, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,8 +393,8 @@ def test_a_promotion_of_the_master_arms_nothing(node: Node, senses: FakeSenses, 
     monkeypatch.setattr(node_module, "adverts", lambda *arguments: iter([(ADVERT, came_from(PEER))]))
     senses.script = [Event(Sign.VIP_HERE), Event(Sign.NOBODY_ANSWERS)]
     node.promote(5)
-    assert isinstance(node.handoff, FakeHandoff)
-    assert node.handoff.armed == []
+    assert isinstance(node.rules, FakeRules)
+    assert node.rules.armed == []
 
 
 @pytest.mark.parametrize(
@@ -427,12 +427,12 @@ def test_whose_connections_are_left_with_it(build: Build, properties: dict[str, 
     """A MASTER from which we are about to take the VIP, and that goes on serving."""
     node = build(**properties)
     node.leave_connections_with(ip_address(PEER), priority)
-    assert node.handoff.armed == ([([VIP], PEER)] if armed else [])  # type: ignore[attr-defined]
+    assert node.rules.armed == ([([VIP], PEER)] if armed else [])  # type: ignore[attr-defined]
 
 
 def test_a_handoff_that_cannot_be_armed_is_a_warning(node: Node, log: pytest.LogCaptureFixture) -> None:
     """The move happens all the same, and cuts what is open."""
-    node.handoff.fault = SystemFault("nftables refuses")  # type: ignore[attr-defined]
+    node.rules.fault = SystemFault("nftables refuses")  # type: ignore[attr-defined]
     node.leave_connections_with(ip_address(PEER), 253)
     assert log.messages == ["nftables refuses"]
 
@@ -446,7 +446,7 @@ def test_an_interface_that_is_gone_has_no_number(node: Node, ipr: FakeIPR) -> No
 
 def test_what_cannot_be_held_is_done_without(node: Node, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture) -> None:
     """Each part is tried, each fault is said, none is raised."""
-    node.handoff.fault = SystemFault("nftables refuses")  # type: ignore[attr-defined]
+    node.rules.fault = SystemFault("nftables refuses")  # type: ignore[attr-defined]
 
     def refuse(*arguments: object) -> None:
         raise SystemFault("sysctl refuses")

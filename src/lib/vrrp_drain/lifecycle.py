@@ -156,7 +156,7 @@ def post_stop(node: Node) -> None:
             log.warning("%s was still on %s after keepalived had ended: taken off", node.config.vip, node.interface)
     finally:
         try:
-            node.handoff.release()
+            node.rules.release()
         finally:
             node.overlap.release()
 

@@ -2,13 +2,12 @@
 
 import logging
 
-from . import bands, demote, haproxy, listeners, place, process, promote, resignation
+from . import bands, demote, haproxy, hello, listeners, place, process, promote, resignation
 from .advert import IPAddress
 from .band_file import BandFile
 from .bands import Band
 from .config import Config
 from .errors import SystemFault
-from .handoff import Handoff
 from .handover import Ending, run
 from .judge import Electorate
 from .listener import adverts
@@ -16,6 +15,7 @@ from .netlink import Netlink
 from .other_job import UNHEALTHY_BY, ConfigLever
 from .overlap import Overlap
 from .paths import Paths
+from .rules import Group, Rules
 from .senses import Senses
 from .signals import Cancellation
 from .transitions import Action
@@ -36,7 +36,7 @@ class Node:
         self.pid_file = paths.keepalived_pid_file if other is None else other.pid_file
         self.place = place.find(config, netlink)
         self.overlap = Overlap(paths.drain_run, netlink, paths.interface_settings)
-        self.handoff = Handoff()
+        self.rules = Rules()
         self._netlink = netlink
         self._cancellation = cancellation
 
@@ -160,13 +160,27 @@ class Node:
         return self.config.drain.connection_handoff and not self.config.keepalived.use_vmac
 
     def hold_connections(self) -> None:
-        """Install the rules that keep open connections alive, if they are wanted. Raises SystemFault; moves then cut them."""
-        if not self.hands_off:
-            self.handoff.release()
-            return
-        ours, drain = self.config.keepalived, self.config.drain
-        peers = self.place.peers  # with multicast nobody knows yet where the peers' adverts come from
-        self.handoff.hold(ours.addresses, self.interface, ours.virtual_router_id, drain.handoff_window, peers)
+        """Install the rules that keep strangers' adverts out, and open connections alive if that is wanted. Raises SystemFault."""
+        self.rules.hold(self.group())
+
+    def group(self) -> Group:
+        """Return what the kernel's rules must know."""
+        ours, me = self.config.keepalived, self.config.me
+        own = self._netlink.addresses()
+        broadcasts = {
+            each.network.broadcast_address for each in self._netlink.networks_on(self.interface, 4) if each.network.prefixlen < 31
+        }
+        return Group(
+            vips=ours.addresses,
+            interface=self.interface,
+            vrid=ours.virtual_router_id,
+            vrrp_version=ours.vrrp_version,
+            token=hello.token(me.id, ours.virtual_router_id),
+            members=frozenset({*self.config.peer_addresses, *(peer.address for peer in self.config.peers)}) - own,
+            nobody=own | broadcasts,
+            closed=place.closed(self.config, self.place),
+            window=self.config.drain.handoff_window if self.hands_off else 0.0,
+        )
 
     def bound_to_vip(self) -> list[str]:
         """Return the listeners whose connections are not handed off because they listen on a VIP itself. Raises SystemFault."""
@@ -187,7 +201,7 @@ class Node:
         if not self.hands_off or not self.config.keepalived.preempt or not bands.is_active(priority) or priority >= self._active:
             return
         try:
-            self.handoff.arm(self.config.keepalived.addresses, master)
+            self.rules.arm(self.config.keepalived.addresses, master)
         except SystemFault as error:
             log.warning("%s", error)
 
