@@ -31,16 +31,28 @@ def node(bench: Cluster) -> Iterator[Namespace]:
 
 
 def send(
-    bench: Cluster, payload: bytes, source: str = PEER, *, to: str = "", ttl: int = 255, mac: str = "0200000000c8", options: bytes = b""
+    bench: Cluster,
+    payload: bytes,
+    source: str = PEER,
+    *,
+    to: str = "",
+    ttl: int = 255,
+    mac: str = "0200000000c8",
+    options: bytes = b"",
+    extension: int = 0,
 ) -> None:
-    """Send a whole frame of protocol 112, so that every field of it can be wrong."""
+    """Send a whole frame of protocol 112, so that every field of it can be wrong.
+
+    ``options`` are IPv4's, or with IPv6 a whole extension header, of the kind ``extension``.
+    """
     sender, target = ip_address(source), ip_address(to or ("224.0.0.18" if "." in source else "ff02::12"))
     if sender.version == 4:
         length = 20 + len(options) + len(payload)
         head = struct.pack("!BBHHHBBH", 0x45 + len(options) // 4, 0, length, 0, 0, ttl, 112, 0) + sender.packed + target.packed + options
         head = head[:10] + internet_checksum(head).to_bytes(2, "big") + head[12:]
     else:
-        head = struct.pack("!IHBB", 6 << 28, len(payload), 112, ttl) + sender.packed + target.packed
+        first = extension if options else 112
+        head = struct.pack("!IHBB", 6 << 28, len(options + payload), first, ttl) + sender.packed + target.packed + options
     kind = b"\x08\x00" if sender.version == 4 else b"\x86\xdd"
     frame = ETHERNET[sender.version] + bytes.fromhex(mac) + kind + head + payload
 
@@ -159,6 +171,50 @@ def test_another_hello_makes_no_member(bench: Cluster, node: Namespace, token: b
     assert situation(node).members == ()
 
 
+EXTENSIONS = {  # header kind, and a whole header of it: PadN fills the options, the fragment is the only one
+    "hop-by-hop": (0, bytes((112, 0, 1, 4, 0, 0, 0, 0))),
+    "destination": (60, bytes((112, 0, 1, 4, 0, 0, 0, 0))),
+    "fragment": (44, bytes((112, 0, 0, 0, 0, 0, 0, 1))),
+}
+
+
+@pytest.mark.parametrize(("kind", "header"), EXTENSIONS.values(), ids=EXTENSIONS)
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
+def test_an_extension_header_hides_no_advert(bench: Cluster, node: Namespace, kind: int, header: bytes, closed: bool) -> None:
+    """keepalived's socket gets what stands behind extension headers of IPv6, so the rules look there; a peer sends none."""
+    hold(node, group(str(VIP6), members=[PEER6], closed=closed))
+    with heard(node, socket.AF_INET6) as receive:
+        send(bench, advert(250, vips=(VIP6,), source="fe80::66"), "fe80::66", to="ff02::1", options=header, extension=kind)
+        assert not receive()
+    assert situation(node).refused == 1
+    send(bench, advert(vips=(VIP6,), source=PEER6), PEER6, options=header, extension=kind)
+    assert armed(node) == []
+
+
+def test_another_group_in_the_other_family_is_not_refused(bench: Cluster, node: Namespace) -> None:
+    """A VRID is a family's own (RFC 9568 section 1): what keepalived does not listen to there is none of our business, and arms nothing."""
+    hold(node, group(str(VIP), str(VIP6), members=[PEER, PEER6]))
+    with heard(node, socket.AF_INET6) as receive:
+        send(bench, advert(vips=(ip_address("fd00::99"),), source="fe80::66"), "fe80::66", to="ff02::1")
+        assert receive()
+    assert (situation(node).refused, armed(node)) == (0, [])
+    send(bench, advert(vips=(VIP6,), source=PEER6), PEER6, to="ff02::1")
+    assert armed(node) == [PEER6], "a peer's word in that family counts"
+
+
+def test_a_full_set_keeps_no_peer_out(bench: Cluster, node: Namespace) -> None:
+    """Whoever has copied a token fills the set; when the rules are put in place again they come, and with all that the link names."""
+    hold(node, group(str(VIP), members=[PEER]))
+    for last in range(130):
+        source = f"10.0.1.{last + 1}"
+        send(bench, hello.build(hello.token(ID, VRID), VRID, ip_address(source), ALL_HOSTS_V4), source)
+    named = [PEER, "10.0.0.201", "10.0.0.202"]
+    hold(node, group(str(VIP), members=named))
+    found = situation(node)
+    assert set(map(ip_address, named)) <= set(found.members)
+    assert (len(found.members), found.families) == (128, (4,))
+
+
 def test_members_are_bounded(bench: Cluster, node: Namespace) -> None:
     """Whoever has copied a token fills the set, and no more."""
     hold(node, group(str(VIP), members=[PEER]))
@@ -200,11 +256,11 @@ def test_what_keepalived_hears(
 class heard:  # noqa: N801  # reads as a word
     """A raw socket as keepalived has it: `receive` tells whether something got through, once everything that was sent has arrived."""
 
-    def __init__(self, machine: Namespace) -> None:
-        self._machine = machine
+    def __init__(self, machine: Namespace, family: socket.AddressFamily = socket.AF_INET) -> None:
+        self._machine, self._family = machine, family
 
     def __enter__(self) -> "heard":
-        self._socket = self._machine.in_network(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 112))
+        self._socket = self._machine.in_network(lambda: socket.socket(self._family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 112))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -243,7 +299,7 @@ def test_nft_prints_the_rules(bench: Cluster, node: Namespace) -> None:
     listed = nft(bench.nodes[0], "list", "ruleset")
     for line in (
         "elements = { 10.0.0.2 }",
-        'iifname "eth0" ip protocol vrrp goto adverts comment "VRRP"',
+        'iifname "eth0" meta l4proto vrrp goto adverts comment "VRRP"',
         'iifname "eth0" goto armed comment "somebody has left"',
         'ip ttl 255 ip saddr @members goto member comment "of a member"',
         'ip length 40 @th,0,8 0x21 @th,24,8 0x1 @th,64,32 0xa00000a @th,16,8 0x43-0x63 goto arm comment "a member is leaving"',

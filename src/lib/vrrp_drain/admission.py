@@ -8,6 +8,7 @@ A packet of protocol 112 on our interface is one of these:
   VIP says that its sender leaves, and arms the handoff (handoff.py).
 - Of anybody else: in a closed group, where the addresses of all members are known, it is dropped and counted. In an open one it
   passes if it is what keepalived would take, in length, version and VIP: it may be of a member that has not said hello.
+  In the family that keepalived does not listen in it passes: the same VRID may be another group's there (RFC 9568 section 1).
 
 Why before keepalived: an advert that it rejects still disturbs it. Its timer runs out while it is busy with one that has a wrong
 checksum, and a MASTER answers every lower one with an advert and gratuitous ARP of its own.
@@ -29,6 +30,7 @@ from .nftables import (
     DROP,
     GOTO,
     GTE,
+    L4PROTO,
     LT,
     LTE,
     NEQ,
@@ -40,6 +42,7 @@ from .nftables import (
     compare,
     counter,
     lookup,
+    meta,
     new_elements,
     new_set,
     payload,
@@ -49,7 +52,7 @@ from .nftables import (
 
 MEMBERS = "members"
 ADVERTS, HELLO, MEMBER, REFUSED = CHAINS = "adverts", "hello", "member", "refused"
-MOST_MEMBERS = 128  # those of the link, and as many again that were learned
+MOST_MEMBERS = 128  # whoever has copied our token fills no more than that
 DRAINING = (bands.LOWEST_BASE + bands.Band.DRAINING.value, bands.HIGHEST + bands.Band.DRAINING.value)
 _MEMBERS_ID = 3
 _HEADER, _AUTHENTICATION = 8, 8  # bytes
@@ -57,19 +60,37 @@ _V4_HEADER = b"\x45"  # version 4, five words: no options
 _MULTICAST_V4, _MULTICAST_V6 = b"\xe0", b"\xff"  # from here on no address is a host's, RFC 1112 section 4, RFC 4291 section 2.7
 
 
-def members(family: Family, table: str, known: Iterable[IPAddress]) -> list[Order]:
-    """Return the orders that make the set of members, with those that are ``known``."""
-    there = [(each.packed, None) for each in sorted(known, key=lambda each: each.packed)]
-    made = new_set(family, table, _MEMBERS_ID, MEMBERS, family.kind, family.size, size=MOST_MEMBERS)
+def members(family: Family, table: str, named: set[IPAddress], learned: set[IPAddress]) -> list[Order]:
+    """Return the orders that make the set of members: who is ``named`` by the link, and who said hello before as far as there is room.
+
+    The kernel would refuse all of our rules for one member too many.
+    """
+    size = max(MOST_MEMBERS, 2 * len(named))
+    known = [*_sorted(named), *_sorted(learned - named)][:size]
+    there = [(each.packed, None) for each in known]
+    made = new_set(family, table, _MEMBERS_ID, MEMBERS, family.kind, family.size, size=size)
     return [made, *([new_elements(family, table, MEMBERS, there)] if there else [])]
 
 
+def _sorted(addresses: Iterable[IPAddress]) -> list[IPAddress]:
+    return sorted(addresses, key=lambda each: each.packed)
+
+
 def rules(
-    family: Family, vrid: int, version: int, vip: IPAddress, token: bytes, nobody: Iterable[IPAddress], *, closed: bool, arms: str
+    family: Family,
+    vrid: int,
+    version: int,
+    vip: IPAddress,
+    token: bytes,
+    nobody: Iterable[IPAddress],
+    *,
+    guarded: bool,
+    closed: bool,
+    arms: str,
 ) -> list[tuple[str, Sequence[Expression], str]]:
     """Return the rules as (chain, expressions, comment). ``arms`` is the chain for who says that it leaves, nothing without a handoff.
 
-    ``version`` is VRRP's in this family, ``vip`` the address that stands in adverts.
+    ``version`` is VRRP's in this family, ``vip`` the address that stands in adverts. Not ``guarded``: keepalived does not listen here.
     """
     from_member = [*_here(family), payload(NETWORK, family.source, family.size), lookup(MEMBERS)]
     found: list[tuple[str, Sequence[Expression], str]] = [
@@ -77,11 +98,12 @@ def rules(
         (ADVERTS, [payload(TRANSPORT, 1, 1), compare(bytes((vrid,)), NEQ), verdict(ACCEPT)], "of another virtual router"),
         (ADVERTS, [*from_member, verdict(GOTO, MEMBER)], "of a member"),
     ]
-    if not closed:
+    if guarded and not closed:
         plausible = [*_here(family), *_whole(family, version), *_for(vip)]
         found.append((ADVERTS, [*plausible, verdict(ACCEPT)], "of somebody who may be a member"))
+    if guarded:
+        found.append((ADVERTS, [verdict(GOTO, REFUSED)], "of nobody we know"))
     found += [
-        (ADVERTS, [verdict(GOTO, REFUSED)], "of nobody we know"),
         (HELLO, [*_says(family, token), *_from_somebody(family, nobody), put(MEMBERS, ADD), verdict(DROP)], "a member from now on"),
         (HELLO, [verdict(DROP)], "to somebody else"),
         (REFUSED, [counter(), verdict(DROP)], "keepalived does not hear it"),
@@ -92,9 +114,12 @@ def rules(
     return found
 
 
-def is_advert(family: Family) -> list[Expression]:
-    """Match protocol 112, in the IP header and not by ``meta l4proto``: nft 1.0.6 aborts when it prints ``@th`` after that."""
-    return [payload(NETWORK, family.protocol, 1), compare(bytes((advert.PROTOCOL,)))]
+def is_advert() -> list[Expression]:
+    """Match protocol 112, behind whatever extension headers: keepalived's socket gets it from there as well.
+
+    What is asked of the advert itself stands in other chains: nft 1.0.6 aborts when it prints ``@th`` after this in one rule.
+    """
+    return [meta(L4PROTO), compare(bytes((advert.PROTOCOL,)))]
 
 
 def _here(family: Family) -> list[Expression]:
@@ -122,9 +147,14 @@ def _says(family: Family, token: bytes) -> list[Expression]:
 
 
 def _sized(family: Family, size: int) -> list[Expression]:
-    """Match what has ``size`` bytes after its IP header, in IPv4 one without options."""
-    plain = [payload(NETWORK, 0, 1), compare(_V4_HEADER)] if family.header else []
-    return [*plain, payload(NETWORK, family.length, 2), compare((family.header + size).to_bytes(2, "big"))]
+    """Match what has ``size`` bytes after its IP header, one without options or extension headers."""
+    plain, first = (0, _V4_HEADER) if family.header else (family.protocol, bytes((advert.PROTOCOL,)))
+    return [
+        payload(NETWORK, plain, 1),
+        compare(first),
+        payload(NETWORK, family.length, 2),
+        compare((family.header + size).to_bytes(2, "big")),
+    ]
 
 
 def _from_somebody(family: Family, nobody: Iterable[IPAddress]) -> list[Expression]:

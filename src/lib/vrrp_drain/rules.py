@@ -2,7 +2,7 @@
 
 import ipaddress
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -197,31 +197,40 @@ class Rules:
 
 def installation(group: Group, index: int, learned: Sequence[IPAddress] = ()) -> list[Order]:
     """Return the orders that make our tables where none is; ``index`` is the interface's, ``learned`` members that said hello before."""
-    return [order for version in group.versions for order in _table(group, version, index, {*group.members, *learned})]
+    return [order for version in group.versions for order in _table(group, version, index, set(learned))]
 
 
-def _table(group: Group, version: int, index: int, members: set[IPAddress]) -> list[Order]:
+def _table(group: Group, version: int, index: int, learned: set[IPAddress]) -> list[Order]:
     family, vips = FAMILIES[version], group.of(version)
-    is_first = version == group.vips[0].version  # keepalived adverts in this family alone
-    speaks, closed = (group.vrrp_version, group.closed) if is_first else (_FURTHER_VERSION, False)
+    is_first = version == group.vips[0].version  # keepalived adverts and listens in this family alone
+    speaks = group.vrrp_version if is_first else _FURTHER_VERSION
     nobody = {*group.vips, *group.nobody}
-    known = [each for each in members - nobody if each.version == version and admission.is_somebodys(each)]
+    named, known = (_possible(each - nobody, version) for each in (group.members, learned))
     arrives = [meta(IIFNAME), compare(group.interface.encode().ljust(16, b"\0"))]
     chains = [_BASE, *admission.CHAINS, *(handoff.CHAINS if group.window else ())]
     rules = [
-        (_BASE, [*arrives, *admission.is_advert(family), verdict(GOTO, admission.ADVERTS)], "VRRP"),
-        *admission.rules(family, group.vrid, speaks, vips[0], group.token, nobody, closed=closed, arms=handoff.ARM if group.window else ""),
+        (_BASE, [*arrives, *admission.is_advert(), verdict(GOTO, admission.ADVERTS)], "VRRP"),
+        *admission.rules(
+            *(family, group.vrid, speaks, vips[0], group.token, nobody),
+            guarded=is_first,
+            closed=group.closed,
+            arms=handoff.ARM if group.window else "",
+        ),
     ]
     if group.window:  # until somebody has left, this lookup is all that a packet costs
         rules.append((_BASE, [*arrives, *handoff.to_known(family), verdict(GOTO, handoff.ARMED)], "somebody has left"))
         rules += handoff.rules(family, vips, index)
     return [
         new_table(family, TABLE),
-        *admission.members(family, TABLE, known),
+        *admission.members(family, TABLE, named, known),
         *(handoff.sets(family, TABLE, group.window) if group.window else ()),
         *(new_chain(family, TABLE, each, base=each == _BASE) for each in chains),
         *(new_rule(family, TABLE, chain, expressions, comment) for chain, expressions, comment in rules),
     ]
+
+
+def _possible(addresses: Iterable[IPAddress], version: int) -> set[IPAddress]:
+    return {each for each in addresses if each.version == version and admission.is_somebodys(each)}
 
 
 def _index(interface: str) -> int:
