@@ -76,7 +76,7 @@ def properties(job: str) -> str:
 
 def metrics() -> str:
     """Return what a scrape finds once everything has happened, as a table."""
-    all_of_them = Metrics(254, Situation, int, lambda: {"hooks[0]": Counts()})
+    all_of_them = Metrics(254, lambda: Situation(families=(4,), tables=(4,)), int, lambda: {"hooks[0]": Counts()})
     all_of_them.notice(Notice(0.0, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", "preempt", "", None, 254))
     all_of_them.see("master", Band.ACTIVE, 254, True)
     lines = ["| metric | type | labels | what it is |", "|---|---|---|---|"]

@@ -149,6 +149,6 @@ def _found(value: Any, key: str) -> Iterator[Any]:
 
 def _metrics() -> Metrics:
     """Return metrics of which nothing is unknown."""
-    metrics = Metrics(254, Situation, int, lambda: {"webhooks[0]": Counts()})
+    metrics = Metrics(254, lambda: Situation(families=(4,), tables=(4,)), int, lambda: {"webhooks[0]": Counts()})
     metrics.see("master", Band.ACTIVE, 254, True)
     return metrics

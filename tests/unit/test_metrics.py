@@ -18,7 +18,7 @@ from vrrp_drain.notice import CAUSES, Kind, Notice
 from vrrp_drain.notify import Counts
 from vrrp_drain.rules import Armed, Situation
 
-SITUATION = Situation((4,), (Armed(ip_address(VIP), ip_address(PEER), 12.0),), 345)
+SITUATION = Situation((4,), (Armed(ip_address(VIP), ip_address(PEER), 12.0),), 345, circled=6, refused=7, tables=(4,))
 NOTICE = Notice(1.0, "haproxy/0", VIP, Kind.STATE, "backup", "master", "peer_resigned", "haproxy/1 resigned", PEER, 254, 0.021)
 
 
@@ -162,6 +162,16 @@ def test_what_is_asked_at_the_scrape(metrics: Metrics) -> None:
     """The kernel's rules and connections."""
     found = scraped(metrics)
     assert (found("handed_off_packets_total"), found("handoff_armed"), found("connections")) == (345, 1, 17)
+    assert (found("handoff_circled_packets_total"), found("refused_adverts_total")) == (6, 7)
+
+
+def test_rules_that_are_not_installed_have_no_metrics() -> None:
+    """A handoff that is off, or that the kernel refused, counts nothing: a 0 would say that it works. The rules for adverts likewise."""
+    handoff = ("handed_off_packets_total", "handoff_circled_packets_total", "handoff_armed")
+    for situation, refused in ((Situation(refused=7, tables=(4,)), 7), (Situation(), None)):
+        found = scraped(Metrics(254, lambda situation=situation: situation, lambda: 17))  # type: ignore[misc]
+        assert [found(each) for each in handoff] == [None] * 3
+        assert found("refused_adverts_total") == refused
 
 
 def test_a_fault_does_not_fail_the_scrape(log: pytest.LogCaptureFixture) -> None:

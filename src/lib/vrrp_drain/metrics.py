@@ -128,14 +128,7 @@ class Metrics(Collector):
             time.monotonic() - self._heard,
         )
         if (situation := self._situation.value()) is not None:
-            yield CounterMetricFamily(
-                f"{NAMESPACE}_handed_off_packets",
-                "Packets of open connections that were sent to the peer that serves them.",
-                situation.sent,
-            )
-            yield from _gauge(
-                "handoff_armed", "VIPs whose open connections are handed off to a peer that served them before.", len(situation.armed)
-            )
+            yield from _of_the_rules(situation)
         yield from _gauge("connections", "TCP connections to a VIP that end at this instance.", self._connections.value())
         yield from _told(self._notifications())
         yield _one_of("build_info", "Version of vrrp-drain.", [__version__], __version__, label="version")
@@ -149,6 +142,30 @@ class Metrics(Collector):
             self._moves.labels(cause)
         for verdict in VERDICTS:
             self._adverts.labels(verdict)
+
+
+def _of_the_rules(situation: Situation) -> Iterator[Metric]:
+    """Yield what the kernel's rules counted, of those that are installed."""
+    if situation.tables:
+        yield CounterMetricFamily(
+            f"{NAMESPACE}_refused_adverts",
+            "VRRP packets of somebody who is not of the group that were kept from keepalived.",
+            situation.refused,
+        )
+    if situation.families:
+        yield CounterMetricFamily(
+            f"{NAMESPACE}_handed_off_packets",
+            "Packets of open connections that were sent to the peer that serves them.",
+            situation.sent,
+        )
+        yield CounterMetricFamily(
+            f"{NAMESPACE}_handoff_circled_packets",
+            "Packets that no instance knew and that were handed on to the last of their hops: they were answered here.",
+            situation.circled,
+        )
+        yield from _gauge(
+            "handoff_armed", "VIPs whose open connections are handed off to a peer that served them before.", len(situation.armed)
+        )
 
 
 def _told(receivers: Mapping[str, Counts]) -> Iterator[Metric]:

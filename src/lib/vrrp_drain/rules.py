@@ -110,13 +110,16 @@ class Rules:
             self._install(group, index)
         except Refusal as error:
             if not group.window:
-                failure = "the kernel refuses the rules that keep strangers' adverts from keepalived: any of them may disturb the election"
-                raise _fault(failure, error, _LACKING) from error
+                raise SystemFault(
+                    "the kernel refuses the rules that keep strangers' adverts from keepalived:"
+                    f" any of them may disturb the election ({_why(error, _LACKING)})"
+                ) from error
             with suppress(Refusal):
                 self._install(replace(group, window=0.0), index)
             names = ", ".join(map(str, group.vips))
-            failure = f"the kernel refuses the rules that hand open connections over: a move of {names} cuts them"
-            raise _fault(failure, error, _LACKING) from error
+            raise SystemFault(
+                f"the kernel refuses the rules that hand open connections over: a move of {names} cuts them ({_why(error, _LACKING)})"
+            ) from error
 
     def _install(self, group: Group, index: int) -> None:
         known = [each for version in self._nftables.versions(TABLE) for each in self._members(version)]
@@ -130,8 +133,8 @@ class Rules:
         try:
             self._nftables.change(handoff.arming(FAMILIES[peer.version], TABLE, vips, peer), TABLE)
         except Refusal as error:
-            failure = f"the connections that {peer} serves cannot be left with it: a move of {', '.join(map(str, vips))} cuts them"
-            raise _fault(failure, error, "our rules are not installed") from error
+            names, why = ", ".join(map(str, vips)), _why(error, "our rules are not installed")
+            raise SystemFault(f"the connections that {peer} serves cannot be left with it: a move of {names} cuts them ({why})") from error
 
     def disarm(self, peer: IPAddress) -> None:
         """``peer`` is gone: clients of its connections get their reset here. No error where it is not armed. Raises SystemFault."""
@@ -141,7 +144,7 @@ class Rules:
                 self._nftables.change([handoff.disarming(FAMILIES[peer.version], TABLE, vips)], TABLE)
         except Refusal as error:
             if not error.absent:  # it went meanwhile
-                raise _fault(f"packets of open connections go on to {peer}, which is gone: their clients hang", error, "") from error
+                raise SystemFault(f"packets of open connections go on to {peer}, which is gone: their clients hang ({error})") from error
 
     def release(self) -> None:
         """Take our tables away; it is no error if there are none, or no nftables at all. Raises SystemFault."""
@@ -155,7 +158,7 @@ class Rules:
             if versions:
                 self._nftables.change(removal(TABLE, *versions), TABLE)
         except Refusal as error:
-            raise _fault(f"the kernel keeps our nftables table {TABLE}", error, "it is not there") from error
+            raise SystemFault(f"the kernel keeps our nftables table {TABLE} ({_why(error, 'it is not there')})") from error
 
     def trial(self, group: Group) -> None:
         """Install the rules and take them away again, in one transaction and under another name. Raises SystemFault.
@@ -167,7 +170,7 @@ class Rules:
         try:
             self._nftables.change(orders, _TRIAL)
         except Refusal as error:
-            raise _fault("the kernel refuses the rules that hand open connections over", error, _LACKING) from error
+            raise SystemFault(f"the kernel refuses the rules that hand open connections over ({_why(error, _LACKING)})") from error
 
     def state(self) -> Situation:
         """Return what is installed and learnt now. Raises SystemFault."""
@@ -240,6 +243,6 @@ def _index(interface: str) -> int:
         raise SystemFault(f"interface {interface} does not exist (any more)") from error
 
 
-def _fault(failure: str, error: Refusal, absent: str) -> SystemFault:
-    """``absent`` is what ENOENT means: the kernel does not say what it is that it does not find."""
-    return SystemFault(f"{failure} ({absent if error.absent and absent else error})")
+def _why(error: Refusal, absent: str) -> str:
+    """Return the reason. ``absent`` is what ENOENT means: the kernel does not say what it is that it does not find."""
+    return absent if error.absent else str(error)
