@@ -19,7 +19,7 @@ from vrrp_drain.node import Node
 from vrrp_drain.overlap import Overlap
 from vrrp_drain.paths import Paths
 from vrrp_drain.promote import Promote
-from vrrp_drain.rules import Group, Rules, Situation
+from vrrp_drain.rules import Armed, Group, Rules, Situation
 from vrrp_drain.signals import Cancellation
 from vrrp_drain.transitions import State
 
@@ -315,7 +315,7 @@ class FakeRules(Rules):
 
     def __init__(self) -> None:
         self.held: list[Group] = []
-        self.armed: list[tuple[list[str], str]] = []
+        self.arms: list[tuple[list[str], str]] = []
         self.disarmed: list[str] = []
         self.released = 0
         self.fault: SystemFault | None = None
@@ -329,7 +329,7 @@ class FakeRules(Rules):
     def arm(self, vips: Sequence[IPAddress], peer: IPAddress) -> None:
         if self.fault is not None:
             raise self.fault
-        self.armed.append(([*map(str, vips)], str(peer)))
+        self.arms.append(([*map(str, vips)], str(peer)))
 
     def disarm(self, peer: IPAddress) -> None:
         if self.fault is not None:
@@ -341,6 +341,11 @@ class FakeRules(Rules):
 
     def state(self) -> Situation:
         return self.situation
+
+    def armed(self) -> tuple[Armed, ...]:
+        if self.fault is not None:
+            raise self.fault
+        return self.situation.armed
 
 
 class FakeNode(Node):

@@ -11,7 +11,7 @@ import pytest
 from unit.fakes import OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeIPR, FakeRules, address, came_from, link, rendered
 from vrrp_drain import haproxy, process, resignation
 from vrrp_drain import node as node_module
-from vrrp_drain.advert import Advert, Packet
+from vrrp_drain.advert import Advert, IPAddress, Packet
 from vrrp_drain.bands import Band
 from vrrp_drain.config import Config
 from vrrp_drain.demote import Demote
@@ -63,15 +63,17 @@ class FakeSenses:
     def probe(self) -> None:
         self.probes += 1
 
-    def resign(self, send: Callable[[], None]) -> None:
-        send()
+    def resign(self, send: Callable[[IPAddress | None], None]) -> None:
+        send(None)
+        send(ip_address(PEER))
 
 
 @pytest.fixture
 def senses(monkeypatch: pytest.MonkeyPatch, haproxy_health: FakeHaproxy) -> FakeSenses:
     fake = FakeSenses()
     monkeypatch.setattr(node_module, "Senses", fake)
-    monkeypatch.setattr(resignation, "send", lambda *arguments: None)  # nothing leaves this machine
+    for name in ("send", "remind"):  # nothing leaves this machine
+        monkeypatch.setattr(resignation, name, lambda *arguments, **more: None)
     monkeypatch.setattr(node_module, "adverts", lambda *arguments: iter(()))  # and nothing comes
     return fake
 
@@ -211,14 +213,18 @@ def test_without_preemption_any_active_master_is_a_good_end(build: Build, senses
 def test_whom_a_demotion_hurries(
     build: Build, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch, preempt: bool, fast: bool, peers: list[str], resigned: bool
 ) -> None:
-    """After the band is written we resign on the wire: if a healthy peer is there, and always where a lower priority moves nothing."""
+    """After the band is written we say that we leave, and once more to the successor.
+
+    We resign as well if a healthy peer is there, and always where a lower priority moves nothing.
+    """
     node = build(keepalived={"preempt": preempt}, vrrp_drain={"fast_handover": fast})
     sent: list[object] = []
-    monkeypatch.setattr(resignation, "send", lambda *arguments: sent.append((*arguments, node.lever.read())))
+    monkeypatch.setattr(resignation, "send", lambda *arguments, resign: sent.append((*arguments, resign, node.lever.read())))
+    monkeypatch.setattr(resignation, "remind", lambda *arguments: sent.append(arguments))
     monkeypatch.setattr(haproxy, "answering", lambda check, asked: [each for each in asked if str(each) in peers])
     senses.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
     assert node.demote(5).state is Demote.DONE
-    assert sent == ([(node.config, node.place, 99, Band.DRAINING)] if resigned else [])
+    assert sent == [(node.config, node.place, 99, resigned, Band.DRAINING), (node.config, node.place, 99, ip_address(PEER))]
 
 
 def test_our_own_haproxy_is_no_peers(build: Build, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +241,7 @@ def test_a_resignation_that_cannot_be_sent_is_a_warning(
 ) -> None:
     """The demotion goes on: peers may take over all the same, and if they do not, the deadline says so."""
 
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **more: object) -> None:
         raise SystemFault("cannot send an advert on eth0: Network is down")
 
     monkeypatch.setattr(resignation, "send", fail)
@@ -384,7 +390,7 @@ def test_a_promotion_leaves_connections_with_the_master(
     senses.script = [Event(Sign.VIP_GONE), SUCCESSOR]
     node.promote(5)
     assert isinstance(node.rules, FakeRules)
-    assert node.rules.armed == armed
+    assert node.rules.arms == armed
 
 
 def test_a_promotion_of_the_master_arms_nothing(node: Node, senses: FakeSenses, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,7 +400,7 @@ def test_a_promotion_of_the_master_arms_nothing(node: Node, senses: FakeSenses, 
     senses.script = [Event(Sign.VIP_HERE), Event(Sign.NOBODY_ANSWERS)]
     node.promote(5)
     assert isinstance(node.rules, FakeRules)
-    assert node.rules.armed == []
+    assert node.rules.arms == []
 
 
 @pytest.mark.parametrize(
@@ -427,7 +433,7 @@ def test_whose_connections_are_left_with_it(build: Build, properties: dict[str, 
     """A MASTER from which we are about to take the VIP, and that goes on serving."""
     node = build(**properties)
     node.leave_connections_with(ip_address(PEER), priority)
-    assert node.rules.armed == ([([VIP], PEER)] if armed else [])  # type: ignore[attr-defined]
+    assert node.rules.arms == ([([VIP], PEER)] if armed else [])  # type: ignore[attr-defined]
 
 
 def test_a_handoff_that_cannot_be_armed_is_a_warning(node: Node, log: pytest.LogCaptureFixture) -> None:

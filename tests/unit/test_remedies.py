@@ -121,7 +121,7 @@ def test_back_before_a_successor_was_found(node: FakeNode, wire: Wire, clock: Cl
     run(found, clock, 5.0)
     assert not node.lever.unhealthy()
     assert len(wire.sent) == 1
-    assert node.rules.armed == []
+    assert node.rules.arms == []
 
 
 def test_back_leaves_the_masters_connections_with_it(node: FakeNode, wire: Wire, clock: Clock) -> None:
@@ -137,7 +137,7 @@ def test_back_leaves_the_masters_connections_with_it(node: FakeNode, wire: Wire,
 
     node.rules.arm = look_and_arm  # type: ignore[method-assign, assignment]
     found.back(MASTER)
-    assert node.rules.armed == [([VIP], PEER)]
+    assert node.rules.arms == [([VIP], PEER)]
     assert marked == [True]
     assert not node.lever.unhealthy()
 
@@ -148,7 +148,7 @@ def test_nothing_is_armed_towards_a_master_that_is_ill_or_stays(node: FakeNode, 
     found = health(node)
     found.died()
     found.back(replace(MASTER, priority=priority))
-    assert node.rules.armed == []
+    assert node.rules.arms == []
 
 
 def test_a_polite_end_takes_the_mark_away(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:

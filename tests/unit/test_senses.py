@@ -299,7 +299,7 @@ def test_a_resignation_is_sent_at_once_and_again(stage: Stage, version: int, adv
     """The first goes out with the next wait, the others every 0.7 advert intervals, but never more than ten a second."""
     sent: list[float] = []
     with stage.senses(replace(ELECTORATE, version=version, advert_int=advert_int)) as entered:
-        entered.resign(lambda: sent.append(stage.elapsed))
+        entered.resign(lambda successor: sent.append(stage.elapsed))
         assert entered.wait(4.5 * every) == []
     assert stage.elapsed == pytest.approx(4.5 * every, abs=0.001)
     assert sent == pytest.approx([every * n for n in range(5)], abs=0.001)
@@ -308,7 +308,7 @@ def test_a_resignation_is_sent_at_once_and_again(stage: Stage, version: int, adv
 def test_what_happens_meanwhile_does_not_hurry_a_resignation(stage: Stage, hearing: Senses) -> None:
     """Waits that end early leave the interval as it is."""
     sent: list[float] = []
-    hearing.resign(lambda: sent.append(stage.elapsed))
+    hearing.resign(lambda successor: sent.append(stage.elapsed))
     for change in (stage.vip_comes, stage.vip_leaves) * 4:
         change()
         stage.addresses_change(after=0.1)
@@ -319,13 +319,14 @@ def test_what_happens_meanwhile_does_not_hurry_a_resignation(stage: Stage, heari
 
 @pytest.mark.parametrize("priority", [253, 99], ids=["a successor", "a leaver"])
 def test_a_resignation_ends_when_a_peer_takes_over(stage: Stage, hearing: Senses, priority: int) -> None:
-    """Whoever adverts above us is MASTER: telling him to take over would take the VIP away from him."""
-    sent: list[float] = []
-    hearing.resign(lambda: sent.append(stage.elapsed))
-    stage.advert(replace(ADVERT, priority=priority), after=0.5)
-    assert [event.facts["priority"] for event in hearing.wait(3)] == [priority]
+    """Whoever adverts above us is MASTER: he is told no more to take over, but that we left, again only when he is heard again."""
+    sent: list[tuple[float, object]] = []
+    hearing.resign(lambda successor: sent.append((round(stage.elapsed, 3), successor)))
+    for after in (0.5, 0.1, 0.7):
+        stage.advert(replace(ADVERT, priority=priority), after=after)
+        assert [event.facts["priority"] for event in hearing.wait(3)] == [priority]
     hearing.wait(3)
-    assert sent == [0]
+    assert sent == [(0, None), (0.5, ip_address(PEER)), (1.3, ip_address(PEER))], "not twice within 0.7 advert intervals"
 
 
 @pytest.mark.parametrize(
@@ -336,7 +337,7 @@ def test_a_resignation_ends_when_a_peer_takes_over(stage: Stage, hearing: Senses
 def test_other_adverts_do_not_end_a_resignation(stage: Stage, hearing: Senses, advert: Advert, source: str) -> None:
     """Nobody has taken over yet: the next resignation goes out when it is due."""
     sent: list[float] = []
-    hearing.resign(lambda: sent.append(stage.elapsed))
+    hearing.resign(lambda successor: sent.append(stage.elapsed))
     stage.advert(advert, source=source, after=0.5)
     while stage.elapsed < 0.8:
         hearing.wait(0.8 - stage.elapsed)
@@ -346,12 +347,12 @@ def test_other_adverts_do_not_end_a_resignation(stage: Stage, hearing: Senses, a
 def test_a_resignation_can_begin_again(stage: Stage, hearing: Senses) -> None:
     """When the successor dies and the VIP is back, the next round begins at once."""
     sent: list[float] = []
-    hearing.resign(lambda: sent.append(stage.elapsed))
+    hearing.resign(lambda successor: sent.append(stage.elapsed))
     stage.advert(after=0.1)
     hearing.wait(3)
-    hearing.resign(lambda: sent.append(stage.elapsed))
+    hearing.resign(lambda successor: sent.append(stage.elapsed))
     hearing.wait(0.5)
-    assert sent == pytest.approx([0, 0.1], abs=0.001)
+    assert sent == pytest.approx([0, 0.1, 0.1], abs=0.001), "to the successor, and then as at first"
 
 
 def test_everything_is_closed(stage: Stage) -> None:

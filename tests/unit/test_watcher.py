@@ -329,7 +329,7 @@ def test_the_death_of_the_masters_haproxy(stage: Theatre) -> None:
     assert (up.kind, up.state, lasted(up)) == (Kind.HAPROXY, "up", 4.0)
     assert marks == [True, False]
     assert stage.resignations == [66]
-    assert stage.node.rules.armed == [([VIP], PEER)]
+    assert stage.node.rules.arms == [([VIP], PEER)]
 
 
 def test_a_haproxy_that_was_down_from_the_start_is_not_told(stage: Theatre) -> None:

@@ -250,9 +250,15 @@ class Nftables:
         """Return what a set or map holds now; nothing where it is not there."""
         question = nftsocket.nft_set_elem_list_msg()
         question["attrs"] = _elements_of(table, name)
+        try:
+            answers = self._dump(nftsocket.NFT_MSG_GETSETELEM, question, version)
+        except Refusal as error:
+            if error.absent:
+                return []
+            raise
         return [
             Element(_bytes(each, "NFTA_SET_ELEM_KEY"), _bytes_or_none(each, "NFTA_SET_ELEM_DATA"), _seconds(each))
-            for answer in self._dump(nftsocket.NFT_MSG_GETSETELEM, question, version)
+            for answer in answers
             for each in answer.get_attr("NFTA_SET_ELEM_LIST_ELEMENTS") or ()
         ]
 

@@ -226,8 +226,8 @@ class Node:
             case Action.LOWER:
                 self.lever.write(Band.DRAINING)
             case Action.RESIGN:
-                if self._may_resign():
-                    senses.resign(self._resign)
+                resign = self._may_resign()
+                senses.resign(lambda successor: self._say_that_we_leave(successor, resign=resign))
             case Action.RAISE:
                 self.lever.write(Band.ACTIVE)
             case Action.PUT_BACK:
@@ -256,11 +256,14 @@ class Node:
             log.info("no peer's haproxy answers us, so none is hurried: the handover takes three advert intervals")
         return bool(healthy)
 
-    def _resign(self) -> None:
+    def _say_that_we_leave(self, successor: IPAddress | None, *, resign: bool) -> None:
         try:
-            resignation.send(self.config, self.place, self._lowered)
+            if successor is None:
+                resignation.send(self.config, self.place, self._lowered, resign=resign)
+            else:
+                resignation.remind(self.config, self.place, self._lowered, successor)
         except SystemFault as error:
-            log.warning("%s: peers that do not preempt take the VIP over only after they were told", error)
+            log.warning("%s: peers that do not preempt take the VIP over only after they were told, and open connections may be cut", error)
 
     def _facts(self, lowered: int = 0) -> dict[str, object]:
         return {

@@ -1,33 +1,74 @@
-"""Adverts of our own on the wire: a lowered priority, then priority 0, while keepalived here keeps the VIP.
+"""Adverts of our own on the wire, while keepalived here keeps the VIP: that we leave, and priority 0.
 
-Priority 0 says "the current MASTER has stopped participating" (RFC 5798 section 5.2.4): every backup then waits its skew
-alone, whether it preempts or not.
+An advert of the draining band tells the peers' kernels to leave us the connections that are open (handoff.py). One that is lost would cost
+all of them, so it is said several times, before a successor takes over and once more when it has. Priority 0 says "the current MASTER has
+stopped participating" (RFC 5798 section 5.2.4): every backup then waits its skew alone, whether it preempts or not. A backup that does
+not preempt takes a draining advert after that for a MASTER that goes on. So what follows priority 0 is sent to all hosts of the segment:
+the rules in their kernels hear it, keepalived does not. Where there are unicast peers alone it waits for the successor.
 """
 
-from .advert import GROUP_V4, GROUP_V6, RESIGN, Advert, build
+from collections.abc import Iterable
+
+from . import hello
+from .advert import GROUP_V4, GROUP_V6, RESIGN, Advert, IPAddress, build
 from .advert_sender import AdvertSender
 from .config import Config
 from .place import Place
 
 _AUTH_NONE, _AUTH_SIMPLE = 0, 1  # RFC 2338 section 5.3.6, as keepalived's auth_type PASS
+_TIMES = 3  # before, and after
+_LONGEST_V3 = 40.95  # seconds, RFC 9568 section 5.2.7
 
 
-def send(config: Config, place: Place, priority: int) -> None:
-    """Advert ``priority`` once, and then 0, to the group or to the unicast peers. Raises SystemFault.
+def send(config: Config, place: Place, priority: int, *, resign: bool = True) -> None:
+    """Advert ``priority``, and then 0 if we ``resign``, to the group or to the unicast peers. Raises SystemFault.
 
     The first says why: one of the draining band tells the peers to leave us the connections that are open.
     """
-    ours = config.keepalived
-    destinations = place.peers or (GROUP_V4 if config.vip.version == 4 else GROUP_V6,)
+    group = (GROUP_V4 if config.vip.version == 4 else GROUP_V6,)
+    beside = () if place.peers else tuple(hello.destinations(place, config.vip.version))
+    hello.say(config, place)
     with AdvertSender(place.interface, place.source) as sender:
-        for each in (priority, RESIGN):
-            advert = Advert(
-                ours.vrrp_version, ours.virtual_router_id, each, ours.advert_int, (config.vip,), *authentication(ours.auth_pass)
-            )
-            for destination in destinations:
-                sender.send(build(advert, sender.source, destination), destination)
+        for _ in range(_TIMES):
+            _tell(sender, _ours(config, priority), place.peers or group)
+            _tell(sender, _ours(config, priority), beside)
+        if resign:
+            _tell(sender, _ours(config, RESIGN), place.peers or group)
+            for _ in range(_TIMES):
+                _tell(sender, _ours(config, priority), beside)
+    _tell_the_other_family(config, place, priority)
+
+
+def remind(config: Config, place: Place, priority: int, successor: IPAddress) -> None:
+    """Advert ``priority`` once more, to ``successor``, which has the VIP now. Raises SystemFault."""
+    hello.say(config, place)
+    with AdvertSender(place.interface, place.source) as sender:
+        _tell(sender, _ours(config, priority), (successor,) if place.peers else hello.destinations(place, config.vip.version))
+    _tell_the_other_family(config, place, priority)
 
 
 def authentication(password: str | None) -> tuple[int, bytes]:
     """Return type and data of version 2's simple password."""
     return (_AUTH_NONE, bytes(8)) if password is None else (_AUTH_SIMPLE, password.encode().ljust(8, b"\0"))
+
+
+def _ours(config: Config, priority: int) -> Advert:
+    ours = config.keepalived
+    return Advert(ours.vrrp_version, ours.virtual_router_id, priority, ours.advert_int, (config.vip,), *authentication(ours.auth_pass))
+
+
+def _tell_the_other_family(config: Config, place: Place, priority: int) -> None:
+    """Further VIPs of the other family stand in no advert of keepalived's; the rules of that family hear ours, in version 3."""
+    source, ours = place.further_source, config.keepalived
+    if source is None:
+        return
+    vip = next(each for each in ours.addresses if each.version == source.version)
+    advert = Advert(3, ours.virtual_router_id, priority, min(ours.advert_int, _LONGEST_V3), (vip,))
+    with AdvertSender(place.interface, source) as sender:
+        for _ in range(_TIMES):
+            _tell(sender, advert, hello.destinations(place, source.version))
+
+
+def _tell(sender: AdvertSender, advert: Advert, destinations: Iterable[IPAddress]) -> None:
+    for destination in destinations:
+        sender.send(build(advert, sender.source, destination), destination)

@@ -47,7 +47,8 @@ class Senses:
         self._inquiry: Inquiry | None = None
         self._next_ask = 0.0
         self._quiet_at: float | None = None
-        self._resignation: Callable[[], None] | None = None
+        self._resignation: Callable[[IPAddress | None], None] | None = None
+        self._successor: IPAddress | None = None
         self._next_resignation = 0.0
         self._vip_here = False
         self._closers: list[Callable[[], None]] = []
@@ -95,9 +96,12 @@ class Senses:
             self._next_ask = time.monotonic()
         self._listen_for_silence()
 
-    def resign(self, send: Callable[[], None]) -> None:
-        """Call ``send`` now and again until a peer takes over: a regular advert of our own may undo one resignation."""
-        self._resignation, self._next_resignation = send, time.monotonic()
+    def resign(self, send: Callable[[IPAddress | None], None]) -> None:
+        """Call ``send`` now and again until a peer takes over: a regular advert of our own may undo one resignation.
+
+        From then on it is called with that peer whenever it is heard, but not more often: what was said before may have been lost.
+        """
+        self._resignation, self._successor, self._next_resignation = send, None, time.monotonic()
 
     def wait(self, seconds: float) -> list[Event]:
         """Return the next events, or nothing when ``seconds`` are over."""
@@ -105,7 +109,7 @@ class Senses:
         while True:
             self._ask_when_due()
             self._resign_when_due()
-            next_resignation = self._next_resignation if self._resignation else end
+            next_resignation = self._next_resignation if self._resignation and self._successor is None else end
             until = min(end, self._next_ask if self._inquiry else end, self._quiet_at or end, next_resignation)
             events: list[Event] = []
             for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
@@ -128,10 +132,13 @@ class Senses:
                 self._listen_for_silence()
 
     def _resign_when_due(self) -> None:
-        if self._resignation is None or time.monotonic() < self._next_resignation:
+        if self._resignation is None or self._successor is not None or time.monotonic() < self._next_resignation:
             return
+        self._say_that_we_leave(self._resignation)
+
+    def _say_that_we_leave(self, resignation: Callable[[IPAddress | None], None]) -> None:
         self._next_resignation = time.monotonic() + max(ASK_EVERY, RESIGN_EVERY * self._electorate.advert_int)
-        self._resignation()
+        resignation(self._successor)
 
     def _listen_for_silence(self) -> None:
         self._quiet_at = time.monotonic() + max(QUIET_ASKS * ASK_EVERY, 1.1 * self._electorate.advert_int)
@@ -140,9 +147,16 @@ class Senses:
         heard = valid(self._listener.receive())
         events = (self._electorate.judge(advert, packet, self._our_priority) for advert, packet in heard)
         heard_of = [event for event in events if event]
-        if any(event.sign in (Sign.SUCCESSOR, Sign.LEAVER) for event in heard_of):
-            self._resignation = None
+        for event in heard_of:
+            if event.sign in (Sign.SUCCESSOR, Sign.LEAVER):
+                self._is_succeeded_by(event.facts["peer"])
         return heard_of
+
+    def _is_succeeded_by(self, peer: object) -> None:
+        assert isinstance(peer, IPAddress)  # noqa: S101  # as the judge has it
+        is_new, self._successor = peer != self._successor, peer
+        if self._resignation is not None and (is_new or time.monotonic() >= self._next_resignation):
+            self._say_that_we_leave(self._resignation)
 
     def _hear_answers(self, inquiry: Inquiry) -> list[Event]:
         ours = self._netlink.macs()

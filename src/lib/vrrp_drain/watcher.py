@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from . import haproxy, process
 from .errors import SystemFault
+from .leavers import Leavers
 from .listener import AdvertListener, valid
 from .logs import Complaints
 from .metrics import Metrics
@@ -70,6 +71,7 @@ class Watcher:
         self._health = Health(node, self._complaints)
         self._reboot = AfterReboot(node)
         self._question = Question(node, netlink)
+        self._leavers = Leavers(node, netlink)
         self._vigil = Vigil(
             Pulse(drain.health_interval, drain.health_fall, drain.health_rise),
             lambda patience: haproxy.problem(drain.health_check, patience),
@@ -96,6 +98,7 @@ class Watcher:
             self._send(self._observer.started(time.time(), rebooted=self._reboot.rebooted))
             self._vigil.start()
             stack.callback(self._vigil.close)
+            stack.callback(self._leavers.close)
             while not self._cancellation.requested:
                 self._wait_and_act()
         self._health.leave()
@@ -117,6 +120,7 @@ class Watcher:
             if time.monotonic() >= self._see_addresses_at:
                 self._see_addresses()
             self._question.tick(time.monotonic(), vip_here=self._vip_here)
+            self._ask_leavers()
             sight = self._sight()
             self._reboot.tick(alive=self._vigil.alive, keepalived_runs=sight.keepalived_runs)
             if self._observer.yields(sight):
@@ -129,6 +133,13 @@ class Watcher:
             self._complaints.over("look")
         except (OSError, SystemFault) as error:
             self._complaints.about("look", f"cannot see how this instance stands ({error}); it is tried again")
+
+    def _ask_leavers(self) -> None:
+        try:
+            self._leavers.tick(time.monotonic(), vip_here=self._vip_here)
+            self._complaints.over("leavers")
+        except SystemFault as error:
+            self._complaints.about("leavers", f"{error}: whether a peer that open connections are handed on to is there is not known")
 
     def _sight(self) -> Sight:
         band = self._node.band()
