@@ -452,6 +452,53 @@ def test_haproxy_is_told_to_finish_if_wanted(node: FakeNode, monkeypatch: pytest
     assert "haproxy could not be told to finish: clients are not asked to close" in log.text
 
 
+def other_drain(node: FakeNode, text: str = "kill -USR1 $(pgrep -x haproxy)") -> None:
+    script = node.paths.jobs / "haproxy/bin/drain"
+    script.parent.mkdir(parents=True)
+    script.write_text(f"#!/bin/bash\n{text}\necho 0\n")
+
+
+def test_a_haproxy_that_another_jobs_drain_ends_is_left_to_it(
+    node: FakeNode, clients: Clients, clock: Clock, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    """That drain would fail, and the deploy, if haproxy ended under its hands: it is told nothing, and connections are waited for."""
+    told: list[Path] = []
+    monkeypatch.setattr(haproxy, "soft_stop", lambda pid_file: told.append(pid_file) or 4711)  # type: ignore[func-returns-value]
+    other_drain(node)
+    clients.open = [3] * 10 + [0]
+    drain(node, sleep=clock.sleep)
+    assert told == []
+    assert sum(clock.slept) == pytest.approx(2.0)
+    assert "haproxy is left to the drain of the job haproxy, which ends it: here its connections are waited for" in log.messages
+
+
+def test_a_drain_that_is_switched_off_ends_no_haproxy(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """haproxy-boshrelease's default: then haproxy is told by us."""
+    told: list[Path] = []
+    monkeypatch.setattr(haproxy, "soft_stop", lambda pid_file: told.append(pid_file) or 4711)  # type: ignore[func-returns-value]
+    other_drain(node, "echo drain is disabled >> drain.log")
+    drain(node)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("problem", "band"), [("", Band.ACTIVE), ("haproxy does not answer", Band.DRAINING)], ids=["answers", "has closed"]
+)
+def test_a_cancelled_wait_beside_another_drain(
+    node: FakeNode, clients: Clients, haproxy_health: FakeHaproxy, problem: str, band: Band
+) -> None:
+    """Whether that drain has closed haproxy's port decides whether the priority goes back."""
+    other_drain(node)
+    clients.open = [1]
+    haproxy_health.problem = problem
+    node.lever.write(Band.DRAINING)
+    cancellation = Cancellation()
+    cancellation.requested = True
+    with pytest.raises(Cancelled):
+        drain(node, cancellation)
+    assert node.lever.read() is band
+
+
 def test_pre_start_installs_the_handoff_and_post_stop_takes_it_away(node: FakeNode, log: pytest.LogCaptureFixture) -> None:
     """The rules are there from pre-start to post-stop; a kernel that refuses them is a warning, and the deploy goes on."""
     lifecycle.pre_start(node)

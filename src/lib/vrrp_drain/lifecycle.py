@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import connections, haproxy, listeners
+from . import bosh_scripts, connections, haproxy, listeners
 from .bands import Band
 from .boot import Boot, Stage
 from .demote import Demote
@@ -101,7 +101,10 @@ def drain(node: Node, cancellation: Cancellation, sleep: Callable[[float], None]
 def finish_connections(node: Node, cancellation: Cancellation, sleep: Callable[[float], None]) -> None:
     """Serve the connections that are open here until they are gone, for at most ``drain_timeout`` seconds."""
     drain, vips = node.config.drain, node.config.keepalived.addresses
-    finishing = drain.haproxy_soft_stop and _told_to_finish(drain.haproxy_pid_file)
+    others = bosh_scripts.ending_haproxy(node.paths.jobs, drain.haproxy_pid_file)
+    if others:
+        log.info("haproxy is left to the drain of the job %s, which ends it: here its connections are waited for", ", ".join(others))
+    finishing = drain.haproxy_soft_stop and not others and _told_to_finish(drain.haproxy_pid_file)
     started = said = time.monotonic()
     try:
         while True:
@@ -111,7 +114,7 @@ def finish_connections(node: Node, cancellation: Cancellation, sleep: Callable[[
                 break
             cost, waited = time.monotonic() - looked, time.monotonic() - started
             if cancellation.requested:
-                _cancel(node, finishing=finishing)
+                _cancel(node, finishing=finishing or bool(others and haproxy.problem(drain.health_check)))
             if waited >= drain.drain_timeout:
                 log.warning("%d connections are still open after %.0f s (vrrp_drain.drain_timeout): haproxy's stop cuts them", left, waited)
                 return

@@ -29,6 +29,10 @@ class Paths:
     root: Path = ROOT
 
     @property
+    def jobs(self) -> Path:
+        return self.root / "jobs"
+
+    @property
     def keepalived_config(self) -> Path:
         return self.root / "jobs/keepalived/config/keepalived.json"
 
