@@ -1,10 +1,11 @@
-"""Whose drain ends haproxy besides ours, as far as the scripts on this machine tell."""
+"""Whose drain ends haproxy besides ours, as far as the scripts on this machine tell, and which scripts run."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from vrrp_drain.bosh_scripts import ending_haproxy
+from vrrp_drain.bosh_scripts import ending_haproxy, running
 
 PID_FILE = Path("/var/vcap/sys/run/bpm/haproxy/haproxy.pid")
 HEAD = "#!/bin/bash\nset -e\npidfile=/var/vcap/sys/run/bpm/haproxy/haproxy.pid\nlog=/var/vcap/sys/log/haproxy/drain.log\n"
@@ -63,3 +64,51 @@ def test_all_of_them_are_named(tmp_path: Path) -> None:
     (tmp_path / "c/bin/drain").mkdir(parents=True)
     assert ending_haproxy(tmp_path, Path("/var/vcap/sys/run/bpm/a/main.pid")) == ["a", "b"]
     assert ending_haproxy(tmp_path / "none", PID_FILE) == []
+
+
+JOBS = Path("/var/vcap/jobs")
+
+
+def process(proc: Path, pid: int, name: str, parent: int = 1, command: str = "", state: str = "S") -> None:
+    entry = proc / str(pid)
+    entry.mkdir(parents=True)
+    (entry / "stat").write_text(f"{pid} ({name}) {state} {parent} 1 1 0\n")
+    (entry / "cmdline").write_bytes(command.replace(" ", "\0").encode() + b"\0" if command else b"")
+
+
+def test_scripts_that_run_are_named(tmp_path: Path) -> None:
+    """By their command line, with an interpreter or without; what only speaks of a script, or has ended, is none."""
+    process(tmp_path, 1, "init", 0, "/sbin/init")
+    process(tmp_path, 7, "drain", 1, "/bin/bash /var/vcap/jobs/haproxy/bin/drain job_changed hash_unchanged")
+    process(tmp_path, 8, "pre-stop", 1, "/var/vcap/jobs/gorouter/bin/pre-stop")
+    process(tmp_path, 9, "ruby", 1, "/usr/bin/env ruby -w /var/vcap/jobs/uaa/bin/post-start")
+    process(tmp_path, 10, "tail", 1, "tail -f -n 5 -q /var/vcap/jobs/haproxy/bin/drain")
+    process(tmp_path, 11, "less", 1, "less /var/vcap/jobs/haproxy/bin/drain.erb")
+    process(tmp_path, 12, "drain", 1, state="Z")
+    process(tmp_path, 13, "a) S 99 (b", 1, "/var/vcap/jobs/x/bin/run")
+    (tmp_path / "self").mkdir()
+    (tmp_path / "14").mkdir()  # it has ended meanwhile
+    assert sorted(running(JOBS, tmp_path)) == [
+        "the drain of the job haproxy (pid 7)",
+        "the post-start of the job uaa (pid 9)",
+        "the pre-stop of the job gorouter (pid 8)",
+    ]
+
+
+def test_what_a_script_has_become_is_seen_too(tmp_path: Path) -> None:
+    """A script that execs a program keeps nothing of its name, but is still what the agent runs; what that runs is its own matter."""
+    process(tmp_path, 2, "bosh-agent", 1, "/var/vcap/bosh/bin/bosh-agent -P ubuntu")
+    process(tmp_path, 7, "vrrpctl", 2, "python3 /var/vcap/packages/vrrp-drain/bin/vrrpctl drain")
+    process(tmp_path, 8, "sleep", 7, "sleep 5")
+    process(tmp_path, 9, "df", 2, state="Z")
+    assert running(JOBS, tmp_path) == ["vrrpctl of bosh-agent (pid 7)"]
+
+
+def test_a_real_script_is_seen(tmp_path: Path) -> None:
+    """The kernel's own /proc, while it runs and not after."""
+    drain(tmp_path, "haproxy", "#!/bin/bash\nread -r line\n")
+    script = tmp_path / "haproxy/bin/drain"
+    script.chmod(0o755)
+    with subprocess.Popen([script], stdin=subprocess.PIPE) as process:
+        assert running(tmp_path) == [f"the drain of the job haproxy (pid {process.pid})"]
+    assert running(tmp_path) == []

@@ -523,7 +523,19 @@ def test_pre_start_begins_anew(node: FakeNode) -> None:
     node.lever.mark(unhealthy=True)
     lifecycle.pre_start(node)
     assert not node.lever.unhealthy()
-    assert Boot(node.paths.drain_run).stage() is Stage.ASKED
+    assert Boot(node.paths.drain_run).stage() is Stage.STARTED
+
+
+def test_post_start_says_that_it_has_promoted(node: FakeNode, cancellation: Cancellation) -> None:
+    """The watcher, which would promote an instance whose post-start never comes, has nothing left to do; after a failure it has."""
+    lifecycle.pre_start(node)
+    node.promotion = Ending(Promote.FAILED, "two masters", 5.0)
+    with pytest.raises(NotSettled):
+        lifecycle.post_start(node, cancellation)
+    assert Boot(node.paths.drain_run).stage() is Stage.STARTED
+    node.promotion = Ending(Promote.BACKUP, "settled", 0.3)
+    lifecycle.post_start(node, cancellation)
+    assert Boot(node.paths.drain_run).stage() is Stage.PROMOTED
 
 
 def test_post_start_waits_for_the_watchers_verdict(node: FakeNode, clock: Clock, cancellation: Cancellation) -> None:
@@ -545,4 +557,14 @@ def test_an_instance_that_leaves_is_not_promoted_because_of_a_reboot(node: FakeN
     """The watcher, which is still there, must not undo what the script does."""
     Boot(node.paths.drain_run).enter(Stage.REBOOTED)
     leave(node)
-    assert Boot(node.paths.drain_run).stage() is Stage.ASKED
+    assert Boot(node.paths.drain_run).stage() is Stage.LEAVING
+
+
+@leaving
+@pytest.mark.parametrize(("band", "stage"), [(Band.DRAINING, Stage.DEMOTED), (Band.ACTIVE, Stage.LEAVING)], ids=["stays", "is over"])
+def test_an_operators_word_outlives_a_stop(node: FakeNode, leave: Script, band: Band, stage: Stage) -> None:
+    """An instance that was demoted by hand is not promoted because a deploy failed on it; a demotion that was put back is none."""
+    Boot(node.paths.drain_run).enter(Stage.DEMOTED)
+    node.lever.write(band)
+    leave(node)
+    assert Boot(node.paths.drain_run).stage() is stage

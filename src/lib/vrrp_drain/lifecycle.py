@@ -47,7 +47,7 @@ def pre_start(node: Node) -> None:
     node.hold()
     node.lever.mark(unhealthy=False)
     node.lever.write(Band.DRAINING)
-    Boot(node.paths.drain_run).enter(Stage.ASKED)
+    Boot(node.paths.drain_run).enter(Stage.STARTED)
     log.info("%s will start on %s in the draining band; post-start promotes it", node.config.vip, node.interface)
 
 
@@ -68,6 +68,7 @@ def post_start(node: Node, cancellation: Cancellation, sleep: Callable[[float], 
             )
         sleep(_LOOK_EVERY)
     settled(node, node.promote(max(node.config.drain.handover_timeout, deadline - time.monotonic())))
+    Boot(node.paths.drain_run).enter(Stage.PROMOTED)
     _warn_of_listeners(node)
 
 
@@ -166,7 +167,9 @@ def post_stop(node: Node) -> None:
 
 def leave(node: Node) -> bool:
     """Demote for BOSH, and tell whether a peer serves clients now; with nobody to take over, ``on_no_successor`` decides."""
-    Boot(node.paths.drain_run).enter(Stage.ASKED)  # an instance that leaves is not promoted because of a reboot
+    boot = Boot(node.paths.drain_run)
+    if boot.stage() is not Stage.DEMOTED or node.band() is not Band.DRAINING:  # what an operator wants outlives a stop that fails
+        boot.enter(Stage.LEAVING)
     ending = node.demote(node.config.drain.handover_timeout)
     if ending.state is Demote.CANCELLED:
         raise Cancelled(f"{node.config.me} goes on as before")

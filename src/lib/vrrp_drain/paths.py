@@ -66,6 +66,10 @@ class Paths:
         return self.root / "sys/run/vrrp-drain"
 
     @property
+    def lock(self) -> Path:
+        return self.drain_run / "lock"
+
+    @property
     def vrrpctl(self) -> Path:
         return self.root / "packages/vrrp-drain/bin/vrrpctl"
 
