@@ -88,6 +88,8 @@ def test_scripts_that_run_are_named(tmp_path: Path) -> None:
     process(tmp_path, 13, "a) S 99 (b", 1, "/var/vcap/jobs/x/bin/run")
     (tmp_path / "self").mkdir()
     (tmp_path / "14").mkdir()  # it has ended meanwhile
+    (tmp_path / "15").mkdir()
+    (tmp_path / "15/stat").write_text("")
     assert sorted(running(JOBS, tmp_path)) == [
         "the drain of the job haproxy (pid 7)",
         "the post-start of the job uaa (pid 9)",

@@ -54,9 +54,9 @@ def _processes(proc: Path) -> Iterator[tuple[int, str, int]]:
         if entry.name.isdigit():
             try:
                 name, _, rest = (entry / "stat").read_text(errors="replace").partition("(")[2].rpartition(")")
-            except OSError:
+                state, parent = rest.split()[:2]
+            except (OSError, ValueError):  # it has ended
                 continue
-            state, parent = rest.split()[:2]
             if state not in "ZX":
                 yield int(entry.name), name, int(parent)
 

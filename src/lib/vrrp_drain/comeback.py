@@ -17,7 +17,7 @@ from .node import Node
 
 log = logging.getLogger(__name__)
 
-_POST_START_SECONDS = 10.0  # it follows within a second or two, if it comes
+_POST_START_SECONDS = 10.0  # without a script after pre-start; a post-start that comes later finds its work done
 _TRY_EVERY, _TRY_AT_LEAST_EVERY = 10.0, 300.0  # seconds; each try that fails doubles the pause
 _LOOK_EVERY = 2.0  # seconds between two looks at the scripts that run
 
