@@ -373,9 +373,13 @@ class FakeLock:
         pass
 
 
-@pytest.mark.parametrize(("lock_timeout", "bound"), [(None, None), (0, 5.133), (2.5, 2.5)])
-def test_a_session(paths: Paths, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch, lock_timeout: float | None, bound: float | None) -> None:
-    """A command that changes something takes the lock, at most for the time of a handover; a look takes none."""
+@pytest.mark.parametrize(
+    ("lock_timeout", "is_script", "bound"), [(None, False, None), (0, False, 5.133), (2.5, False, 2.5), (0, True, 10.266)]
+)
+def test_a_session(
+    paths: Paths, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch, lock_timeout: float | None, is_script: bool, bound: float | None
+) -> None:
+    """A look takes no lock. A change waits for it as long as a handover takes; a script, which may meet the watcher, as two."""
     paths.drain_config.parent.mkdir(parents=True)
     paths.drain_config.write_text(json.dumps(rendered()))
     monkeypatch.setattr(cli, "Netlink", lambda: Netlink(ipr))
@@ -383,7 +387,7 @@ def test_a_session(paths: Paths, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(FakeLock, "wanted", [], raising=False)
     logs.set_up("demote", paths.drain_log, chatty=False)
     session = cli.Session()
-    session.command, session.paths = "demote", paths
+    session.command, session.paths, session.is_script = "demote", paths, is_script
     with session.node(lock_timeout=lock_timeout) as (node, _, _):
         assert node.interface == "eth0"
         cli.log.info("at work")
@@ -585,15 +589,28 @@ def test_history_of_nothing(vrrpctl: Vrrpctl, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("command", ["demote", "promote"])
+@pytest.mark.parametrize(("command", "stage"), [("demote", Stage.DEMOTED), ("promote", Stage.PROMOTED)])
 @pytest.mark.parametrize("words", [[], ["--no-wait"]], ids=["proven", "--no-wait"])
 def test_whoever_asks_ends_the_promotion_after_a_reboot(
-    vrrpctl: Vrrpctl, node: FakeNode, paths: Paths, command: str, words: list[str]
+    vrrpctl: Vrrpctl, node: FakeNode, paths: Paths, command: str, stage: Stage, words: list[str]
 ) -> None:
     """The watcher does not overrule what an operator wants of an instance that has just booted."""
     Boot(paths.drain_run).enter(Stage.REBOOTED)
     assert vrrpctl(command, *words) == ExitCode.OK
-    assert Boot(paths.drain_run).stage() is Stage.ASKED
+    assert Boot(paths.drain_run).stage() is stage
+
+
+def test_the_watchers_promotion_comes_too_late(vrrpctl: Vrrpctl, node: FakeNode, paths: Paths, log: pytest.LogCaptureFixture) -> None:
+    """It waited for the lock of somebody who wants something else: it changes nothing. Where nobody has asked, it promotes."""
+    boot = Boot(paths.drain_run)
+    boot.enter(Stage.LEAVING)
+    word = boot.word()
+    boot.enter(Stage.DEMOTED)
+    assert vrrpctl("promote", "--if-nothing-since", word) == ExitCode.OK
+    assert (node.timeouts, boot.stage()) == ([], Stage.DEMOTED)
+    assert "somebody has asked for something else meanwhile: this instance is not promoted" in log.messages
+    assert vrrpctl("promote", "--if-nothing-since", boot.word()) == ExitCode.OK
+    assert (len(node.timeouts), boot.stage()) == (1, Stage.PROMOTED)
 
 
 def test_a_promotion_that_fails_stays_due(vrrpctl: Vrrpctl, node: FakeNode, paths: Paths) -> None:

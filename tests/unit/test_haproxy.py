@@ -1,6 +1,7 @@
 """haproxy's health, asked at real sockets on the loopback address."""
 
 import itertools
+import json
 import os
 import signal
 import socket
@@ -248,6 +249,63 @@ def test_the_master_process_is_told_to_finish(tmp_path: Path, monkeypatch: pytes
         assert told == [(found, signal.SIGUSR1)]
         monkeypatch.undo()
         os.kill(found, signal.SIGKILL)
+
+
+# Process trees, as (name, what is below it); one in brackets has ended and is not reaped, the one in capitals is to be found.
+TREES = {
+    "below the wrapper, behind its sleep": ["tini", [["haproxy_wrapper", [["sleep", []], ["HAPROXY", [["haproxy", []]]]]]]],
+    "a daemon beside the wrapper": ["tini", [["haproxy_wrapper", [["sleep", []]]], ["HAPROXY", [["haproxy", []]]]]],
+    "beside one that has ended": ["tini", [["(haproxy)", []], ["haproxy_wrapper", [["HAPROXY", [["haproxy", []]]]]]]],
+    "named by the pid file": ["HAPROXY", [["haproxy", []], ["haproxy", []]]],
+    "below strange names": ["a (b) Z", [["\udcff", [["HAPROXY", []]]]]],
+}
+GROW = """
+import json, os, sys
+
+def grow(name, below):
+    for each in below:
+        ready, done = os.pipe()
+        child = os.fork()
+        if not child:
+            grow(*each)
+            os.write(done, b"!")
+            if not each[0].startswith("("):
+                sys.stdin.read()
+            os._exit(0)
+        os.read(ready, 1)
+        if each[0].startswith("("):
+            os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    with open("/proc/self/comm", "wb") as comm:
+        comm.write(os.fsencode(name.strip("()").replace("HAPROXY", "haproxy")))
+    if name == "HAPROXY":
+        print(os.getpid(), flush=True)
+
+grow(*json.loads(sys.argv[1]))
+print("grown", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("tree", TREES.values(), ids=TREES.keys())
+def test_the_master_is_found_in_every_tree(tmp_path: Path, tree: list[object]) -> None:
+    """Wherever bpm's tree has it, haproxy's master is the topmost process of that name; the worker below it is no other one."""
+    command = [sys.executable, "-c", GROW, json.dumps(tree)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as top:
+        assert top.stdout is not None
+        wanted = int(top.stdout.readline())
+        assert top.stdout.readline() == "grown\n"
+        (tmp_path / "pid").write_text(f"{top.pid}\n")
+        assert haproxy.master_process(tmp_path / "pid") == wanted
+        workers = haproxy.processes(tmp_path / "pid")
+        assert (workers[0], len(workers)) == (wanted, 1 + json.dumps(tree).partition("HAPROXY")[2].count('"haproxy"'))
+
+
+def test_a_tree_without_haproxy(tmp_path: Path) -> None:
+    """A wrapper that has outlived its haproxy has none to tell, and the message says so."""
+    (tmp_path / "pid").write_text(str(os.getpid()))
+    with pytest.raises(SystemFault, match=r"leads to no haproxy process \(none of its processes is haproxy\)"):
+        haproxy.soft_stop(tmp_path / "pid")
+    assert haproxy.processes(tmp_path / "pid") == []
 
 
 @pytest.mark.parametrize("content", [None, "", "0", "4194305"])

@@ -452,6 +452,53 @@ def test_haproxy_is_told_to_finish_if_wanted(node: FakeNode, monkeypatch: pytest
     assert "haproxy could not be told to finish: clients are not asked to close" in log.text
 
 
+def other_drain(node: FakeNode, text: str = "kill -USR1 $(pgrep -x haproxy)") -> None:
+    script = node.paths.jobs / "haproxy/bin/drain"
+    script.parent.mkdir(parents=True)
+    script.write_text(f"#!/bin/bash\n{text}\necho 0\n")
+
+
+def test_a_haproxy_that_another_jobs_drain_ends_is_left_to_it(
+    node: FakeNode, clients: Clients, clock: Clock, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    """That drain would fail, and the deploy, if haproxy ended under its hands: it is told nothing, and connections are waited for."""
+    told: list[Path] = []
+    monkeypatch.setattr(haproxy, "soft_stop", lambda pid_file: told.append(pid_file) or 4711)  # type: ignore[func-returns-value]
+    other_drain(node)
+    clients.open = [3] * 10 + [0]
+    drain(node, sleep=clock.sleep)
+    assert told == []
+    assert sum(clock.slept) == pytest.approx(2.0)
+    assert "haproxy is left to the drain of the job haproxy, which ends it: here its connections are waited for" in log.messages
+
+
+def test_a_drain_that_is_switched_off_ends_no_haproxy(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """haproxy-boshrelease's default: then haproxy is told by us."""
+    told: list[Path] = []
+    monkeypatch.setattr(haproxy, "soft_stop", lambda pid_file: told.append(pid_file) or 4711)  # type: ignore[func-returns-value]
+    other_drain(node, "echo drain is disabled >> drain.log")
+    drain(node)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("problem", "band"), [("", Band.ACTIVE), ("haproxy does not answer", Band.DRAINING)], ids=["answers", "has closed"]
+)
+def test_a_cancelled_wait_beside_another_drain(
+    node: FakeNode, clients: Clients, haproxy_health: FakeHaproxy, problem: str, band: Band
+) -> None:
+    """Whether that drain has closed haproxy's port decides whether the priority goes back."""
+    other_drain(node)
+    clients.open = [1]
+    haproxy_health.problem = problem
+    node.lever.write(Band.DRAINING)
+    cancellation = Cancellation()
+    cancellation.requested = True
+    with pytest.raises(Cancelled):
+        drain(node, cancellation)
+    assert node.lever.read() is band
+
+
 def test_pre_start_installs_the_handoff_and_post_stop_takes_it_away(node: FakeNode, log: pytest.LogCaptureFixture) -> None:
     """The rules are there from pre-start to post-stop; a kernel that refuses them is a warning, and the deploy goes on."""
     lifecycle.pre_start(node)
@@ -478,7 +525,19 @@ def test_pre_start_begins_anew(node: FakeNode) -> None:
     node.lever.mark(unhealthy=True)
     lifecycle.pre_start(node)
     assert not node.lever.unhealthy()
-    assert Boot(node.paths.drain_run).stage() is Stage.ASKED
+    assert Boot(node.paths.drain_run).stage() is Stage.STARTED
+
+
+def test_post_start_says_that_it_has_promoted(node: FakeNode, cancellation: Cancellation) -> None:
+    """The watcher, which would promote an instance whose post-start never comes, has nothing left to do; after a failure it has."""
+    lifecycle.pre_start(node)
+    node.promotion = Ending(Promote.FAILED, "two masters", 5.0)
+    with pytest.raises(NotSettled):
+        lifecycle.post_start(node, cancellation)
+    assert Boot(node.paths.drain_run).stage() is Stage.STARTED
+    node.promotion = Ending(Promote.BACKUP, "settled", 0.3)
+    lifecycle.post_start(node, cancellation)
+    assert Boot(node.paths.drain_run).stage() is Stage.PROMOTED
 
 
 def test_post_start_waits_for_the_watchers_verdict(node: FakeNode, clock: Clock, cancellation: Cancellation) -> None:
@@ -500,4 +559,14 @@ def test_an_instance_that_leaves_is_not_promoted_because_of_a_reboot(node: FakeN
     """The watcher, which is still there, must not undo what the script does."""
     Boot(node.paths.drain_run).enter(Stage.REBOOTED)
     leave(node)
-    assert Boot(node.paths.drain_run).stage() is Stage.ASKED
+    assert Boot(node.paths.drain_run).stage() is Stage.LEAVING
+
+
+@leaving
+@pytest.mark.parametrize(("band", "stage"), [(Band.DRAINING, Stage.DEMOTED), (Band.ACTIVE, Stage.LEAVING)], ids=["stays", "is over"])
+def test_an_operators_word_outlives_a_stop(node: FakeNode, leave: Script, band: Band, stage: Stage) -> None:
+    """An instance that was demoted by hand is not promoted because a deploy failed on it; a demotion that was put back is none."""
+    Boot(node.paths.drain_run).enter(Stage.DEMOTED)
+    node.lever.write(band)
+    leave(node)
+    assert Boot(node.paths.drain_run).stage() is stage

@@ -43,7 +43,7 @@ def leave_everything(paths: Paths, cancellation: Cancellation) -> None:
     band_file = BandFile(paths.keepalived_run)
     band_file.write(Band.DRAINING)
     band_file.mark(unhealthy=True)
-    Boot(paths.drain_run).enter(Stage.ASKED)
+    Boot(paths.drain_run).enter(Stage.PROMOTED)
     History(paths.history).append(Notice(1.0, "haproxy/0", VIP, Kind.STATE, "backup", "master", "drain", "", PEER, 254))
     with PidFile(paths.watcher_pid_file) as pid_file, Lock(paths.drain_run / "lock", "vrrpctl demote", 1.0, cancellation, print):
         pid_file.claim()

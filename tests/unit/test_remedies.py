@@ -1,8 +1,7 @@
-"""What the watcher does: mark, resign, arm; promote after a reboot; ask who answers. Time is frozen, nothing leaves this machine."""
+"""What the watcher does: mark, resign, arm; ask who answers. Time is frozen, nothing leaves this machine."""
 
 import errno
 import logging
-import subprocess
 import time
 from dataclasses import replace
 from ipaddress import ip_address
@@ -13,11 +12,10 @@ import pytest
 from unit.fakes import MAC, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeNode, address
 from vrrp_drain import remedies, resignation
 from vrrp_drain.bands import Band
-from vrrp_drain.boot import Boot, Stage
 from vrrp_drain.errors import SystemFault
 from vrrp_drain.logs import Complaints
 from vrrp_drain.netlink import Netlink
-from vrrp_drain.remedies import AfterReboot, Health, Question
+from vrrp_drain.remedies import Health, Question
 from vrrp_drain.segment import Peer
 
 MASTER = Peer(ip_address(PEER), 253, began=0.0, heard=0.0)
@@ -230,118 +228,6 @@ def test_a_resignation_that_cannot_be_sent(node: FakeNode, wire: Wire, clock: Cl
     assert log.messages[1:] == [f"no longer so: {said}"]
     assert len(wire.sent) == 2
     assert node.lever.unhealthy()
-
-
-# After a reboot.
-
-
-class Promotions:
-    """Stands in for `vrrpctl promote` as a process: runs until the test says how it ends."""
-
-    def __init__(self) -> None:
-        self.started: list[tuple[list[str], float]] = []
-        self.code: int | None = None
-        self.error: OSError | None = None
-
-    def open(self, command: list[str], **options: Any) -> "Promotions":
-        if self.error is not None:
-            raise self.error
-        self.started.append((command, time.monotonic()))
-        self.code = None
-        return self
-
-    def poll(self) -> int | None:
-        return self.code
-
-
-@pytest.fixture
-def promotions(monkeypatch: pytest.MonkeyPatch) -> Promotions:
-    fake = Promotions()
-    monkeypatch.setattr(subprocess, "Popen", fake.open)
-    return fake
-
-
-def tick(reboot: AfterReboot, clock: Clock, seconds: float, *, alive: bool | None = True, keepalived_runs: bool = True) -> None:
-    for _ in range(round(seconds / 0.25)):
-        reboot.tick(alive=alive, keepalived_runs=keepalived_runs)
-        clock.sleep(0.25)
-
-
-def test_after_a_reboot_the_handover_is_prepared(node: FakeNode, paths: Any) -> None:
-    """What pre-start would have put in place is there, and the stage says that a promotion is due."""
-    reboot = AfterReboot(node)
-    assert reboot.rebooted
-    reboot.prepare()
-    assert (node.overlap.holds, len(node.rules.held)) == ([([VIP], "eth0")], 1)
-    assert Boot(paths.drain_run).stage() is Stage.REBOOTED
-
-
-@pytest.mark.parametrize("stage", Stage)
-def test_without_a_reboot_nothing_is_prepared(node: FakeNode, paths: Any, clock: Clock, promotions: Promotions, stage: Stage) -> None:
-    """A watcher that monit starts again puts nothing in place; it promotes only if the reboot's promotion is still due."""
-    Boot(paths.drain_run).enter(stage)
-    reboot = AfterReboot(node)
-    reboot.prepare()
-    tick(reboot, clock, 1.0)
-    assert (reboot.rebooted, node.overlap.holds) == (False, [])
-    assert len(promotions.started) == (stage is Stage.REBOOTED)
-
-
-def test_the_promotion_starts_once_haproxy_answers(node: FakeNode, paths: Any, clock: Clock, promotions: Promotions) -> None:
-    """Not before, not without keepalived, and not a second time beside the first."""
-    reboot = AfterReboot(node)
-    reboot.prepare()
-    tick(reboot, clock, 5.0, alive=None)
-    tick(reboot, clock, 5.0, alive=False)
-    tick(reboot, clock, 5.0, keepalived_runs=False)
-    assert promotions.started == []
-    tick(reboot, clock, 60.0)
-    assert [command for command, _ in promotions.started] == [[str(paths.vrrpctl), "promote"]]
-
-
-def test_a_promotion_that_succeeded_is_the_last(node: FakeNode, paths: Any, clock: Clock, promotions: Promotions) -> None:
-    """`vrrpctl promote` itself says that somebody has asked."""
-    reboot = AfterReboot(node)
-    reboot.prepare()
-    tick(reboot, clock, 0.25)
-    Boot(paths.drain_run).enter(Stage.ASKED)
-    promotions.code = 0
-    tick(reboot, clock, 60.0)
-    assert len(promotions.started) == 1
-
-
-def test_a_promotion_that_failed_is_tried_again(
-    node: FakeNode, clock: Clock, promotions: Promotions, log: pytest.LogCaptureFixture
-) -> None:
-    """Ten seconds later, and it is said."""
-    reboot = AfterReboot(node)
-    reboot.prepare()
-    tick(reboot, clock, 0.25)
-    promotions.code = 5
-    tick(reboot, clock, 15.0)
-    (_, first), (_, second) = promotions.started
-    assert second - first == pytest.approx(10.0, abs=0.3)
-    assert "the promotion after the reboot ended with 5: this instance stays draining, the next try follows" in log.messages
-
-
-def test_whoever_asks_for_something_ends_it(node: FakeNode, paths: Any, clock: Clock, promotions: Promotions) -> None:
-    """An operator who demotes an instance that has just booted is not overruled."""
-    reboot = AfterReboot(node)
-    reboot.prepare()
-    Boot(paths.drain_run).enter(Stage.ASKED)
-    tick(reboot, clock, 60.0)
-    assert promotions.started == []
-
-
-def test_a_promotion_that_cannot_be_run(node: FakeNode, clock: Clock, promotions: Promotions, log: pytest.LogCaptureFixture) -> None:
-    """The watcher goes on, says it, and tries again."""
-    reboot = AfterReboot(node)
-    reboot.prepare()
-    promotions.error = OSError(errno.ENOMEM, "Cannot allocate memory")
-    tick(reboot, clock, 12.0)
-    warnings = [message for message in log.messages if message.startswith("cannot run ")]
-    assert len(warnings) == 2
-    assert warnings[0].endswith("/bin/vrrpctl promote (Cannot allocate memory): this instance stays draining after the reboot")
 
 
 # Who answers.

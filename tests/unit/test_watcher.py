@@ -148,7 +148,7 @@ class Theatre:
         self.metrics = Metrics(254, Situation, int)
         self.told: list[Notice] = []
         self.start = time.monotonic()
-        Boot(node.paths.drain_run).enter(Stage.ASKED)
+        Boot(node.paths.drain_run).enter(Stage.PROMOTED)
         node.lever.write(Band.ACTIVE)
         os.utime(node.lever.path, (1, 1))
 
@@ -473,7 +473,7 @@ def test_after_a_reboot(stage: Theatre, monkeypatch: pytest.MonkeyPatch) -> None
     started: list[object] = []
 
     def start(command: list[str], **options: object) -> Any:
-        started.append((command[-1], round(time.monotonic() - stage.start, 1)))
+        started.append((command[1], round(time.monotonic() - stage.start, 1)))
         return type("Promotion", (), {"poll": lambda self: None})()
 
     monkeypatch.setattr("subprocess.Popen", start)

@@ -1,4 +1,4 @@
-"""What this machine has been through since it was started: a reboot runs no lifecycle script, so the watcher does their work.
+"""Who last said what this instance is to be. Where no lifecycle script finishes what one began, or a reboot ran none, the watcher does.
 
 The file is on tmpfs: where it is missing, nothing of ours has run yet.
 """
@@ -13,10 +13,14 @@ log = logging.getLogger(__name__)
 
 
 class Stage(Enum):
-    """How far it has come."""
+    """Whose word it is."""
 
-    REBOOTED = "rebooted: to be promoted when haproxy answers"
-    ASKED = "a lifecycle script or an operator has said since what this instance is to be"
+    REBOOTED = "reboot"
+    STARTED = "pre-start"
+    LEAVING = "drain"  # or pre-stop
+    DEMOTED = "demote"
+    PROMOTED = "promote"  # or post-start
+    UNKNOWN = "unknown"  # it cannot be read
 
 
 class Boot:
@@ -32,7 +36,18 @@ class Boot:
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
-            return Stage.ASKED
+            return Stage.UNKNOWN
+
+    def word(self) -> str:
+        """Return what tells this word from every other one, also from the same said again."""
+        return f"{(self.stage() or Stage.UNKNOWN).value}@{self.entered_at() or 0.0}"
+
+    def entered_at(self) -> float | None:
+        """Return when that was said, in seconds since the epoch; None where nothing was."""
+        try:
+            return self._path.stat().st_mtime
+        except OSError:
+            return None
 
     def enter(self, stage: Stage) -> None:
         try:

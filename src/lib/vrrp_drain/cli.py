@@ -59,8 +59,9 @@ class Session:
             netlink = stack.enter_context(Netlink())
             node = Node(config, self.paths, netlink, cancellation)
             if lock_timeout is not None:
-                bound = lock_timeout or config.drain.handover_timeout
-                stack.enter_context(Lock(self.paths.drain_run / "lock", f"vrrpctl {self.command}", bound, cancellation, log.info))
+                # a promotion by the watcher, which a script may meet, listens to the MASTER first
+                bound = lock_timeout or config.drain.handover_timeout * (2 if self.is_script else 1)
+                stack.enter_context(Lock(self.paths.lock, f"vrrpctl {self.command}", bound, cancellation, log.info))
             yield node, netlink, cancellation
 
 
@@ -92,7 +93,7 @@ def demote(session: Session, timeout: float | None, no_wait: bool, keep: bool, a
     """Hand the VIP to a peer, and stay out of the election until promoted."""
     logs.set_up("demote", session.paths.drain_log, chatty=True)
     with session.node(lock_timeout=timeout or 0) as (node, _, _):
-        Boot(session.paths.drain_run).enter(Stage.ASKED)
+        Boot(session.paths.drain_run).enter(Stage.DEMOTED)
         if no_wait:
             _change_band(node, Band.DRAINING, as_json)
             return
@@ -110,21 +111,25 @@ def demote(session: Session, timeout: float | None, no_wait: bool, keep: bool, a
 @vrrpctl.command()
 @click.option("--timeout", type=_SECONDS, help="Seconds to wait for a settled state.  [default: vrrp_drain.handover_timeout]")
 @click.option("--no-wait", is_flag=True, help="Raise the priority and return; prove nothing.")
+@click.option("--if-nothing-since", "word", hidden=True, help="For the watcher: change nothing if anybody has asked for anything since.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_obj
-def promote(session: Session, timeout: float | None, no_wait: bool, as_json: bool) -> None:
+def promote(session: Session, timeout: float | None, no_wait: bool, word: str | None, as_json: bool) -> None:
     """Take part in the election again; ends when this instance is MASTER or a peer outranks it."""
     logs.set_up("promote", session.paths.drain_log, chatty=True)
     with session.node(lock_timeout=timeout or 0) as (node, _, _):
+        if word is not None and word != Boot(session.paths.drain_run).word():
+            log.info("somebody has asked for something else meanwhile: this instance is not promoted")
+            return
         if no_wait:
             _change_band(node, Band.ACTIVE, as_json)
-            Boot(session.paths.drain_run).enter(Stage.ASKED)
+            Boot(session.paths.drain_run).enter(Stage.PROMOTED)
             return
         ending = node.promote(timeout or node.config.drain.handover_timeout)
         if as_json:
             _print_ending(node, ending)
         lifecycle.settled(node, ending)
-        Boot(session.paths.drain_run).enter(Stage.ASKED)
+        Boot(session.paths.drain_run).enter(Stage.PROMOTED)
 
 
 @vrrpctl.command("status")

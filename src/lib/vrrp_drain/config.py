@@ -114,6 +114,7 @@ class VrrpDrain:
     connection_handoff: bool
     handoff_window: float
     drain_timeout: float
+    promote_after: float
     haproxy_soft_stop: bool
     haproxy_pid_file: Path
     health_check: SplitResult
@@ -300,6 +301,7 @@ def _vrrp_drain(section: Section, keepalived: Keepalived, other: other_job.Files
         connection_handoff=section.take("connection_handoff", checks.boolean, default=True),
         handoff_window=section.take("handoff_window", checks.number(1, 86400), default=300.0),
         drain_timeout=section.take("drain_timeout", checks.number(0, 86400), default=60.0),
+        promote_after=section.take("promote_after", checks.number(1, 86400), default=120.0),
         haproxy_soft_stop=section.take("haproxy_soft_stop", checks.boolean, default=True),
         haproxy_pid_file=Path(section.take("haproxy_pid_file", checks.path, default="/var/vcap/sys/run/bpm/haproxy/haproxy.pid")),
         health_check=section.take("health_check", checks.health_check, default=urlsplit("tcp://127.0.0.1:80")),

@@ -75,14 +75,19 @@ def soft_stop(pid_file: Path) -> int:
 
 
 def master_process(pid_file: Path) -> int:
-    """Return the pid of haproxy's master: the pid file names it, or the wrapper that bpm starts, whose child it is.
+    """Return the pid of haproxy's master: the one that the pid file names, or the topmost below it.
 
-    Raises OSError, ValueError or IndexError where there is none.
+    Under bpm the pid file names its init. haproxy is the child of the wrapper that init runs, or, where it runs as a daemon, init's own,
+    beside the wrapper. Raises OSError or ValueError where the pid file is no help, IndexError where no haproxy is there.
     """
-    pid = int(pid_file.read_text())
-    while not _is_haproxy(pid):
-        pid = _children(pid)[0]
-    return pid
+    level = [int(pid_file.read_text())]
+    while True:
+        for pid in level:
+            if _is_haproxy(pid):
+                return pid
+        level = [child for pid in level for child in _children(pid)]
+        if not level:
+            raise IndexError("none of its processes is haproxy")
 
 
 def processes(pid_file: Path) -> list[int]:
@@ -107,11 +112,20 @@ def sockets(pid: int) -> set[int]:
 
 
 def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Return the pids of a process's children; none where it has ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def _is_haproxy(pid: int) -> bool:
-    return Path(f"/proc/{pid}/comm").read_text().strip() == "haproxy"
+    """Tell whether the process is a haproxy that has not ended (proc(5), stat)."""
+    try:
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").partition("(")[2].rpartition(")")
+    except OSError:
+        return False
+    return name == "haproxy" and rest.split()[0] not in "ZX"
 
 
 def _at(health_check: SplitResult, peer: IPAddress) -> SplitResult:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import connections, haproxy, listeners
+from . import bosh_scripts, connections, haproxy, listeners
 from .bands import Band
 from .boot import Boot, Stage
 from .demote import Demote
@@ -47,7 +47,7 @@ def pre_start(node: Node) -> None:
     node.hold()
     node.lever.mark(unhealthy=False)
     node.lever.write(Band.DRAINING)
-    Boot(node.paths.drain_run).enter(Stage.ASKED)
+    Boot(node.paths.drain_run).enter(Stage.STARTED)
     log.info("%s will start on %s in the draining band; post-start promotes it", node.config.vip, node.interface)
 
 
@@ -68,6 +68,7 @@ def post_start(node: Node, cancellation: Cancellation, sleep: Callable[[float], 
             )
         sleep(_LOOK_EVERY)
     settled(node, node.promote(max(node.config.drain.handover_timeout, deadline - time.monotonic())))
+    Boot(node.paths.drain_run).enter(Stage.PROMOTED)
     _warn_of_listeners(node)
 
 
@@ -101,7 +102,10 @@ def drain(node: Node, cancellation: Cancellation, sleep: Callable[[float], None]
 def finish_connections(node: Node, cancellation: Cancellation, sleep: Callable[[float], None]) -> None:
     """Serve the connections that are open here until they are gone, for at most ``drain_timeout`` seconds."""
     drain, vips = node.config.drain, node.config.keepalived.addresses
-    finishing = drain.haproxy_soft_stop and _told_to_finish(drain.haproxy_pid_file)
+    others = bosh_scripts.ending_haproxy(node.paths.jobs, drain.haproxy_pid_file)
+    if others:
+        log.info("haproxy is left to the drain of the job %s, which ends it: here its connections are waited for", ", ".join(others))
+    finishing = drain.haproxy_soft_stop and not others and _told_to_finish(drain.haproxy_pid_file)
     started = said = time.monotonic()
     try:
         while True:
@@ -111,7 +115,7 @@ def finish_connections(node: Node, cancellation: Cancellation, sleep: Callable[[
                 break
             cost, waited = time.monotonic() - looked, time.monotonic() - started
             if cancellation.requested:
-                _cancel(node, finishing=finishing)
+                _cancel(node, finishing=finishing or bool(others and haproxy.problem(drain.health_check)))
             if waited >= drain.drain_timeout:
                 log.warning("%d connections are still open after %.0f s (vrrp_drain.drain_timeout): haproxy's stop cuts them", left, waited)
                 return
@@ -163,7 +167,9 @@ def post_stop(node: Node) -> None:
 
 def leave(node: Node) -> bool:
     """Demote for BOSH, and tell whether a peer serves clients now; with nobody to take over, ``on_no_successor`` decides."""
-    Boot(node.paths.drain_run).enter(Stage.ASKED)  # an instance that leaves is not promoted because of a reboot
+    boot = Boot(node.paths.drain_run)
+    if boot.stage() is not Stage.DEMOTED or node.band() is not Band.DRAINING:  # what an operator wants outlives a stop that fails
+        boot.enter(Stage.LEAVING)
     ending = node.demote(node.config.drain.handover_timeout)
     if ending.state is Demote.CANCELLED:
         raise Cancelled(f"{node.config.me} goes on as before")

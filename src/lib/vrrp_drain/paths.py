@@ -29,6 +29,10 @@ class Paths:
     root: Path = ROOT
 
     @property
+    def jobs(self) -> Path:
+        return self.root / "jobs"
+
+    @property
     def keepalived_config(self) -> Path:
         return self.root / "jobs/keepalived/config/keepalived.json"
 
@@ -60,6 +64,10 @@ class Paths:
     @property
     def drain_run(self) -> Path:
         return self.root / "sys/run/vrrp-drain"
+
+    @property
+    def lock(self) -> Path:
+        return self.drain_run / "lock"
 
     @property
     def vrrpctl(self) -> Path:

@@ -1,12 +1,9 @@
 """What the watcher does about what it sees. Each remedy is one small object with a ``tick``; none of them ever waits."""
 
 import logging
-import subprocess
 import time
 
 from . import resignation
-from .bands import Band
-from .boot import Boot, Stage
 from .errors import SystemFault
 from .logs import Complaints
 from .neighbour import Inquiry, inquire
@@ -18,7 +15,6 @@ log = logging.getLogger(__name__)
 
 _RESIGN_EVERY = 0.7  # advert intervals: a regular advert of our own may undo one resignation
 _RESIGNATIONS = 5  # at most: where nobody takes the VIP over, it stays here
-_PROMOTE_EVERY = 10.0  # seconds between two tries
 _ASK_EVERY = 5.0  # seconds
 _ANSWER_SECONDS = 1.0
 
@@ -80,48 +76,6 @@ class Health:
             self._complaints.over("resignation")
         except SystemFault as error:
             self._complaints.about("resignation", f"{error}: a peer takes over after three advert intervals, not at once")
-
-
-class AfterReboot:
-    """Does what pre-start and post-start would have done, once haproxy answers: `vrrpctl promote`, as a process of its own."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._boot = Boot(node.paths.drain_run)
-        self.rebooted = self._boot.stage() is None
-        self._promotion: subprocess.Popen[bytes] | None = None
-        self._next = 0.0
-
-    def prepare(self) -> None:
-        """Install what a handover needs, and begin in the draining band, as keepalived's start does: whoever of the two is first."""
-        if not self.rebooted:
-            return
-        log.info("the machine was started anew: putting in place what pre-start would have")
-        self._node.hold()
-        try:
-            if self._node.lever.read() is None:
-                self._node.lever.write(Band.DRAINING)
-        except SystemFault as error:
-            log.warning("%s", error)
-        self._boot.enter(Stage.REBOOTED)
-
-    def tick(self, *, alive: bool | None, keepalived_runs: bool) -> None:
-        """Start the promotion when it is time, and again where it failed. Whoever else asks for anything ends this."""
-        if self._promotion is not None:
-            code = self._promotion.poll()
-            if code is None:
-                return
-            self._promotion = None
-            if code:
-                log.warning("the promotion after the reboot ended with %d: this instance stays draining, the next try follows", code)
-        if self._boot.stage() is not Stage.REBOOTED or not alive or not keepalived_runs or time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + max(_PROMOTE_EVERY, self._node.config.drain.handover_timeout)
-        command = [str(self._node.paths.vrrpctl), "promote"]
-        try:
-            self._promotion = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-        except OSError as error:
-            log.warning("cannot run %s (%s): this instance stays draining after the reboot", " ".join(command), error.strerror)
 
 
 class Question:

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from . import connections, haproxy, listeners, survey
+from . import comeback, connections, haproxy, listeners, survey
 from .bands import Band, describe
+from .boot import Boot
 from .errors import SystemFault
 from .history import History
 from .node import Node
@@ -15,6 +16,7 @@ from .pid_file import PidFile
 from .rules import Situation
 
 _STORY = 500  # notices of the history that are looked through
+_WORDS = "`pre-start`, `drain` (or pre-stop), `demote`, `promote` (or post-start), `reboot`, or `unknown` (it cannot be read)"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Status:
     keepalived_pid: Annotated[int | None, "keepalived's pid; null where it does not run"]
     band: Annotated[str, "`active` or `draining` (demoted); what is wrong with the band's file where it cannot be read"]
     band_since: Annotated[float | None, "when the band was written, in seconds since the epoch"]
+    asked_by: Annotated[str | None, f"who last said what this instance is to be: {_WORDS}; null where nobody has"]
+    asked_at: Annotated[float | None, "when that was, in seconds since the epoch"]
+    waits_for: Annotated[str, "while the band is `draining`: what has to happen before this instance takes part again; empty otherwise"]
     priority: Annotated[int, "what this instance adverts, or would as MASTER, as far as its band and the watcher decide it"]
     haproxy_healthy: Annotated[bool, "whether haproxy answers `vrrp_drain.health_check`"]
     haproxy_detail: Annotated[str, "what is wrong with it; empty where nothing is"]
@@ -62,6 +67,9 @@ class Status:
             yield "since", f"{_utc(self.since)}: {self.why}"
         since = f" since {_utc(self.band_since)}" if self.band_since else ""
         yield "band", f"{self.band}{since}, priority {self.priority}, VRID {self.virtual_router_id}"
+        if self.waits_for:
+            when = f" at {_utc(self.asked_at)}" if self.asked_at else ""
+            yield "waits for", f"{self.waits_for} (draining since {self.asked_by}{when})"
         yield "keepalived", f"runs (pid {self.keepalived_pid})" if self.keepalived_pid else "does not run"
         yield "haproxy", "answers" if self.haproxy_healthy else self.haproxy_detail
         if self.connections is not None:
@@ -118,6 +126,8 @@ def look(node: Node) -> Status:
         situation = node.rules.state()
     except SystemFault:
         situation = Situation()
+    boot, watcher = Boot(node.paths.drain_run), PidFile.holder(node.paths.watcher_pid_file)
+    stage = boot.stage()
     successors = None if drain.health_check.scheme == "unix" else [str(each) for each in node.healthy_peers()]
     answering = sorted(found.answers[node.config.vip])
     story = History(node.paths.history).last(_STORY)
@@ -134,6 +144,11 @@ def look(node: Node) -> Status:
         keepalived_pid=pid,
         band=band_name or str(band),
         band_since=node.lever.changed_at(),
+        asked_by=stage.value if stage else None,
+        asked_at=boot.entered_at(),
+        waits_for=""
+        if band is not Band.DRAINING
+        else comeback.waits_for(node, stage, problem=detail, running=pid is not None, watched=watcher is not None),
         priority=node.priority(band, unhealthy=unhealthy),
         haproxy_healthy=not detail,
         haproxy_detail=detail,
@@ -145,7 +160,7 @@ def look(node: Node) -> Status:
         handoff=bool(situation.families),
         handed_off_to=sorted({str(each.peer) for each in situation.armed}),
         bound_to_vip=_bound(node),
-        watcher_pid=PidFile.holder(node.paths.watcher_pid_file),
+        watcher_pid=watcher,
         conditions=_conditions(story),
         obstacles=[*_obstacles(node, vip_here=vip_here, running=pid is not None, master=master is not None, successors=successors)],
     )

@@ -1,8 +1,8 @@
 """`vrrpctl watch`: sees adverts, addresses, keepalived and haproxy, and tells what happened and why.
 
-It acts on the one thing that keepalived does slowly, the death of haproxy, and does after a reboot what no lifecycle script does
-(remedies.py). Scripts never wait for it; when it is gone, keepalived's own check still stands. Everything that it tells goes to
-receivers that return at once.
+It acts on the one thing that keepalived does slowly, the death of haproxy (remedies.py), and has an instance take part again where no
+lifecycle script does, as after a reboot (comeback.py). Scripts never wait for it; when it is gone, keepalived's own check still stands.
+Everything that it tells goes to receivers that return at once.
 """
 
 import logging
@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from . import haproxy, process
+from .comeback import Comeback
 from .errors import SystemFault
 from .leavers import Leavers
 from .listener import AdvertListener, valid
@@ -24,7 +25,7 @@ from .node import Node
 from .notice import Kind, Notice
 from .observer import Observer, Sight
 from .pulse import Pulse
-from .remedies import AfterReboot, Health, Question
+from .remedies import Health, Question
 from .segment import Segment
 from .signals import Cancellation
 from .vigil import Verdict, Vigil
@@ -69,7 +70,7 @@ class Watcher:
         self._complaints = Complaints(log)
         self._segment = Segment(node.config.keepalived.advert_int)
         self._health = Health(node, self._complaints)
-        self._reboot = AfterReboot(node)
+        self._comeback = Comeback(node)
         self._question = Question(node, netlink)
         self._leavers = Leavers(node, netlink)
         self._vigil = Vigil(
@@ -84,7 +85,7 @@ class Watcher:
 
     def run(self) -> None:
         """Watch. Raises SystemFault where adverts or addresses cannot be seen at all."""
-        self._reboot.prepare()
+        self._comeback.prepare()
         self._observer = Observer(self._node.config, self._segment, self._sight(), time.monotonic())
         with ExitStack() as stack:
             self._selector = stack.enter_context(selectors.DefaultSelector())
@@ -95,7 +96,7 @@ class Watcher:
             self._selector.register(addresses.fileno(), selectors.EVENT_READ, lambda: self._addresses_changed(addresses))
             self._selector.register(self._vigil.fileno(), selectors.EVENT_READ, self._hear_verdicts)
             self._selector.register(self._cancellation.fileno(), selectors.EVENT_READ, lambda: None)
-            self._send(self._observer.started(time.time(), rebooted=self._reboot.rebooted))
+            self._send(self._observer.started(time.time(), rebooted=self._comeback.rebooted))
             self._vigil.start()
             stack.callback(self._vigil.close)
             stack.callback(self._leavers.close)
@@ -122,7 +123,7 @@ class Watcher:
             self._question.tick(time.monotonic(), vip_here=self._vip_here)
             self._ask_leavers()
             sight = self._sight()
-            self._reboot.tick(alive=self._vigil.alive, keepalived_runs=sight.keepalived_runs)
+            self._comeback.tick(sight.band, alive=self._vigil.alive, keepalived_runs=sight.keepalived_runs)
             if self._observer.yields(sight):
                 sight = replace(sight, obstacle=self._obstacle())
             self._hear_adverts()  # keepalived heard them before it did what is in sight: they explain it

@@ -29,9 +29,10 @@ JOBS = {
     "vip-demote": REPOSITORY / "jobs/vip-demote",
     "vip-promote": REPOSITORY / "jobs/vip-promote",
     "haproxy": Path(__file__).parent / "haproxy_job",
+    "haproxy-with-drain": Path(__file__).parent / "haproxy_with_drain_job",
     "upstream-keepalived": Path(__file__).parent / "upstream_keepalived_job",
 }
-_ON_DISK = {"upstream-keepalived": "keepalived"}  # the one job that has another name in /var/vcap/jobs
+_ON_DISK = {"upstream-keepalived": "keepalived", "haproxy-with-drain": "haproxy"}  # those that have another name in /var/vcap/jobs
 
 
 @dataclass(frozen=True)
