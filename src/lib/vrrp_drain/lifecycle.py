@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import connections, haproxy, listeners
+from . import connections, haproxy, health, listeners
 from .bands import Band
 from .boot import Boot, Stage
 from .demote import Demote
@@ -194,7 +194,7 @@ def settled(node: Node, ending: Ending[Promote]) -> None:
 def _not_ready(node: Node) -> str:
     if node.keepalived_pid() is None:
         return f"keepalived does not run (no process for {node.pid_file}): see {node.paths.keepalived_log}"
-    if problem := haproxy.problem(node.config.drain.health_check):
+    if problem := health.problem(node.config.drain):
         return f"{problem}; this is what vrrp_drain.health_check asks"
     return "the watcher still holds haproxy for dead" if node.lever.unhealthy() else ""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from . import connections, haproxy, listeners, survey
+from . import connections, health, listeners, survey
 from .bands import Band, describe
 from .errors import SystemFault
 from .handoff import Situation
@@ -35,6 +35,7 @@ class Status:
     priority: Annotated[int, "what this instance adverts, or would as MASTER, as far as its band and the watcher decide it"]
     haproxy_healthy: Annotated[bool, "whether haproxy answers `vrrp_drain.health_check`"]
     haproxy_detail: Annotated[str, "what is wrong with it; empty where nothing is"]
+    haproxy_saturated: Annotated[str, "why it takes no new connection although it serves whom it has; empty where it does"]
     master: Annotated[str | None, "address of the peer that adverts; null where none does: while this instance is MASTER, none should"]
     master_priority: Annotated[int | None, "the priority that the peer adverts"]
     answering: Annotated[list[str], "MACs of others that answer for the VIP; while this instance is MASTER, there should be none"]
@@ -63,7 +64,7 @@ class Status:
         since = f" since {_utc(self.band_since)}" if self.band_since else ""
         yield "band", f"{self.band}{since}, priority {self.priority}, VRID {self.virtual_router_id}"
         yield "keepalived", f"runs (pid {self.keepalived_pid})" if self.keepalived_pid else "does not run"
-        yield "haproxy", "answers" if self.haproxy_healthy else self.haproxy_detail
+        yield "haproxy", self.haproxy_saturated or self.haproxy_detail or "answers"
         if self.connections is not None:
             yield "connections", f"{self.connections} to the VIP end here"
         if self.handed_off_to:
@@ -105,7 +106,7 @@ class Status:
 def look(node: Node) -> Status:
     """Listen for one advert interval, ask who answers for the VIP and whose haproxy answers, and return what was found."""
     drain = node.config.drain
-    detail = haproxy.problem(drain.health_check)
+    here = health.look(drain)
     band_name = ""
     try:
         band, unhealthy = node.lever.read() or Band.ACTIVE, node.lever.unhealthy()
@@ -135,8 +136,9 @@ def look(node: Node) -> Status:
         band=band_name or str(band),
         band_since=node.lever.changed_at(),
         priority=node.priority(band, unhealthy=unhealthy),
-        haproxy_healthy=not detail,
-        haproxy_detail=detail,
+        haproxy_healthy=not here.problem,
+        haproxy_detail=here.problem,
+        haproxy_saturated=here.full,
         master=str(master.source) if master else None,
         master_priority=master.advert.priority if master else None,
         answering=answering,
