@@ -174,5 +174,5 @@ def _check_http(url: str, timeout: float) -> None:
     from . import http_check  # requests takes 0.2 s to import: only where it is asked for
 
     status = http_check.status(url, timeout)
-    if status >= 400:
+    if not 200 <= status < 400:  # an informational one is no answer (RFC 9110 section 15.2)
         raise SystemFault(f"haproxy answers {url} with status {status}")

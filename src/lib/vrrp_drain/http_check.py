@@ -44,7 +44,9 @@ class _Bounded(socket.socket):
 
     def recv_into(self, buffer, nbytes=0, flags=0):  # type: ignore[no-untyped-def]  # as socket.socket has it
         try:
-            self.settimeout(max(self.deadline - time.monotonic(), 1e-6))
+            if (left := self.deadline - time.monotonic()) <= 0:  # although there may be more to read at once
+                raise TimeoutError
+            self.settimeout(left)
             return super().recv_into(buffer, nbytes, flags)
         except TimeoutError:
             self.was_accepted = not acceptance.waits(self)
