@@ -391,6 +391,7 @@ class FakeHaproxy:
 
     problem = ""
 
-    def check(self, health_check: SplitResult, timeout: float = 1.0) -> None:
+    def check(self, health_check: SplitResult, timeout: float = 1.0) -> dict[str, str]:
         if self.problem:
             raise SystemFault(self.problem)
+        return {}

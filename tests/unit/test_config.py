@@ -188,6 +188,7 @@ def test_the_version_follows_the_family(given: dict[str, Any], version: int, pre
     assert (ours.vrrp_version, ours.vip.network.prefixlen) == (version, prefix_length)
 
 
+SEPARATORS = [*"\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", "\0", "\x1b", "\x7f"]  # the former are those of str.splitlines
 WRONG: dict[str, list[object]] = {
     "keepalived.vip": [
         *("10.0.0", "haproxy.example.org", f"{VIP}/33", 7, True),
@@ -197,7 +198,7 @@ WRONG: dict[str, list[object]] = {
         *("10.0.0.11", {}, [7], ["haproxy.example.org"], ["10.0.0.11/33"], ["224.0.0.18"], ["127.0.0.1"]),
         *(["10.0.0.11", "10.0.0.11"], ["10.0.0.11", None]),
     ],
-    "keepalived.interface": ["", "eth 0", "a-name-too-long-for-linux", "eth0/1", 3],
+    "keepalived.interface": ["", "eth 0", "a-name-too-long-for-linux", "eth0/1", 3, *(f"a{each}b" for each in SEPARATORS), "a\u00a0b"],
     "keepalived.virtual_router_id": [0, 256, "1", 1.5, True],
     "keepalived.vrrp_version": [1, 4, "3", 2.0, True],
     "keepalived.advert_int": [0, -1, 256, 0.5, 1.5, "1", True, [1]],
@@ -206,7 +207,7 @@ WRONG: dict[str, list[object]] = {
     "keepalived.preempt_delay": [-1, 1001, "10", True],
     "keepalived.startup_delay": [-1, 3601, "5", True],
     "keepalived.healthcheck_name": ["", "check haproxy", 'a"b', "x" * 65, 5],
-    "keepalived.healthcheck_command": ["", "  ", 'say "hello"', "two\nlines", 5],
+    "keepalived.healthcheck_command": ["", "  ", 'say "hello"', 5, "\u00a0", *(f"two{each}lines" for each in SEPARATORS)],
     "keepalived.healthcheck_interval": [0, 3601, "2", 1.5, True],
     "keepalived.healthcheck_timeout": [0, 3601, "2", 1.5, True],
     "keepalived.healthcheck_rise": [0, 101, "2", 1.5, True],
@@ -225,12 +226,20 @@ WRONG: dict[str, list[object]] = {
     "keepalived.mcast_src_ip": ["", "haproxy.example.org", f"{OWN}/24", "10.0.0.0/33", 7, [OWN]],
     "keepalived.auth_pass": ["", "nine char", "123456789", 'a"b', "a b", "a#b", "a!b", "{a}", 12345678],
     "keepalived.notification_email": ["", "nobody", ["nobody"], ["a@example.org", "nobody"], ["a b@example.org"], ["a@b", "a@b"], 5],
-    "keepalived.notification_email_from": ["", "nobody", "a b@example.org", 'a"@example.org', ["a@example.org"], 5],
+    "keepalived.notification_email_from": [
+        "",
+        "nobody",
+        "a b@example.org",
+        'a"@example.org',
+        ["a@example.org"],
+        5,
+        *(f"a{each}b@c" for each in SEPARATORS),
+    ],
     "keepalived.smtp_server": ["", "mail example", "mail:", "mail:smtp", "smtp://mail", "mail:123456", "[::1", 25],
     "keepalived.smtp_connect_timeout": [0, 301, "30", 1.5, True],
     "keepalived.use_vmac": [1, "true"],
-    "keepalived.extra_global_config": ["a {", "}", "} a {", "a {\n# }", ["a"], 5],
-    "keepalived.extra_instance_config": ["a {", "}", "} a {", "a {\n! }", ["a"], 5],
+    "keepalived.extra_global_config": ["a {", "}", "} a {", "a {\n# }", ["a"], 5, *(f"a{each}b" for each in SEPARATORS if each != "\n")],
+    "keepalived.extra_instance_config": ["a {", "}", "} a {", "a {\n! }", ["a"], 5, *(f"a{each}b" for each in SEPARATORS if each != "\n")],
     "vrrp_drain.handover_timeout": [0, 3, 3.13, -5, 3601, "10", True],
     "vrrp_drain.post_start_timeout": [0, 3, 3601, "120", True],
     "vrrp_drain.fast_handover": [0, "true"],
@@ -239,7 +248,7 @@ WRONG: dict[str, list[object]] = {
     "vrrp_drain.drain_timeout": [-1, 86401, "60", True],
     "vrrp_drain.promote_after": [0, 86401, "120", True],
     "vrrp_drain.haproxy_soft_stop": [1, "yes"],
-    "vrrp_drain.haproxy_pid_file": ["haproxy.pid", "", 5],
+    "vrrp_drain.haproxy_pid_file": ["haproxy.pid", "", 5, *(f"/a{each}b" for each in SEPARATORS), "/a\u00a0b"],
     "vrrp_drain.on_no_successor": ["stop", "", True],
     "vrrp_drain.health_interval": [0, 0.05, 61, "1", True],
     "vrrp_drain.health_fall": [0, 21, "2", 1.5, True],
@@ -251,6 +260,7 @@ WRONG: dict[str, list[object]] = {
         *("127.0.0.1:80", "https://127.0.0.1/", "http:///health", "http://127.0.0.1:port/", "http://[::1", 80),
         *("tcp://127.0.0.1", "tcp://:80", "tcp://127.0.0.1:0", "tcp://127.0.0.1:65536", "tcp://127.0.0.1:80/path"),
         *("unix://", "unix:///", "unix://host/path"),
+        *(f"http://a/b{each}c" for each in SEPARATORS),
     ],
 }
 

@@ -339,6 +339,16 @@ def answered(view: View) -> list[Notice]:
     return view.see(replace(BACKUP, answered=True))
 
 
+def full(view: View) -> list[Notice]:
+    view.hear()
+    return view.see(replace(BACKUP, full="20 of 20 connections"))
+
+
+def not_full(view: View) -> list[Notice]:
+    view.hear()
+    return view.see(BACKUP)
+
+
 def nobody(view: View) -> list[Notice]:
     return view.see(after=6.0)
 
@@ -356,6 +366,7 @@ def somebody(view: View) -> list[Notice]:
         (Kind.STALE_VIP, stale, not_stale, 0.25, "10.0.0.10 is still on the interface here although keepalived has ended"),
         (Kind.SILENT_MASTER, silent, answered, 0.25, "10.0.0.2 adverts as MASTER, but nobody answers for 10.0.0.10"),
         (Kind.NO_MASTER, nobody, somebody, 0.25, "nobody adverts 10.0.0.10, and it is not here (we are backup)"),
+        (Kind.SATURATED, full, not_full, 0.25, "20 of 20 connections: it has no VIP now"),
     ],
     ids=lambda value: value.value if isinstance(value, Kind) else None,
 )

@@ -31,6 +31,18 @@ def test_dead_after_fall_and_alive_after_rise(looks: list[bool], fall: int, rise
 
 
 @given(LOOKS, FALLS, FALLS)
+def test_full_after_fall_and_over_after_rise(looks: list[bool], fall: int, rise: int) -> None:
+    """It counts as full from the ``fall``-th look in a row that says so, until the ``rise``-th that does not, and is alive all the time."""
+    pulse, expected, row = alive(fall, rise), False, 0
+    for n, full in enumerate(looks):
+        row = row + 1 if n and full is looks[n - 1] else 1
+        if row >= (fall if full else rise):
+            expected = full
+        assert not pulse.looked(True, float(n), full=full)
+        assert pulse.full is expected
+
+
+@given(LOOKS, FALLS, FALLS)
 def test_what_was_never_alive_cannot_die(looks: list[bool], fall: int, rise: int) -> None:
     """Before the first success nothing is known, whatever ends or fails; the first success is enough."""
     pulse = Pulse(1.0, fall, rise)

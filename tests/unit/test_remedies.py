@@ -75,6 +75,20 @@ def test_the_priority_of_the_resignation(node: FakeNode, wire: Wire, clock: Cloc
     assert [each for _, each in wire.sent] == [priority]
 
 
+@pytest.mark.parametrize("band", Band)
+def test_a_haproxy_that_lives_keeps_its_connections(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, band: Band) -> None:
+    """Where it hangs, the advert before the 0 is of the draining band: peers leave it what is open. A death after that is one again."""
+    here(ipr)
+    node.lever.write(band)
+    found = health(node)
+    found.died(lives=True)
+    assert node.lever.unhealthy()
+    assert [each for _, each in wire.sent] == [99]
+    found.back(None)
+    found.died()
+    assert [each for _, each in wire.sent] == [99, 66 if band is Band.ACTIVE else 1]
+
+
 def test_resignations_are_repeated_and_end(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
     """A regular advert may undo one; five of them, 0.7 advert intervals apart, are enough: where nobody takes it, the VIP stays."""
     here(ipr)

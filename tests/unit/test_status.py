@@ -35,6 +35,7 @@ BACKUP = Status(
     priority=99,
     haproxy_healthy=True,
     haproxy_detail="",
+    haproxy_saturated="",
     master=PEER,
     master_priority=253,
     answering=[PEER_MAC],
@@ -89,6 +90,7 @@ def test_the_lines_of_a_backup() -> None:
         pytest.param(
             replace(BACKUP, haproxy_healthy=False, haproxy_detail="haproxy is stopping"), "haproxy     haproxy is stopping", id="ill"
         ),
+        pytest.param(replace(BACKUP, haproxy_saturated="haproxy lives, but is full"), "haproxy     haproxy lives, but is full", id="full"),
         pytest.param(
             replace(MASTER, answering=[PEER_MAC]),
             f"warning     {PEER_MAC} also answers for 10.0.0.10: clients reach one of two machines",

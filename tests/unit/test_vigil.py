@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from vrrp_drain.health import Health
 from vrrp_drain.pulse import Pulse
 from vrrp_drain.vigil import Verdict, Vigil
 
@@ -25,19 +26,19 @@ class Port:
     """haproxy's port: what a look at it finds, and how often it was looked at."""
 
     def __init__(self) -> None:
-        self.problem = ""
+        self.problem = self.full = ""
         self.looks = 0
         self.patience: list[float] = []
         self.looked = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def look(self, patience: float) -> str:
+    def look(self, patience: float) -> Health:
         self.looks += 1
         self.patience.append(patience)
         self.looked.set()
         self.go_on.wait(PATIENCE)
-        return self.problem
+        return Health(self.problem, self.full)
 
 
 Make = Callable[..., Vigil]
@@ -80,6 +81,13 @@ def await_verdicts(vigil: Vigil) -> list[Verdict]:
     return vigil.verdicts()
 
 
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_verdicts(make: Make, port: Port) -> None:
     """Alive at the first look, dead after ``fall`` that fail, alive again: each is told once, and then nothing is readable."""
     vigil = make()
@@ -93,6 +101,32 @@ def test_verdicts(make: Make, port: Port) -> None:
     assert await_verdicts(vigil) == [Verdict(True, "", False)]
     assert select.select([vigil.fileno()], [], [], 0)[0] == []
     assert set(port.patience) == {0.1}
+
+
+def test_a_hang_of_what_lives(make: Make, port: Port, tmp_path: Path, spawn: Callable[[str], "subprocess.Popen[bytes]"]) -> None:
+    """Where processes are there, and none has ended, a verdict says that it lives: its connections are open."""
+    process = spawn(HAPROXY)
+    assert process.stdout is not None
+    process.stdout.readline()
+    (tmp_path / "pid").write_text(f"{process.pid}\n")
+    vigil = make()
+    vigil.start()
+    await_verdicts(vigil)
+    port.problem = "it hangs"
+    assert await_verdicts(vigil) == [Verdict(False, "it hangs", died=False, lives=True)]
+
+
+def test_a_haproxy_that_is_full(make: Make, port: Port) -> None:
+    """It is alive, and says why it takes nobody, until it takes somebody again."""
+    vigil = make()
+    vigil.start()
+    await_verdicts(vigil)
+    assert vigil.full == ""
+    port.full = "20 of 20 connections"
+    until(lambda: vigil.full == "20 of 20 connections")
+    assert (vigil.alive, select.select([vigil.fileno()], [], [], 0)[0]) == (True, [])
+    port.full = ""
+    until(lambda: vigil.full == "")
 
 
 def test_a_look_that_hangs_does_not_block_the_caller(make: Make, port: Port) -> None:

@@ -80,6 +80,7 @@ class Vigil:
 
     def __init__(self) -> None:
         self.alive: bool | None = None
+        self.full = ""
         self.given: list[Verdict] = []
         self.fresh: list[int] = []
         self.gone: list[int] = []

@@ -16,7 +16,12 @@ Check = Callable[[Any], T]
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 HIDDEN = "(hidden)"  # in messages, which end up in logs
 _SECRETS = ("auth_pass", "webhooks")
-_INTERFACE_NAME = r"[^\s/:{}\"#!]{1,15}"
+# Ruby's \\s is ASCII alone, Python's is not; these are the same in both, and stand in the jobs' templates too. Every separator of
+# str.splitlines is among the control characters (C0, DEL, C1) and U+2028, U+2029; the rest of _BLANK is what else is blank in Unicode.
+_CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+_BLANK = _CONTROL + r" \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_CONTROL_IN_LINES = r"[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]"  # tab and newline may be there
+_INTERFACE_NAME = rf"[^{_BLANK}/:{{}}\"#!]{{1,15}}"
 
 
 class Section:
@@ -146,15 +151,15 @@ def number(low: float, high: float) -> Check[float]:
     return check
 
 
-word = matching(r"[^\s\"{}#!]+", "text without blanks")
+word = matching(rf"[^{_BLANK}\"{{}}#!]+", "text without blanks")
 interface_name = matching(_INTERFACE_NAME, "the name of an interface")
 interface_or_auto = matching(_INTERFACE_NAME, "auto, or the name of an interface")
 check_name = matching(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits, '_', '.', '-'")
-command = matching(r"[^\n\"]*[^\s\"][^\n\"]*", "one line without double quotes")
+command = matching(rf"[^{_CONTROL}\"]*[^{_BLANK}\"][^{_CONTROL}\"]*", "one line without double quotes")
 process_name = matching(r"[A-Za-z0-9_.+-]{1,15}", "the name of a process: 1 to 15 letters, digits, '_', '.', '+', '-'")
 password = matching(r"[A-Za-z0-9_.,:;/@%^&*()<>?=+~$-]{1,8}", "1 to 8 characters: letters, digits and _.,:;/@%^&*()<>?=+~$-")
-mail_address = matching(r"[^\s@\"{}#!<>]+@[^\s@\"{}#!<>]+", "an e-mail address")
-path = matching(r"/[^\s\"]+", "an absolute path")
+mail_address = matching(rf"[^{_BLANK}@\"{{}}#!<>]+@[^{_BLANK}@\"{{}}#!<>]+", "an e-mail address")
+path = matching(rf"/[^{_BLANK}\"]+", "an absolute path")
 
 
 def member_address(value: object) -> IPAddress:
@@ -219,7 +224,7 @@ def server(value: object) -> tuple[str, int]:
 def keepalived_lines(value: object) -> str:
     """Lines for keepalived.conf; every block that is opened in them is closed in them."""
     allowed = "must be text in which every { has its }"
-    if not isinstance(value, str):
+    if not isinstance(value, str) or re.search(_CONTROL_IN_LINES, value):
         raise ValueError(allowed)
     depth = 0
     for character in "\n".join(re.split(r"[#!]", line)[0] for line in value.splitlines()):
@@ -233,7 +238,7 @@ def keepalived_lines(value: object) -> str:
 
 def health_check(value: object) -> SplitResult:
     allowed = "must be tcp://HOST:PORT, http://HOST[:PORT]/PATH, or unix:///PATH of haproxy's stats socket"
-    if not isinstance(value, str):
+    if not isinstance(value, str) or re.search(f"[{_BLANK}]", value):
         raise ValueError(allowed)
     try:
         url = urlsplit(value)

@@ -1,12 +1,11 @@
 """haproxy's health, asked at the port and not at the process table, and its stats socket (haproxy management guide, 9.3)."""
 
 import os
-import queue
+import re
 import signal
 import socket
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -17,12 +16,19 @@ from .advert import IPAddress
 from .errors import SystemFault
 
 _MOST = 1 << 20  # bytes that we read of one answer
+_ACCEPTS = 1 << 16  # __SO_ACCEPTCON, linux/net.h
+_STREAM = 1  # SOCK_STREAM
+_UNTIL_RENAMED = re.compile(r"\.\d+\.tmp$")  # haproxy binds a socket under such a name first
 
 
-def check(health_check: SplitResult, timeout: float = 1.0) -> None:
-    """Return when haproxy answers as ``vrrp_drain.health_check`` asks. Raises SystemFault with what is wrong.
+class Silent(SystemFault):
+    """haproxy's port is there, and nobody takes a connection: it hangs, or is full."""
 
-    ``timeout`` is in seconds and bounds the whole exchange.
+
+def check(health_check: SplitResult, timeout: float = 1.0) -> Mapping[str, str]:
+    """Return when haproxy answers as ``vrrp_drain.health_check`` asks, with what it says of itself where that was the question.
+
+    ``timeout`` is in seconds and bounds the whole exchange. Raises SystemFault with what is wrong: Silent where nobody takes us.
     """
     where = health_check.geturl()
     try:
@@ -31,18 +37,12 @@ def check(health_check: SplitResult, timeout: float = 1.0) -> None:
         elif health_check.scheme == "http":
             _check_http(where, timeout)
         else:
-            _check_stats_socket(Path(health_check.path), timeout)
+            return _check_stats_socket(health_check.path, timeout)
+    except acceptance.NotAccepted as error:
+        raise Silent(f"haproxy does not answer at {where}: {error}") from error
     except OSError as error:
         raise SystemFault(f"haproxy does not answer at {where}: {error.strerror or error}") from error
-
-
-def problem(health_check: SplitResult, timeout: float = 1.0) -> str:
-    """Return what is wrong with haproxy, or nothing, within ``timeout`` seconds."""
-    try:
-        check(health_check, timeout)
-    except SystemFault as error:
-        return str(error)
-    return ""
+    return {}
 
 
 def answering(health_check: SplitResult, peers: Sequence[IPAddress], timeout: float = 0.3) -> list[IPAddress]:
@@ -111,6 +111,23 @@ def sockets(pid: int) -> set[int]:
     return found
 
 
+def stats_sockets(pid: int) -> list[str]:
+    """Return the paths of the stream sockets in the file system at which the process listens (proc(5), net/unix), seen from here.
+
+    haproxy may live in a mount namespace of its own, and change its root once the sockets are there: so each is looked for below
+    its root and below its parent's. Which of them talk of its state, show_info finds out.
+    """
+    found = []
+    with suppress(OSError, ValueError):
+        inodes = sockets(pid)
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]:
+            _, _, _, flags, kind, _, inode, *path = line.split(maxsplit=7)
+            if int(flags, 16) & _ACCEPTS and int(kind, 16) == _STREAM and int(inode) in inodes and path and path[0].startswith("/"):
+                found += [f"/proc/{each}/root{_UNTIL_RENAMED.sub('', path[0])}" for each in (pid, parent)]
+    return found
+
+
 def _children(pid: int) -> list[int]:
     """Return the pids of a process's children; none where it has ended."""
     try:
@@ -134,7 +151,7 @@ def _at(health_check: SplitResult, peer: IPAddress) -> SplitResult:
     return health_check._replace(netloc=f"{host}:{health_check.port}" if health_check.port else host)
 
 
-def show_info(stats_socket: Path, timeout: float = 1.0) -> dict[str, str]:
+def show_info(stats_socket: str | Path, timeout: float = 1.0) -> dict[str, str]:
     """Return haproxy's ``show info`` as a dictionary. Raises OSError."""
     deadline = time.monotonic() + timeout
     answer = b""
@@ -155,33 +172,21 @@ def show_info(stats_socket: Path, timeout: float = 1.0) -> dict[str, str]:
     return {key: value for key, colon, value in lines if colon}
 
 
-def _check_stats_socket(path: Path, timeout: float) -> None:
-    info = show_info(path, timeout)
+def _check_stats_socket(path: str, timeout: float) -> dict[str, str]:
+    try:
+        info = show_info(path, timeout)
+    except TimeoutError as error:
+        raise acceptance.NotAccepted(str(error)) from error
     if "Pid" not in info:
         raise SystemFault(f"{path} answers, but not as haproxy's stats socket does")
     if info.get("Stopping", "0") != "0":
         raise SystemFault(f"haproxy is stopping ({path})")
+    return info
 
 
 def _check_http(url: str, timeout: float) -> None:
-    """requests bounds every read, not the exchange: so it works in a thread that is waited for, and left behind if need be."""
-    import requests  # 0.2 s to import: only where it is asked for
+    from . import http_check  # requests takes 0.2 s to import: only where it is asked for
 
-    outcome: queue.Queue[str] = queue.Queue()
-
-    def ask() -> None:
-        try:
-            with requests.Session() as session:
-                session.trust_env = False  # a proxy in the environment must not answer for haproxy
-                status = session.get(url, timeout=timeout, stream=True, allow_redirects=False).status_code
-            outcome.put(f"haproxy answers {url} with status {status}" if status >= 400 else "")
-        except requests.RequestException as error:
-            outcome.put(f"haproxy does not answer at {url}: {error}")
-
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        wrong = outcome.get(timeout=timeout)
-    except queue.Empty:
-        wrong = f"haproxy does not answer at {url} within {timeout:g} s"
-    if wrong:
-        raise SystemFault(wrong)
+    status = http_check.status(url, timeout)
+    if not 200 <= status < 400:  # an informational one is no answer (RFC 9110 section 15.2)
+        raise SystemFault(f"haproxy answers {url} with status {status}")

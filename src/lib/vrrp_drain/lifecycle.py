@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import bosh_scripts, connections, haproxy, listeners
+from . import bosh_scripts, connections, haproxy, health, listeners
 from .bands import Band
 from .boot import Boot, Stage
 from .demote import Demote
@@ -115,7 +115,7 @@ def finish_connections(node: Node, cancellation: Cancellation, sleep: Callable[[
                 break
             cost, waited = time.monotonic() - looked, time.monotonic() - started
             if cancellation.requested:
-                _cancel(node, finishing=finishing or bool(others and haproxy.problem(drain.health_check)))
+                _cancel(node, finishing=finishing or bool(others and health.problem(drain)))
             if waited >= drain.drain_timeout:
                 log.warning("%d connections are still open after %.0f s (vrrp_drain.drain_timeout): haproxy's stop cuts them", left, waited)
                 return
@@ -200,7 +200,7 @@ def settled(node: Node, ending: Ending[Promote]) -> None:
 def _not_ready(node: Node) -> str:
     if node.keepalived_pid() is None:
         return f"keepalived does not run (no process for {node.pid_file}): see {node.paths.keepalived_log}"
-    if problem := haproxy.problem(node.config.drain.health_check):
+    if problem := health.problem(node.config.drain):
         return f"{problem}; this is what vrrp_drain.health_check asks"
     return "the watcher still holds haproxy for dead" if node.lever.unhealthy() else ""
 

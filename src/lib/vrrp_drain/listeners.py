@@ -39,6 +39,11 @@ def ports(inodes: Collection[int], vip: IPAddress) -> set[int]:
     return {each.port for each in _listeners() if each.inode in inodes and each.address in reached}
 
 
+def listening(inodes: Collection[int]) -> bool:
+    """Tell whether one of the sockets with ``inodes`` listens. Raises SystemFault."""
+    return any(each.inode in inodes for each in _listeners())
+
+
 def advice(bound: Sequence[str]) -> str:
     """Return what it means for clients that there are such listeners, and the mend."""
     wide = dict.fromkeys(f"bind {'::' if '[' in each else '*'}:{each.rpartition(':')[2]}" for each in bound)

@@ -32,6 +32,7 @@ CONDITIONS = {
     Kind.STALE_VIP: "Whether the VIP is on this instance's interface although keepalived does not run here.",
     Kind.SILENT_MASTER: "Whether a peer adverts as MASTER, but nobody answers for the VIP.",
     Kind.NO_MASTER: "Whether nobody has the VIP: clients are without it.",
+    Kind.SATURATED: "Whether haproxy here is full: it serves whom it has, and new clients wait.",
 }
 _BANDS = {str(band): band for band in Band}
 

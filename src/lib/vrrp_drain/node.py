@@ -2,7 +2,7 @@
 
 import logging
 
-from . import bands, demote, haproxy, hello, listeners, place, process, promote, resignation
+from . import bands, demote, haproxy, health, hello, listeners, place, process, promote, resignation
 from .advert import IPAddress
 from .band_file import BandFile
 from .bands import Band
@@ -75,7 +75,7 @@ class Node:
         way, the priority goes back.
         """
         priority = self._lowered
-        if problem := haproxy.problem(self.config.drain.health_check):
+        if problem := health.problem(self.config.drain):
             log.warning("%s: clients of %s are not served from here, any healthy peer takes it", problem, self.config.vip)
             priority = bands.effective(priority + self.config.keepalived.unhealthy_weight)
         try:

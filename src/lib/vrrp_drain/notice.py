@@ -44,10 +44,11 @@ class Kind(str, Enum):
     STALE_VIP = "stale_vip"  # the VIP is on our interface, but keepalived does not run
     SILENT_MASTER = "silent_master"  # a peer adverts as MASTER, but nobody answers for the VIP
     NO_MASTER = "no_master"
+    SATURATED = "haproxy_saturated"  # haproxy serves whom it has, and takes nobody new
     WATCHER = "watcher"  # the watcher started, put things back after a reboot, or could not do something
 
 
-CONDITIONS = frozenset({Kind.TWO_MASTERS, Kind.FOREIGN, Kind.STALE_VIP, Kind.SILENT_MASTER, Kind.NO_MASTER})
+CONDITIONS = frozenset({Kind.TWO_MASTERS, Kind.FOREIGN, Kind.STALE_VIP, Kind.SILENT_MASTER, Kind.NO_MASTER, Kind.SATURATED})
 
 
 @dataclass(frozen=True)

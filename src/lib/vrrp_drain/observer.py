@@ -25,7 +25,7 @@ class Sight:
 
     ``priority`` is what it adverts as MASTER, as far as we decide it; ``band_age`` is how many seconds ago the band was written;
     ``answered`` tells whether anybody else answers for the VIP, None where that is not known; ``obstacle`` is what is wrong with the
-    interface, asked when the VIP has just left it.
+    interface, asked when the VIP has just left it; ``full`` is why haproxy takes nobody new.
     """
 
     keepalived_runs: bool
@@ -36,6 +36,7 @@ class Sight:
     unhealthy: bool
     answered: bool | None = None
     obstacle: str = ""
+    full: str = ""
 
     @property
     def state(self) -> str:
@@ -214,6 +215,7 @@ class Observer:
         yield from self._condition(Kind.STALE_VIP, self._stale(sight, now), now, at)
         yield from self._condition(Kind.SILENT_MASTER, self._silent(sight, now), now, at)
         yield from self._condition(Kind.NO_MASTER, self._nobody(sight, now), now, at)
+        yield from self._condition(Kind.SATURATED, self._saturated(sight), now, at)
 
     def _condition(self, kind: Kind, why: str, now: float, at: float) -> Iterator[Notice]:
         since = self._on.get(kind)
@@ -264,6 +266,12 @@ class Observer:
         return (
             f"nobody adverts {ours.vip.ip}, and it is not here (we are {sight.state}): clients are without it, or adverts do not reach us"
         )
+
+    def _saturated(self, sight: Sight) -> str:
+        if not sight.full:
+            return ""
+        means = "clients that are connected are served, new ones wait until one of them leaves" if sight.vip_here else "it has no VIP now"
+        return f"{sight.full}: {means}"
 
     def _notice(self, at: float, kind: Kind, previous: str, state: str, cause: str, reason: str, seconds: float | None = None) -> Notice:
         sight = self._sight

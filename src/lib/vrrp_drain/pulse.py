@@ -13,7 +13,7 @@ class Pulse:
     """``interval`` seconds lie between two looks; ``fall`` of them in a row that fail make it dead, ``rise`` that succeed alive.
 
     ``alive`` is None until the first look that succeeds: what has never been seen alive cannot die. A process that died makes the
-    next look that fails decide.
+    next look that fails decide. It is ``full`` after ``fall`` looks in a row that say so, and not after ``rise`` that do not.
     """
 
     interval: float
@@ -21,6 +21,8 @@ class Pulse:
     rise: int
     alive: bool | None = None
     died: bool = False
+    full: bool = False
+    _otherwise: int = 0  # looks in a row that found it full though it counts as not full, or the other way round
     _failed: int = 0
     _succeeded: int = 0
     _died_at: float = float("-inf")
@@ -39,9 +41,12 @@ class Pulse:
         """A process of haproxy's has ended; whether the service has, the next looks tell."""
         self._died_at = now
 
-    def looked(self, ok: bool, now: float) -> bool:
+    def looked(self, ok: bool, now: float, *, full: bool = False) -> bool:
         """Take in a look that ended at ``now`` (monotonic seconds); tell whether the verdict changed."""
         before = self.alive
+        self._otherwise = self._otherwise + 1 if full is not self.full else 0
+        if self._otherwise >= (self.fall if full else self.rise):
+            self.full, self._otherwise = full, 0
         if ok:
             self._failed, self._succeeded = 0, self._succeeded + 1
             if self.alive is None or self._succeeded >= self.rise:

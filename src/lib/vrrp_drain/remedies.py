@@ -4,6 +4,7 @@ import logging
 import time
 
 from . import resignation
+from .bands import Band
 from .errors import SystemFault
 from .logs import Complaints
 from .neighbour import Inquiry, inquire
@@ -22,20 +23,22 @@ _ANSWER_SECONDS = 1.0
 class Health:
     """Has keepalived advert the unhealthy band while haproxy is dead, and hurries a successor when that happens to the MASTER.
 
-    No draining advert is sent: the connections of a haproxy that died are lost, and their clients shall hear it at once.
+    The connections of a haproxy that died are lost, and their clients shall hear it at once: no draining advert is sent. Those of one
+    that hangs but lives are open still, and it may go on: peers are told to leave them with it.
     """
 
     def __init__(self, node: Node, complaints: Complaints) -> None:
         self._node, self._complaints = node, complaints
-        self._left, self._next = 0, 0.0
+        self._left, self._next, self._lives = 0, 0.0, False
         try:
             self.unhealthy = node.lever.unhealthy()
         except SystemFault as error:
             complaints.about("health", str(error))
             self.unhealthy = False
 
-    def died(self) -> None:
-        self.unhealthy = True
+    def died(self, *, lives: bool = False) -> None:
+        """haproxy does not serve any more; ``lives`` tells that its processes are there, and its connections with them."""
+        self.unhealthy, self._lives = True, lives
         self._left, self._next = _RESIGNATIONS, 0.0
         self.tick()
 
@@ -65,6 +68,11 @@ class Health:
             self._resign()
         return self._next if self._left else float("inf")
 
+    @property
+    def _said(self) -> int:
+        """Return the priority that goes before the 0. Peers take one of the draining band for: leave me my open connections."""
+        return self._node.priority(Band.DRAINING if self._lives else self._node.band(), unhealthy=not self._lives)
+
     def _resign(self) -> None:
         if not self._node.vip_here() or self._node.keepalived_pid() is None:
             self._left = 0
@@ -72,7 +80,7 @@ class Health:
         self._left -= 1
         self._next = time.monotonic() + _RESIGN_EVERY * self._node.config.keepalived.advert_int
         try:
-            resignation.send(self._node.config, self._node.place, self._node.priority(self._node.band(), unhealthy=True))
+            resignation.send(self._node.config, self._node.place, self._said)
             self._complaints.over("resignation")
         except SystemFault as error:
             self._complaints.about("resignation", f"{error}: a peer takes over after three advert intervals, not at once")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from . import comeback, connections, haproxy, listeners, survey
+from . import comeback, connections, health, listeners, survey
 from .bands import Band, describe
 from .boot import Boot
 from .errors import SystemFault
@@ -40,6 +40,7 @@ class Status:
     priority: Annotated[int, "what this instance adverts, or would as MASTER, as far as its band and the watcher decide it"]
     haproxy_healthy: Annotated[bool, "whether haproxy answers `vrrp_drain.health_check`"]
     haproxy_detail: Annotated[str, "what is wrong with it; empty where nothing is"]
+    haproxy_saturated: Annotated[str, "why it takes no new connection although it serves whom it has; empty where it does"]
     master: Annotated[str | None, "address of the peer that adverts; null where none does: while this instance is MASTER, none should"]
     master_priority: Annotated[int | None, "the priority that the peer adverts"]
     answering: Annotated[list[str], "MACs of others that answer for the VIP; while this instance is MASTER, there should be none"]
@@ -71,7 +72,7 @@ class Status:
             when = f" at {_utc(self.asked_at)}" if self.asked_at else ""
             yield "waits for", f"{self.waits_for} (draining since {self.asked_by}{when})"
         yield "keepalived", f"runs (pid {self.keepalived_pid})" if self.keepalived_pid else "does not run"
-        yield "haproxy", "answers" if self.haproxy_healthy else self.haproxy_detail
+        yield "haproxy", self.haproxy_saturated or self.haproxy_detail or "answers"
         if self.connections is not None:
             yield "connections", f"{self.connections} to the VIP end here"
         if self.handed_off_to:
@@ -113,7 +114,7 @@ class Status:
 def look(node: Node) -> Status:
     """Listen for one advert interval, ask who answers for the VIP and whose haproxy answers, and return what was found."""
     drain = node.config.drain
-    detail = haproxy.problem(drain.health_check)
+    here = health.look(drain)
     band_name = ""
     try:
         band, unhealthy = node.lever.read() or Band.ACTIVE, node.lever.unhealthy()
@@ -148,10 +149,11 @@ def look(node: Node) -> Status:
         asked_at=boot.entered_at(),
         waits_for=""
         if band is not Band.DRAINING
-        else comeback.waits_for(node, stage, problem=detail, running=pid is not None, watched=watcher is not None),
+        else comeback.waits_for(node, stage, problem=here.problem, running=pid is not None, watched=watcher is not None),
         priority=node.priority(band, unhealthy=unhealthy),
-        haproxy_healthy=not detail,
-        haproxy_detail=detail,
+        haproxy_healthy=not here.problem,
+        haproxy_detail=here.problem,
+        haproxy_saturated=here.full,
         master=str(master.source) if master else None,
         master_priority=master.advert.priority if master else None,
         answering=answering,

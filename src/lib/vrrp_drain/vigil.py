@@ -9,18 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import haproxy
+from .health import Health
 from .pulse import Pulse
 
-Look = Callable[[float], str]  # what is wrong, or nothing, found within so many seconds
+Look = Callable[[float], Health]  # found within so many seconds
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """haproxy is dead or alive (again); ``problem`` is what is wrong, ``died`` tells that a process of it ended just before."""
+    """haproxy is dead or alive (again); ``problem`` is what is wrong.
+
+    ``died`` tells that a process of it ended just before, ``lives`` that none did and that there are some: its connections are still open.
+    """
 
     alive: bool
     problem: str
     died: bool
+    lives: bool = False
 
 
 class Vigil:
@@ -35,12 +40,18 @@ class Vigil:
         self._look_now = threading.Event()
         self._stop = False
         self._watched: dict[int, int] = {}
+        self._full = ""
         self._thread = threading.Thread(target=self._keep_looking, name="vigil", daemon=True)
 
     @property
     def alive(self) -> bool | None:
         """Tell whether haproxy serves; None before the first look."""
         return self._pulse.serves
+
+    @property
+    def full(self) -> str:
+        """Return why haproxy takes nobody new, nothing while it does."""
+        return self._full if self._pulse.full else ""
 
     def start(self) -> None:
         self._thread.start()
@@ -87,15 +98,17 @@ class Vigil:
         while not self._stop:
             began = time.monotonic()
             self._look_now.clear()
-            problem = self._guarded_look()
-            if self._pulse.looked(not problem, time.monotonic()):
-                self._verdicts.put(Verdict(bool(self._pulse.alive), problem, self._pulse.died))
+            found = self._guarded_look()
+            self._full = found.full or self._full
+            if self._pulse.looked(not found.problem, time.monotonic(), full=bool(found.full)):
+                lives = not self._pulse.died and bool(haproxy.processes(self._pid_file))
+                self._verdicts.put(Verdict(bool(self._pulse.alive), found.problem, self._pulse.died, lives))
                 os.eventfd_write(self._eventfd, 1)
             self._look_now.wait(max(0.0, began + self._pulse.pause(time.monotonic()) - time.monotonic()))
 
-    def _guarded_look(self) -> str:
+    def _guarded_look(self) -> Health:
         """Whatever goes wrong in a look, it must not end the looking."""
         try:
             return self._look(self._pulse.patience)
         except Exception as error:
-            return f"haproxy could not be asked ({error!r})"
+            return Health(problem=f"haproxy could not be asked ({error!r})")

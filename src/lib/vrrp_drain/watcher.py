@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from . import haproxy, process
+from . import health, process
 from .comeback import Comeback
 from .errors import SystemFault
 from .leavers import Leavers
@@ -75,7 +75,7 @@ class Watcher:
         self._leavers = Leavers(node, netlink)
         self._vigil = Vigil(
             Pulse(drain.health_interval, drain.health_fall, drain.health_rise),
-            lambda patience: haproxy.problem(drain.health_check, patience),
+            lambda patience: health.look(drain, patience),
             drain.haproxy_pid_file,
         )
         self._electorate, self._vip_here = node.electorate(), node.vip_here()
@@ -152,6 +152,7 @@ class Watcher:
             band_age=self._age.look(self._node.lever.changed_at(), time.monotonic(), time.time()),
             unhealthy=self._health.unhealthy,
             answered=self._question.answered,
+            full=self._vigil.full,
         )
 
     def _obstacle(self) -> str:
@@ -187,7 +188,7 @@ class Watcher:
     def _act_on(self, verdict: Verdict) -> None:
         now = time.monotonic()
         if not verdict.alive:
-            self._health.died()
+            self._health.died(lives=verdict.lives)
         elif self._health.unhealthy:
             self._health.back(self._segment.master(now))
         else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
-from .. import haproxy, survey
+from .. import health, survey
 from ..advert import IPAddress
 from ..bands import Band
 from ..checks import IPInterface
@@ -139,7 +139,7 @@ class Patient:
 
     @cached_property
     def haproxy_problem(self) -> str:
-        return self.take_time("haproxy here", 1.0, lambda: haproxy.problem(self.config.drain.health_check))
+        return self.take_time("haproxy here", 1.0, lambda: health.problem(self.config.drain))
 
 
 def listed(things: Iterable[object]) -> str:

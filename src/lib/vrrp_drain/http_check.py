@@ -1,0 +1,78 @@
+"""Asking haproxy by HTTP: one request and the head of its answer, all of it within one time.
+
+requests bounds each read, and a server that sends a byte a second, or 100 (Continue) for ever, renews that bound. So the socket is
+ours: each read gets what is left of the whole time, and then it is closed. No thread is needed, so none is left behind.
+"""
+
+import socket
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool
+from urllib3.connection import HTTPConnection
+
+from . import acceptance
+
+
+def status(url: str, timeout: float) -> int:
+    """Return the status that ``url`` is answered with. Raises OSError: NotAccepted, TimeoutError, or what requests raises."""
+    deadline = time.monotonic() + timeout
+    target = urlsplit(url)
+    opened = acceptance.opened(target.hostname or "", target.port or 80, timeout)
+    with _Bounded(fileno=opened.detach()) as client, requests.Session() as session:
+        client.deadline = deadline
+        session.trust_env = False  # a proxy in the environment must not answer for haproxy
+        session.mount("http://", _Through(client))
+        try:
+            return session.get(url, timeout=timeout, stream=True, allow_redirects=False).status_code
+        except requests.RequestException as error:
+            if time.monotonic() < deadline:
+                raise
+            if client.was_accepted:
+                raise TimeoutError(f"no whole answer within {timeout:g} s") from error
+            raise acceptance.NotAccepted(f"the port is open, but the process did not accept a connection within {timeout:g} s") from error
+
+
+class _Bounded(socket.socket):
+    """A socket of which no read lasts longer than until ``deadline`` (monotonic seconds)."""
+
+    deadline = 0.0
+    was_accepted = True  # asked when the time is over
+
+    def recv_into(self, buffer, nbytes=0, flags=0):  # type: ignore[no-untyped-def]  # as socket.socket has it
+        try:
+            if (left := self.deadline - time.monotonic()) <= 0:  # although there may be more to read at once
+                raise TimeoutError
+            self.settimeout(left)
+            return super().recv_into(buffer, nbytes, flags)
+        except TimeoutError:
+            self.was_accepted = not acceptance.waits(self)
+            raise
+
+
+class _Through(HTTPAdapter):
+    """Makes requests use a connection that is open already."""
+
+    def __init__(self, client: socket.socket) -> None:
+        super().__init__()
+        self._client = client
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str | None,
+        proxies: Mapping[str, str] | None = None,
+        cert: tuple[str, str] | str | None = None,
+    ) -> HTTPConnectionPool:
+        target = urlsplit(request.url or "")
+        pool = HTTPConnectionPool(str(target.hostname), target.port)
+        pool.ConnectionCls = self._connection  # type: ignore[assignment]  # whatever makes one will do
+        return pool
+
+    def _connection(self, host: str, port: int | None = None, **options: object) -> HTTPConnection:
+        connection = HTTPConnection(host, port)
+        connection.sock = self._client
+        return connection

@@ -1,0 +1,139 @@
+"""The http:// check against servers that never come to an end: each check is over in time, and leaves nothing behind."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from vrrp_drain import haproxy
+from vrrp_drain.errors import SystemFault
+
+TIMEOUT, LATE = 0.1, 0.2  # seconds
+CHECKS = 100
+Serve = Callable[[socket.socket], object]
+
+
+def drip(head: bytes, every: bytes = b"x") -> Serve:
+    """Say ``head``, and then a piece each 20 ms for as long as somebody listens."""
+
+    def serve(client: socket.socket) -> None:
+        client.sendall(head)
+        while True:
+            time.sleep(0.02)
+            client.sendall(every)
+
+    return serve
+
+
+def flood(head: bytes, every: bytes) -> Serve:
+    """Say ``head``, and then ``every``, as fast as somebody listens."""
+
+    def serve(client: socket.socket) -> None:
+        client.sendall(head)
+        while True:
+            client.sendall(every)
+
+    return serve
+
+
+ENDLESS = {
+    "silence": lambda client: client.recv(1 << 16) and client.recv(1),
+    "a status that drips": drip(b"HTTP/1.1 ", b"2"),
+    "a header that drips": drip(b"HTTP/1.1 200 OK\r\nX-Drip: "),
+    "header lines that drip": drip(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+    "100 that drips": drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "100 for ever": flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+    "103 for ever": flood(b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 1000),
+    "header lines for ever": flood(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 1000),
+    "a huge header": flood(b"HTTP/1.1 200 OK\r\nX: ", b"y" * 65536),
+    "a status line for ever": flood(b"HTTP/1.1 200 ", b"y" * 65536),
+    "no HTTP": flood(b"", b"\0\xff" * 10000),
+}
+
+
+@contextmanager
+def serving(serve: Serve) -> Iterator[str]:
+    """Give the URL of a server of one connection at a time."""
+
+    def work(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = server.accept()
+                with client, suppress(OSError):
+                    serve(client)
+
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as server:
+        thread = threading.Thread(target=work, args=(server,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def held() -> tuple[int, int]:
+    """Return the numbers of our threads and of our file descriptors."""
+    return threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
+
+
+@pytest.mark.parametrize("serve", ENDLESS.values(), ids=ENDLESS.keys())
+def test_what_never_ends_is_ended(serve: Serve) -> None:
+    """Ten checks, each over within its time, with a sentence; afterwards there are no more threads and descriptors than before."""
+    with serving(serve) as url:
+        until_idle = held()
+        for _ in range(10):
+            began = time.monotonic()
+            with pytest.raises(SystemFault, match=f"^haproxy (does not answer at|answers) {url}"):
+                haproxy.check(urlsplit(url), TIMEOUT)
+            assert time.monotonic() - began < TIMEOUT + LATE
+        settled(until_idle)
+
+
+@pytest.mark.parametrize("name", ["a header that drips", "100 for ever"])
+def test_a_hundred_checks_leave_nothing_behind(name: str) -> None:
+    """The two that left a thread each behind: after a hundred checks there is none."""
+    with serving(ENDLESS[name]) as url:
+        before = held()
+        for _ in range(CHECKS):
+            with pytest.raises(SystemFault):
+                haproxy.check(urlsplit(url), 0.02)
+            assert threading.active_count() == before[0]
+        settled(before)
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n"])
+def test_a_body_is_not_waited_for(head: bytes) -> None:
+    """The head of the answer is enough, whatever drips after it; a single 100 before it does no harm."""
+    with serving(drip(head)) as url:
+        before = held()
+        for _ in range(10):
+            haproxy.check(urlsplit(url), 30)
+        settled(before)
+
+
+def test_a_haproxy_that_stands_collects_no_sockets() -> None:
+    """Against a port where nobody accepts, each check closes what it opened: no socket of ours is left, and no thread."""
+    with socket.create_server(("127.0.0.1", 0), backlog=CHECKS) as server:
+        before = held()
+        for _ in range(CHECKS):
+            with pytest.raises(haproxy.Silent, match=r"the process did not accept a connection within 0\.01 s"):
+                haproxy.check(urlsplit(f"http://127.0.0.1:{server.getsockname()[1]}/"), 0.01)
+        settled(before)
+
+
+def test_an_ipv6_address() -> None:
+    """A URL with brackets is asked too."""
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server, pytest.raises(haproxy.Silent):
+        haproxy.check(urlsplit(f"http://[::1]:{server.getsockname()[1]}/"), 0.05)
+
+
+def settled(before: tuple[int, int]) -> None:
+    """Wait until the server has closed its end, and we hold what we held before."""
+    end = time.monotonic() + 10
+    while held() > before or held()[1] > before[1]:
+        assert time.monotonic() < end, (before, held(), [str(each.readlink()) for each in Path("/proc/self/fd").iterdir()])
+        time.sleep(0.01)
