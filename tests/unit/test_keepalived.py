@@ -17,6 +17,7 @@ from vrrp_drain import keepalived, process_events
 from vrrp_drain.bands import Band
 from vrrp_drain.config import Config
 from vrrp_drain.errors import ConfigError, SystemFault
+from vrrp_drain.handoff import Situation
 from vrrp_drain.keepalived import Keepalived
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.paths import Paths
@@ -34,7 +35,8 @@ class Job:
         self.config = config
         self.netlink = netlink
         self.said: list[str] = []
-        self.keepalived = Keepalived(paths, self.said.append)
+        self.situation = Situation((4,))
+        self.keepalived = Keepalived(paths, self.said.append, lambda: self.situation)
         self.processes: list[subprocess.Popen[bytes]] = []
         paths.keepalived_binary.parent.mkdir(parents=True)
         os.mkfifo(f"{paths.keepalived_binary}.fifo")
