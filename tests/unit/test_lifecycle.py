@@ -190,12 +190,12 @@ def test_pre_start_does_without_an_overlap(node: FakeNode, log: pytest.LogCaptur
 
 
 def test_pre_start_does_not_join_strangers(node: FakeNode) -> None:
-    """Where somebody else uses our VRID, the deploy fails with the reason before anything is changed."""
+    """Where somebody else uses our VRID, the deploy fails with the reason, and nothing of ours is left."""
     node.foreigner = "10.0.0.77 uses VRID 1 on this segment"
     with pytest.raises(NotSettled, match=r"^10\.0\.0\.77 uses VRID 1"):
         lifecycle.pre_start(node)
     assert node.lever.read() is None
-    assert node.overlap.holds == []
+    assert (node.overlap.released, node.handoff.released) == (1, 1)
 
 
 def test_post_start_waits_for_keepalived_and_haproxy(

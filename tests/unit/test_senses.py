@@ -13,7 +13,7 @@ import pytest
 from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeSelector, address
 from vrrp_drain import process, senses
 from vrrp_drain.advert import GROUP_V4, TTL, Advert, Packet, build
-from vrrp_drain.judge import Electorate
+from vrrp_drain.judge import Electorate, Register
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.place import Place
 from vrrp_drain.senses import Senses
@@ -59,7 +59,7 @@ class Stage:
         self.started = time.monotonic()
 
     def senses(self, electorate: Electorate = ELECTORATE, place: Place = PLACE) -> Senses:
-        return Senses(electorate, 99, place, Netlink(self.ipr), Path("pid"), self.cancellation, self.selector)
+        return Senses(Register(lambda: electorate), 99, place, Netlink(self.ipr), Path("pid"), self.cancellation, self.selector)
 
     def inquire(self, *about: object) -> FakeInquiry:
         self.inquired.append(about)

@@ -117,6 +117,7 @@ class Situation:
     families: tuple[int, ...] = ()
     armed: tuple[Armed, ...] = ()
     sent: int = 0
+    members: tuple[IPAddress, ...] = ()
 
 
 @dataclass

@@ -46,6 +46,14 @@ def find(config: Config, netlink: Netlink) -> Place:
     return Place(interface, _virtual_interface(config) or interface, source, peers, _speaks_from(others))
 
 
+def closed(config: Config, place: Place) -> bool:
+    """Tell whether the addresses are known that all peers' adverts come from.
+
+    Each instance finds this out by itself: where our own adverts come from the address that the link names, so do theirs.
+    """
+    return bool(place.peers) or (place.source is not None and place.source == config.me.address)
+
+
 def find_vip_interface(config: Config, netlink: Netlink) -> str:
     """Return where keepalived puts the VIP. Raises ConfigError where there is no such interface."""
     return _virtual_interface(config) or netlink.interface_for(config.vip, config.keepalived.interface)
