@@ -18,10 +18,10 @@ import yaml
 from vrrp_drain import demote, doctor, promote
 from vrrp_drain.bands import Band
 from vrrp_drain.errors import MEANINGS
-from vrrp_drain.handoff import Situation
 from vrrp_drain.metrics import Metrics
 from vrrp_drain.notice import CAUSES, Kind, Notice
 from vrrp_drain.notify import Counts
+from vrrp_drain.rules import Situation
 from vrrp_drain.status import Status
 from vrrp_drain.transitions import Table
 

@@ -21,7 +21,7 @@ from lab.rig.cluster import VIP, VIP6, Cluster
 from lab.rig.node import Node
 from lab.rig.servers import echo, serving
 from lab.rig.wait import until
-from vrrp_drain.handoff import Handoff
+from vrrp_drain.rules import Rules
 
 HTTP, PROXY, HTTP2, WEBSOCKET, PASSTHROUGH, TCP, NARROW = range(8001, 8008)  # frontends
 BEHIND = 1000  # what a backend's port is above its frontend's
@@ -304,7 +304,7 @@ def test_every_kind_survives_both_moves(make_cluster: MakeCluster, pem: Path, vi
             more_than(transfer, 1 << 20)
     assert transfer.whole, transfer.error
     assert transfers == [first.name]
-    assert all(node.machine.in_network(Handoff().state).sent for node in cluster.nodes), "both moves needed the handoff"
+    assert all(node.machine.in_network(Rules().state).sent for node in cluster.nodes), "both moves needed the handoff"
     assert first.status()["bound_to_vip"] == []
 
 

@@ -2,27 +2,25 @@
 
 import ipaddress
 import socket
-import struct
 import time
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 
 import pytest
 
-from lab.conftest import MakeCluster, nft
+from lab.conftest import MakeCluster
+from lab.rig import kernel_rules
 from lab.rig.both_ways import Transfer
 from lab.rig.cluster import Cluster
 from lab.rig.load import Load
 from lab.rig.node import Node
 from lab.rig.servers import echo, serving
+from lab.rig.stray import stray
 from lab.rig.wait import until
-from vrrp_drain.advert import GROUP_V4, Advert, build, internet_checksum
-from vrrp_drain.handoff import Handoff, Situation
+from vrrp_drain.rules import Situation
 
 FAMILIES = pytest.mark.parametrize("vip", ["10.0.0.10", "fd00::10"])
-WINDOW = 60.0
 ECHO_PORT = 8081
 FIRST, SECOND = (ipaddress.ip_address(f"10.0.0.{n}") for n in (1, 2))
-VRID = 1
 
 
 def deploy(make_cluster: MakeCluster, nodes: int, vip: str = "10.0.0.10") -> Cluster:
@@ -30,13 +28,8 @@ def deploy(make_cluster: MakeCluster, nodes: int, vip: str = "10.0.0.10") -> Clu
     return make_cluster(nodes, vip=vip, ha_proxy={"bind": ":::80 v4v6"} if ":" in vip else {})
 
 
-def hold(node: Node, vip: str = "10.0.0.10", *peers: str) -> None:
-    addresses = [ipaddress.ip_address(each) for each in peers]
-    node.machine.in_network(lambda: Handoff().hold([ipaddress.ip_address(vip)], "eth0", VRID, WINDOW, addresses))
-
-
 def situation(node: Node) -> Situation:
-    return node.machine.in_network(Handoff().state)
+    return kernel_rules.situation(node.machine)
 
 
 def adverts_come_from(node: Node, vip: str) -> str:
@@ -151,7 +144,7 @@ def answered_with_reset(client: socket.socket) -> bool:
 
 def test_two_nodes_that_both_left_do_not_play_ping_pong(make_cluster: MakeCluster) -> None:
     """A packet that neither knows is handed off once, and the other one answers it with a reset."""
-    cluster = deploy(make_cluster, 2)
+    cluster = make_cluster(2)
     first, second = cluster.nodes
     demote(first)
     second.vrrpctl("demote", "--keep")  # no successor, but the first is higher, also in the draining band
@@ -159,105 +152,9 @@ def test_two_nodes_that_both_left_do_not_play_ping_pong(make_cluster: MakeCluste
     until(lambda: situation(first).armed, "the first node to be armed")
     assert [each.peer for node in cluster.nodes for each in situation(node).armed] == [SECOND, FIRST]
     before = [situation(node).sent for node in cluster.nodes]
-    assert reset_after_a_stray_packet(cluster)
-    time.sleep(0.5)
+    assert stray(cluster)
     sent = [situation(node).sent - earlier for node, earlier in zip(cluster.nodes, before, strict=True)]
     assert sent == [1, 0]
-
-
-def reset_after_a_stray_packet(cluster: Cluster) -> bool:
-    """Send an ACK of a connection that nobody has; tell whether a RST comes back."""
-    ports, numbers, length, flags = (50_001, 80), (1, 1), 5 << 4, 0x10
-    source, destination = (socket.inet_aton(each) for each in ("10.0.0.200", cluster.vip))
-    segment = struct.pack("!HHIIBBHHH", *ports, *numbers, length, flags, 1024, 0, 0)
-    total = internet_checksum(source + destination + struct.pack("!BBH", 0, socket.IPPROTO_TCP, len(segment)) + segment)
-    stray = cluster.client.in_network(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP))
-    with stray:
-        stray.settimeout(2)
-        stray.sendto(segment[:16] + struct.pack("!H", total) + segment[18:], (cluster.vip, 0))
-        with suppress(TimeoutError):
-            while packet := stray.recv(65536):
-                if packet[20:24] == struct.pack("!HH", *reversed(ports)):
-                    return bool(packet[33] & 0x04)
-    return False
-
-
-@pytest.mark.parametrize(
-    ("change", "armed"),
-    [
-        pytest.param({}, True, id="as-it-should-be"),
-        pytest.param({"version": 2, "advert_int": 1.0}, True, id="version-2"),
-        pytest.param({"priority": 67}, True, id="lowest-draining"),
-        pytest.param({"priority": 99}, True, id="highest-draining"),
-        pytest.param({"priority": 66}, False, id="unhealthy"),
-        pytest.param({"priority": 100}, False, id="above-draining"),
-        pytest.param({"priority": 0}, False, id="resigned"),
-        pytest.param({"vrid": 2}, False, id="other-router"),
-    ],
-)
-@pytest.mark.parametrize("peers", [(), ("10.0.0.200",), ("10.0.0.1",)], ids=["peers-unknown", "a-peer", "no-peer"])
-def test_which_adverts_arm(bench: Cluster, change: dict[str, int], armed: bool, peers: tuple[str, ...]) -> None:
-    """Only an advert of our virtual router, of the draining band, and of a known peer where the peers are known."""
-    (node,) = bench.nodes
-    hold(node, bench.vip, *peers)
-    fields = {"version": 3, "vrid": VRID, "priority": 98, "advert_int": 0.2, **change}
-    send_advert(bench, Advert(addresses=(ipaddress.ip_address(bench.vip),), **fields))  # type: ignore[arg-type]
-    found = [(str(each.vip), str(each.peer)) for each in situation(node).armed]
-    assert found == ([(bench.vip, "10.0.0.200")] if armed and peers != ("10.0.0.1",) else [])
-
-
-def test_an_advert_from_behind_a_router_arms_nothing(bench: Cluster) -> None:
-    """Its TTL is below 255."""
-    (node,) = bench.nodes
-    hold(node, bench.vip)
-    send_advert(bench, Advert(3, VRID, 98, 0.2, (ipaddress.ip_address(bench.vip),)), ttl=254)
-    assert situation(node).armed == ()
-
-
-def send_advert(cluster: Cluster, advert: Advert, ttl: int = 255) -> None:
-    def send() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_RAW, 112) as sender:
-            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
-            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("10.0.0.200"))
-            sender.sendto(build(advert, ipaddress.ip_address("10.0.0.200"), GROUP_V4), (str(GROUP_V4), 0))
-
-    cluster.client.in_network(send)
-
-
-def test_nft_prints_the_rules(bench: Cluster) -> None:
-    """An operator's `nft list ruleset` shows what we do."""
-    (node,) = bench.nodes
-    hold(node, "10.0.0.10", "10.0.0.2")
-    listed = nft(node, "list", "ruleset")
-    for line in (
-        'iifname "eth0" ip protocol vrrp ip ttl 255 @th,0,8 & 0xef == 0x21 @th,8,8 0x1 @th,16,8 0x43-0x63 ip saddr @peers'
-        ' update @leavers { ether saddr } goto arm comment "a peer is leaving"',
-        'iifname "eth0" goto armed comment "somebody has left"',
-        'ether saddr != @leavers tcp flags != syn / syn,ack goto unknown comment "of a connection"',
-        'tcp flags syn / syn,ack update @opening { ip saddr . tcp sport } comment "a handshake"',
-        'socket wildcard 1 goto send comment "only a listener knows it"',
-        'ip saddr . th sport @opening accept comment "a handshake here knows it"',
-        'counter packets 0 bytes 0 dup to ip daddr map @leaving device "eth0" drop comment "the leaving node knows it"',
-    ):
-        assert line in listed
-    hold(node, "fd00::10")
-    assert 'dup to ip6 daddr map @leaving device "eth0" drop' in nft(node, "list", "ruleset")
-
-
-def test_release_leaves_no_trace(bench: Cluster) -> None:
-    """Somebody else's table is what it was, and ours is gone; twice is as good as once."""
-    (node,) = bench.nodes
-    node.machine.in_network(Handoff().release)
-    nft(node, "add table ip theirs; add chain ip theirs input { type filter hook input priority 0; }; add rule ip theirs input counter")
-    before = nft(node, "list", "tables")
-    for _ in range(2):
-        hold(node)
-    assert nft(node, "list", "tables") == before + "table ip vrrp_drain\n"
-    for _ in range(2):
-        node.machine.in_network(Handoff().release)
-    assert nft(node, "list", "tables") == before
-    assert situation(node) == Situation()
-    nft(node, "delete table ip theirs")
 
 
 @FAMILIES

@@ -10,10 +10,11 @@ from pathlib import Path
 from lab.conftest import MakeCluster, nft
 from lab.rig.cluster import Cluster
 from lab.rig.crowd import Crowd
+from lab.rig.kernel_rules import group, hold
 from lab.rig.node import Node
 from lab.rig.wait import until
 from vrrp_drain import connections
-from vrrp_drain.handoff import Handoff
+from vrrp_drain.rules import Rules
 
 CLIENTS = 10_000
 THE_VIP = ipaddress.ip_address("10.0.0.10")
@@ -68,7 +69,7 @@ def cpu_seconds(node: Node, command: str) -> float:
 def test_no_connection_is_tracked(bench: Cluster) -> None:
     """Our rules ask for no conntrack, so the kernel keeps no table of connections because of them; a rule that does ask shows it would."""
     (node,) = bench.nodes
-    node.machine.in_network(lambda: Handoff().hold([ipaddress.ip_address(node.spec.address)], "eth0", 1))
+    hold(node.machine, group(node.spec.address))
     assert not re.search(r"\bct\b", nft(node, "list", "ruleset"))
     connect(bench, node)
     assert tracked(node) == 0
@@ -78,7 +79,7 @@ def test_no_connection_is_tracked(bench: Cluster) -> None:
     connect(bench, node)
     assert tracked(node) > 0
     nft(node, "delete table ip theirs")
-    node.machine.in_network(Handoff().release)
+    node.machine.in_network(Rules().release)
 
 
 def connect(cluster: Cluster, node: Node) -> None:

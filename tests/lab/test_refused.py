@@ -1,6 +1,5 @@
 """A kernel that lacks what the handoff needs: everything else works, and log and status say what is lost."""
 
-import ipaddress
 import socket
 import time
 from typing import Any
@@ -10,11 +9,13 @@ from pyroute2.nftables.expressions import genex
 
 from lab.conftest import MakeCluster, nft
 from lab.rig.cluster import Cluster
+from lab.rig.kernel_rules import group, hold
 from lab.rig.load import Load
 from lab.rig.refusal import NETFILTER, SOCK_DIAG, refuse
 from lab.rig.wait import until
-from vrrp_drain import handoff
+from vrrp_drain import nftables
 from vrrp_drain.errors import SystemFault
+from vrrp_drain.rules import Rules
 
 DRAIN_TIMEOUT = 30
 
@@ -56,13 +57,13 @@ def test_a_part_of_nftables_is_missing(bench: Cluster, monkeypatch: pytest.Monke
     The kernel is asked for an expression that none has, in the place of ``part``.
     """
     (node,) = bench.nodes
-    node.machine.in_network(handoff.Handoff().release)
+    node.machine.in_network(Rules().release)
     before = nft(node, "list", "ruleset")
 
     def unknown(name: str, attributes: dict[str, Any]) -> Any:
         return {"attrs": [("NFTA_EXPR_NAME", "unheard-of")]} if name == part else genex(name, attributes)
 
-    monkeypatch.setattr(handoff, "genex", unknown)
+    monkeypatch.setattr(nftables, "genex", unknown)
     with pytest.raises(SystemFault, match=r"a move of 10\.0\.0\.10 cuts them \(it lacks a part of nftables that they need: socket, dup"):
-        node.machine.in_network(lambda: handoff.Handoff().hold([ipaddress.ip_address("10.0.0.10")], "eth0", 1))
+        hold(node.machine, group("10.0.0.10"))
     assert nft(node, "list", "ruleset") == before

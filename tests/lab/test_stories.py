@@ -16,8 +16,8 @@ from lab.rig.load import Load
 from lab.rig.node import Node
 from lab.rig.story import Story
 from lab.rig.wait import until
-from vrrp_drain.handoff import Handoff
 from vrrp_drain.netlink import Netlink
+from vrrp_drain.rules import Rules
 
 Begin = Callable[..., tuple[Story, Cluster]]
 STARTED = ("state stopped -> backup, keepalived_started",)  # told where the watcher was first
@@ -51,7 +51,7 @@ def holds_on_lo(node: Node, vip: str) -> bool:
 
 
 def hands_off(node: Node) -> bool:
-    return bool(node.machine.in_network(Handoff().state).families)
+    return bool(node.machine.in_network(Rules().state).families)
 
 
 def test_a_planned_drain(begin: Begin) -> None:

@@ -17,9 +17,9 @@ from prometheus_client import generate_latest
 from lab.rig.release import BUILD, REPOSITORY
 from release.conftest import lacking
 from vrrp_drain.bands import Band
-from vrrp_drain.handoff import Situation
 from vrrp_drain.metrics import CONDITIONS, OUTCOMES, STATES, VERDICTS, Metrics
 from vrrp_drain.notify import Counts
+from vrrp_drain.rules import Situation
 
 ALERTS = REPOSITORY / "manifests/prometheus/alerts.yml"
 TESTS = REPOSITORY / "manifests/prometheus/alerts_test.yml"

@@ -13,13 +13,13 @@ from vrrp_drain.advert import Advert, IPAddress, Packet, build
 from vrrp_drain.config import Config
 from vrrp_drain.demote import Demote
 from vrrp_drain.errors import SystemFault
-from vrrp_drain.handoff import Handoff, Situation
 from vrrp_drain.handover import Ending
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.node import Node
 from vrrp_drain.overlap import Overlap
 from vrrp_drain.paths import Paths
 from vrrp_drain.promote import Promote
+from vrrp_drain.rules import Group, Rules, Situation
 from vrrp_drain.signals import Cancellation
 from vrrp_drain.transitions import State
 
@@ -322,25 +322,31 @@ class FakeOverlap(Overlap):
         self.released += 1
 
 
-class FakeHandoff(Handoff):
-    """A Handoff that notes what it was told and leaves this machine's nftables alone."""
+class FakeRules(Rules):
+    """Rules that note what they were told and leave this machine's nftables alone; ``situation`` is what they tell."""
 
     def __init__(self) -> None:
-        self.held: list[tuple[list[str], str, int, float, list[str]]] = []
+        self.held: list[Group] = []
         self.armed: list[tuple[list[str], str]] = []
+        self.disarmed: list[str] = []
         self.released = 0
-        self.situation = Situation((4,))
         self.fault: SystemFault | None = None
+        self.situation = Situation((4,), tables=(4,))
 
-    def hold(self, vips: Sequence[IPAddress], interface: str, vrid: int, window: float = 300, peers: Iterable[IPAddress] = ()) -> None:
+    def hold(self, group: Group) -> None:
         if self.fault is not None:
             raise self.fault
-        self.held.append(([*map(str, vips)], interface, vrid, window, [*map(str, peers)]))
+        self.held.append(group)
 
     def arm(self, vips: Sequence[IPAddress], peer: IPAddress) -> None:
         if self.fault is not None:
             raise self.fault
         self.armed.append(([*map(str, vips)], str(peer)))
+
+    def disarm(self, peer: IPAddress) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.disarmed.append(str(peer))
 
     def release(self) -> None:
         self.released += 1
@@ -355,12 +361,12 @@ class FakeNode(Node):
     """A Node whose handovers end as told, at once."""
 
     overlap: FakeOverlap
-    handoff: FakeHandoff
+    rules: FakeRules
 
     def __init__(self, config: Config, paths: Paths, netlink: Netlink, cancellation: Cancellation) -> None:
         super().__init__(config, paths, netlink, cancellation)
         self.overlap = FakeOverlap()
-        self.handoff = FakeHandoff()
+        self.rules = FakeRules()
         self.pid: int | None = 4711
         self.demotion = Ending(Demote.DONE, "handed over", 0.25)
         self.promotion = Ending(Promote.MASTER, "this node is MASTER", 1.1)

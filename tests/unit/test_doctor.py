@@ -19,9 +19,9 @@ from vrrp_drain.config import Config
 from vrrp_drain.doctor import Check, Finding, Patient, Report, Severity, Wait, machine, moves, segment
 from vrrp_drain.errors import SystemFault
 from vrrp_drain.foreign_source import Outcome
-from vrrp_drain.handoff import Situation
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.paths import Paths
+from vrrp_drain.rules import Situation
 from vrrp_drain.survey import Router, Survey
 
 THE_VIP, THE_PEER, US, THIRD = map(ip_address, (VIP, PEER, OWN, "10.0.0.3"))
@@ -434,12 +434,12 @@ def test_the_handoff_rules(patient: Patient, node: FakeNode, monkeypatch: pytest
     def refuse(*arguments: object) -> None:
         raise SystemFault("the kernel refuses")
 
-    monkeypatch.setattr(node.handoff, "state", lambda: Situation((4,)))
+    monkeypatch.setattr(node.rules, "state", lambda: Situation((4,)))
     assert moves.rules(patient) == []
-    monkeypatch.setattr(node.handoff, "state", Situation)
-    monkeypatch.setattr(node.handoff, "trial", lambda vips, interface, vrid: None)
+    monkeypatch.setattr(node.rules, "state", Situation)
+    monkeypatch.setattr(node.rules, "trial", lambda group: None)
     assert severities(moves.rules(patient)) == ["warning"]
-    monkeypatch.setattr(node.handoff, "trial", refuse)
+    monkeypatch.setattr(node.rules, "trial", refuse)
     assert severities(moves.rules(patient)) == ["problem"]
     node.config = replace(node.config, drain=replace(node.config.drain, connection_handoff=False))
     assert severities(moves.rules(patient)) == ["note"]

@@ -17,11 +17,11 @@ from vrrp_drain import keepalived, process_events
 from vrrp_drain.bands import Band
 from vrrp_drain.config import Config
 from vrrp_drain.errors import ConfigError, SystemFault
-from vrrp_drain.handoff import Situation
 from vrrp_drain.keepalived import Keepalived
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.paths import Paths
 from vrrp_drain.process import running
+from vrrp_drain.rules import Situation
 
 WAIT = 'read _ < "$0.fifo"'  # for ever: nobody writes there
 RUN = f'echo $$ > "$pid_file"; {WAIT}'
@@ -35,7 +35,7 @@ class Job:
         self.config = config
         self.netlink = netlink
         self.said: list[str] = []
-        self.situation = Situation((4,))
+        self.situation = Situation(tables=(4,))
         self.keepalived = Keepalived(paths, self.said.append, lambda: self.situation)
         self.processes: list[subprocess.Popen[bytes]] = []
         paths.keepalived_binary.parent.mkdir(parents=True)

@@ -4,12 +4,12 @@ import errno
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 import pytest
 
-from unit.fakes import VIP, Clock, FakeHaproxy, FakeIPR, FakeNode, address
+from unit.fakes import PEER, VIP, Clock, FakeHaproxy, FakeIPR, FakeNode, address
 from vrrp_drain import connections, haproxy, lifecycle, listeners
 from vrrp_drain.advert import IPAddress
 from vrrp_drain.bands import Band
@@ -195,7 +195,7 @@ def test_pre_start_does_not_join_strangers(node: FakeNode) -> None:
     with pytest.raises(NotSettled, match=r"^10\.0\.0\.77 uses VRID 1"):
         lifecycle.pre_start(node)
     assert node.lever.read() is None
-    assert (node.overlap.released, node.handoff.released) == (1, 1)
+    assert (node.overlap.released, node.rules.released) == (1, 1)
 
 
 def test_post_start_waits_for_keepalived_and_haproxy(
@@ -455,20 +455,22 @@ def test_haproxy_is_told_to_finish_if_wanted(node: FakeNode, monkeypatch: pytest
 def test_pre_start_installs_the_handoff_and_post_stop_takes_it_away(node: FakeNode, log: pytest.LogCaptureFixture) -> None:
     """The rules are there from pre-start to post-stop; a kernel that refuses them is a warning, and the deploy goes on."""
     lifecycle.pre_start(node)
-    assert node.handoff.held == [([VIP], "eth0", 1, 300.0, [])]
+    (held,) = node.rules.held
+    assert ([*map(str, held.vips)], held.interface, held.vrid, held.window) == ([VIP], "eth0", 1, 300.0)
+    assert (held.members, held.closed) == (frozenset({ip_address(PEER)}), True)
     lifecycle.post_stop(node)
-    assert node.handoff.released == 1
-    node.handoff.fault = SystemFault("the kernel refuses the rules")
+    assert node.rules.released == 1
+    node.rules.fault = SystemFault("the kernel refuses the rules")
     lifecycle.pre_start(node)
     assert "the kernel refuses the rules" in log.text
     assert node.lever.read() is Band.DRAINING
 
 
-def test_a_handoff_that_is_not_wanted_is_taken_away(node: FakeNode) -> None:
-    """connection_handoff: false after a deploy that had it leaves no rules behind."""
+def test_a_handoff_that_is_not_wanted_is_not_there(node: FakeNode) -> None:
+    """connection_handoff: false after a deploy that had it leaves the rules for adverts alone."""
     drain_properties(node, connection_handoff=False)
     lifecycle.pre_start(node)
-    assert (node.handoff.held, node.handoff.released) == ([], 1)
+    assert [held.window for held in node.rules.held] == [0.0]
 
 
 def test_pre_start_begins_anew(node: FakeNode) -> None:

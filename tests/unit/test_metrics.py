@@ -13,10 +13,10 @@ from unit.fakes import PEER, VIP, Clock
 from vrrp_drain import __version__
 from vrrp_drain.bands import Band
 from vrrp_drain.errors import SystemFault
-from vrrp_drain.handoff import Armed, Situation
 from vrrp_drain.metrics import CONDITIONS, STATES, Metrics
 from vrrp_drain.notice import CAUSES, Kind, Notice
 from vrrp_drain.notify import Counts
+from vrrp_drain.rules import Armed, Situation
 
 SITUATION = Situation((4,), (Armed(ip_address(VIP), ip_address(PEER), 12.0),), 345)
 NOTICE = Notice(1.0, "haproxy/0", VIP, Kind.STATE, "backup", "master", "peer_resigned", "haproxy/1 resigned", PEER, 254, 0.021)

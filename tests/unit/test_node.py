@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHandoff, FakeHaproxy, FakeIPR, address, came_from, link, rendered
+from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeIPR, FakeRules, address, came_from, link, rendered
 from vrrp_drain import haproxy, process, resignation
 from vrrp_drain import node as node_module
 from vrrp_drain.advert import Advert
@@ -16,12 +16,12 @@ from vrrp_drain.bands import Band
 from vrrp_drain.config import Config
 from vrrp_drain.demote import Demote
 from vrrp_drain.errors import SystemFault
-from vrrp_drain.handoff import Situation
 from vrrp_drain.judge import Electorate, Register
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.node import Node
 from vrrp_drain.paths import Paths
 from vrrp_drain.promote import Promote
+from vrrp_drain.rules import Situation
 from vrrp_drain.signals import Cancellation
 from vrrp_drain.transitions import Event, Sign
 
@@ -83,7 +83,7 @@ def build(paths: Paths, netlink: Netlink, cancellation: Cancellation) -> Build:
 
     def make(**sections: Any) -> Node:
         node = Node(Config.parse(rendered(**sections)), paths, netlink, cancellation)
-        node.handoff = FakeHandoff()
+        node.rules = FakeRules()
         return node
 
     return make
@@ -129,10 +129,10 @@ def test_the_electorate_is_that_of_the_configuration(node: Node, senses: FakeSen
 @pytest.mark.parametrize(
     ("situation", "own", "closed"),
     [
-        (Situation((4,)), OWN, True),
+        (Situation(tables=(4,)), OWN, True),
         (Situation(), OWN, False),
         (None, OWN, False),
-        (Situation((4,)), "10.0.0.9", False),
+        (Situation(tables=(4,)), "10.0.0.9", False),
     ],
     ids=["all is known", "no rules", "the kernel does not tell", "the VIP is on another network"],
 )
@@ -142,11 +142,11 @@ def test_a_group_is_closed_where_all_addresses_are_known(
     """Where our adverts come from the address that the link names, so do the peers'; without our rules keepalived hears everybody."""
     ipr.addresses = [address(2, f"{own}/24")]
     node = build()
-    assert isinstance(node.handoff, FakeHandoff)
+    assert isinstance(node.rules, FakeRules)
     if situation is None:
-        node.handoff.fault = SystemFault("the kernel does not tell its nftables rules")
+        node.rules.fault = SystemFault("the kernel does not tell its nftables rules")
     else:
-        node.handoff.situation = replace(situation, members=(ip_address("10.0.0.33"),))
+        node.rules.situation = replace(situation, members=(ip_address("10.0.0.33"),))
     found = node.electorate()
     assert found.closed is closed
     assert (ip_address("10.0.0.33") in found.members) is (situation is not None)
@@ -411,8 +411,8 @@ def test_a_promotion_leaves_connections_with_the_master(
     monkeypatch.setattr(node_module, "adverts", lambda *arguments: iter([(advert, came_from(source))]))
     senses.script = [Event(Sign.VIP_GONE), SUCCESSOR]
     node.promote(5)
-    assert isinstance(node.handoff, FakeHandoff)
-    assert node.handoff.armed == armed
+    assert isinstance(node.rules, FakeRules)
+    assert node.rules.armed == armed
 
 
 def test_a_promotion_of_the_master_arms_nothing(node: Node, senses: FakeSenses, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,8 +421,8 @@ def test_a_promotion_of_the_master_arms_nothing(node: Node, senses: FakeSenses, 
     monkeypatch.setattr(node_module, "adverts", lambda *arguments: iter([(ADVERT, came_from(PEER))]))
     senses.script = [Event(Sign.VIP_HERE), Event(Sign.NOBODY_ANSWERS)]
     node.promote(5)
-    assert isinstance(node.handoff, FakeHandoff)
-    assert node.handoff.armed == []
+    assert isinstance(node.rules, FakeRules)
+    assert node.rules.armed == []
 
 
 @pytest.mark.parametrize(
@@ -455,12 +455,12 @@ def test_whose_connections_are_left_with_it(build: Build, properties: dict[str, 
     """A MASTER from which we are about to take the VIP, and that goes on serving."""
     node = build(**properties)
     node.leave_connections_with(ip_address(PEER), priority)
-    assert node.handoff.armed == ([([VIP], PEER)] if armed else [])  # type: ignore[attr-defined]
+    assert node.rules.armed == ([([VIP], PEER)] if armed else [])  # type: ignore[attr-defined]
 
 
 def test_a_handoff_that_cannot_be_armed_is_a_warning(node: Node, log: pytest.LogCaptureFixture) -> None:
     """The move happens all the same, and cuts what is open."""
-    node.handoff.fault = SystemFault("nftables refuses")  # type: ignore[attr-defined]
+    node.rules.fault = SystemFault("nftables refuses")  # type: ignore[attr-defined]
     node.leave_connections_with(ip_address(PEER), 253)
     assert log.messages == ["nftables refuses"]
 
@@ -472,7 +472,7 @@ def test_clients_packets_go_to_nobody_who_has_proven_nothing(
 ) -> None:
     """In an open group whoever adverts our VIP is MASTER; its machine must answer for a peer's address too, which a promotion asks."""
     node, unknown = build(), "10.0.0.77"
-    node.handoff.situation = Situation()  # type: ignore[attr-defined]
+    node.rules.situation = Situation()  # type: ignore[attr-defined]
     asked: list[object] = []
 
     def one_machine(*about: object) -> bool:
@@ -488,7 +488,7 @@ def test_clients_packets_go_to_nobody_who_has_proven_nothing(
     else:
         node.leave_connections_with(ip_address(unknown), 253)
         assert asked == [], "it would wait"
-    assert node.handoff.armed == ([([VIP], unknown)] if armed and asks else [])  # type: ignore[attr-defined]
+    assert node.rules.armed == ([([VIP], unknown)] if armed and asks else [])  # type: ignore[attr-defined]
     assert ("has not proven to be an instance of this group" in log.text) is not (armed and asks)
 
 
@@ -501,7 +501,7 @@ def test_an_interface_that_is_gone_has_no_number(node: Node, ipr: FakeIPR) -> No
 
 def test_what_cannot_be_held_is_done_without(node: Node, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture) -> None:
     """Each part is tried, each fault is said, none is raised."""
-    node.handoff.fault = SystemFault("nftables refuses")  # type: ignore[attr-defined]
+    node.rules.fault = SystemFault("nftables refuses")  # type: ignore[attr-defined]
 
     def refuse(*arguments: object) -> None:
         raise SystemFault("sysctl refuses")

@@ -121,7 +121,7 @@ def test_back_before_a_successor_was_found(node: FakeNode, wire: Wire, clock: Cl
     run(found, clock, 5.0)
     assert not node.lever.unhealthy()
     assert len(wire.sent) == 1
-    assert node.handoff.armed == []
+    assert node.rules.armed == []
 
 
 def test_back_leaves_the_masters_connections_with_it(node: FakeNode, wire: Wire, clock: Clock) -> None:
@@ -129,15 +129,15 @@ def test_back_leaves_the_masters_connections_with_it(node: FakeNode, wire: Wire,
     found = health(node)
     found.died()
     marked: list[bool] = []
-    arm = node.handoff.arm
+    arm = node.rules.arm
 
     def look_and_arm(*arguments: Any) -> None:
         marked.append(node.lever.unhealthy())
         arm(*arguments)
 
-    node.handoff.arm = look_and_arm  # type: ignore[method-assign, assignment]
+    node.rules.arm = look_and_arm  # type: ignore[method-assign, assignment]
     found.back(MASTER)
-    assert node.handoff.armed == [([VIP], PEER)]
+    assert node.rules.armed == [([VIP], PEER)]
     assert marked == [True]
     assert not node.lever.unhealthy()
 
@@ -148,7 +148,7 @@ def test_nothing_is_armed_towards_a_master_that_is_ill_or_stays(node: FakeNode, 
     found = health(node)
     found.died()
     found.back(replace(MASTER, priority=priority))
-    assert node.handoff.armed == []
+    assert node.rules.armed == []
 
 
 def test_a_polite_end_takes_the_mark_away(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
@@ -272,7 +272,7 @@ def test_after_a_reboot_the_handover_is_prepared(node: FakeNode, paths: Any) -> 
     reboot = AfterReboot(node)
     assert reboot.rebooted
     reboot.prepare()
-    assert (node.overlap.holds, len(node.handoff.held)) == ([([VIP], "eth0")], 1)
+    assert (node.overlap.holds, len(node.rules.held)) == ([([VIP], "eth0")], 1)
     assert Boot(paths.drain_run).stage() is Stage.REBOOTED
 
 

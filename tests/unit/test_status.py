@@ -13,9 +13,9 @@ from vrrp_drain import connections, haproxy, listeners, status, survey
 from vrrp_drain.advert import Advert, Packet
 from vrrp_drain.bands import Band
 from vrrp_drain.errors import SystemFault
-from vrrp_drain.handoff import Situation
 from vrrp_drain.history import History
 from vrrp_drain.notice import Kind, Notice
+from vrrp_drain.rules import Situation
 from vrrp_drain.status import Status
 
 BACKUP = Status(
@@ -194,7 +194,7 @@ def test_silence_is_heard_for_one_interval(node: FakeNode, segment: Segment, adv
 )
 def test_other_adverts_are_no_masters(node: FakeNode, segment: Segment, advert: Advert, source: str) -> None:
     """Only somebody else's adverts for our virtual router tell where the master is."""
-    node.handoff.situation = Situation((4,), members=(ip_address("10.0.0.3"),))
+    node.rules.situation = Situation(tables=(4,), members=(ip_address("10.0.0.3"),))
     segment.heard = [(advert, source), (ADVERT, "10.0.0.66"), (ADVERT, "10.0.0.3")]
     assert status.look(node).master == "10.0.0.3", "whoever is no member is no MASTER either"
 

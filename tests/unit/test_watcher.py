@@ -17,10 +17,10 @@ from vrrp_drain.advert import GROUP_V4, TTL, Advert, Packet, build
 from vrrp_drain.bands import Band
 from vrrp_drain.boot import Boot, Stage
 from vrrp_drain.errors import SystemFault
-from vrrp_drain.handoff import Situation
 from vrrp_drain.metrics import Metrics
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.notice import Kind, Notice
+from vrrp_drain.rules import Situation
 from vrrp_drain.signals import Cancellation
 from vrrp_drain.vigil import Verdict
 from vrrp_drain.watcher import Age, Watcher
@@ -330,7 +330,7 @@ def test_the_death_of_the_masters_haproxy(stage: Theatre) -> None:
     assert (up.kind, up.state, lasted(up)) == (Kind.HAPROXY, "up", 4.0)
     assert marks == [True, False]
     assert stage.resignations == [66]
-    assert stage.node.handoff.armed == [([VIP], PEER)]
+    assert stage.node.rules.armed == [([VIP], PEER)]
 
 
 def test_a_haproxy_that_was_down_from_the_start_is_not_told(stage: Theatre) -> None:
@@ -450,7 +450,7 @@ def test_an_interface_that_is_made_anew_is_heard_again(stage: Theatre) -> None:
     stage.run(6.0)
     assert [each.closed for each in stage.listeners] == [True, True]
     assert stage.listeners[0].fileno() not in stage.selector.get_map()
-    assert (len(stage.node.overlap.holds), len(stage.node.handoff.held)) == (1, 1)
+    assert (len(stage.node.overlap.holds), len(stage.node.rules.held)) == (1, 1)
     assert stage.sample("adverts_total", verdict="valid") == 3
 
 

@@ -293,7 +293,7 @@ def _watch(node: Node, netlink: Netlink, cancellation: Cancellation) -> None:
     drain = node.config.drain
     notifier = Notifier(drain.hooks, drain.webhooks)
     metrics = Metrics(
-        node.config.keepalived.priority, node.handoff.state, lambda: connections.count(node.config.keepalived.addresses), notifier.counts
+        node.config.keepalived.priority, node.rules.state, lambda: connections.count(node.config.keepalived.addresses), notifier.counts
     )
     try:
         metrics.serve(drain.metrics_port or 0)

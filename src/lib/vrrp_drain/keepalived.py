@@ -15,10 +15,10 @@ from .band_file import BandFile
 from .bands import Band
 from .config import Config
 from .errors import ConfigError, SystemFault
-from .handoff import Handoff, Situation
 from .netlink import Netlink
 from .paths import Paths, private
 from .process import pidfd, running
+from .rules import Rules, Situation
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _CHECK_SECONDS = 15.0
@@ -44,7 +44,7 @@ class Keepalived:
     def __init__(self, paths: Paths, log: Callable[[str], None], rules: Callable[[], Situation] | None = None) -> None:
         """``rules`` tells what is installed of the vrrp-drain job's rules."""
         self._paths = paths
-        self._rules = rules or Handoff().state
+        self._rules = rules or Rules().state
         self._log = log
         self.pid_file = paths.keepalived_pid_file
         self.band_file = BandFile(paths.keepalived_run)
@@ -68,7 +68,7 @@ class Keepalived:
                 where,
                 self._track_files,
                 process_events=self._process_events(config),
-                filtered=self._filtered(),
+                filtered=self._filtered(config),
                 locate=located,
             )
             self._write(conf, text)
@@ -115,11 +115,10 @@ class Keepalived:
             return False
         return True
 
-    def _filtered(self) -> bool:
+    def _filtered(self, config: Config) -> bool:
         """Tell whether the rules that keep adverts of others from keepalived are there, and log which it is."""
         try:
-            families = self._rules().families
-            lack = "" if families else "vrrp-drain has not installed its rules"
+            lack = "" if config.vip.version in self._rules().tables else "vrrp-drain has not installed its rules"
         except SystemFault as error:
             lack = str(error)
         if lack:

@@ -13,11 +13,11 @@ from prometheus_client.registry import Collector
 
 from . import __version__
 from .bands import Band
-from .handoff import Situation
 from .metrics_server import MetricsServer
 from .notice import CAUSES, Kind, Notice
 from .notify import Counts
 from .paced import Paced
+from .rules import Situation
 
 NAMESPACE = "vrrp_drain"
 STATES = ("master", "backup", "stopped")

@@ -8,7 +8,6 @@ from .band_file import BandFile
 from .bands import Band
 from .config import Config
 from .errors import SystemFault
-from .handoff import Handoff, Situation
 from .handover import Ending, run
 from .judge import Electorate, Register
 from .listener import adverts
@@ -17,6 +16,7 @@ from .netlink import Netlink
 from .other_job import UNHEALTHY_BY, ConfigLever
 from .overlap import Overlap
 from .paths import Paths
+from .rules import Group, Rules, Situation
 from .senses import Senses
 from .signals import Cancellation
 from .transitions import Action
@@ -38,7 +38,7 @@ class Node:
         self.pid_file = paths.keepalived_pid_file if other is None else other.pid_file
         self.place = place.find(config, netlink)
         self.overlap = Overlap(paths.drain_run, netlink, paths.interface_settings)
-        self.handoff = Handoff()
+        self.rules = Rules()
         self._netlink = netlink
         self._cancellation = cancellation
 
@@ -140,7 +140,7 @@ class Node:
     def let_go(self) -> None:
         """Undo ``hold``, the rest of it even where a part cannot be undone. Raises SystemFault."""
         try:
-            self.handoff.release()
+            self.rules.release()
         finally:
             self.overlap.release()
 
@@ -176,13 +176,24 @@ class Node:
         return self.config.drain.connection_handoff and not self.config.keepalived.use_vmac
 
     def hold_connections(self) -> None:
-        """Install the rules that keep open connections alive, if they are wanted. Raises SystemFault; moves then cut them."""
-        if not self.hands_off:
-            self.handoff.release()
-            return
-        ours, drain = self.config.keepalived, self.config.drain
-        peers = self.place.peers  # with multicast nobody knows yet where the peers' adverts come from
-        self.handoff.hold(ours.addresses, self.interface, ours.virtual_router_id, drain.handoff_window, peers)
+        """Install the rules that keep strangers' adverts out, and open connections alive if that is wanted. Raises SystemFault."""
+        self.rules.hold(self.group())
+
+    def group(self) -> Group:
+        """Return what the kernel's rules must know."""
+        ours, me = self.config.keepalived, self.config.me
+        own = self._netlink.addresses()
+        return Group(
+            vips=ours.addresses,
+            interface=self.interface,
+            vrid=ours.virtual_router_id,
+            vrrp_version=ours.vrrp_version,
+            token=hello.token(me.id, ours.virtual_router_id),
+            members=frozenset({*self.config.peer_addresses, *(peer.address for peer in self.config.peers)}) - own,
+            nobody=own | self._broadcasts(),
+            closed=place.closed(self.config, self.place),
+            window=self.config.drain.handoff_window if self.hands_off else 0.0,
+        )
 
     def bound_to_vip(self) -> list[str]:
         """Return the listeners whose connections are not handed off because they listen on a VIP itself. Raises SystemFault."""
@@ -212,7 +223,7 @@ class Node:
             )
             return
         try:
-            self.handoff.arm(self.config.keepalived.addresses, master)
+            self.rules.arm(self.config.keepalived.addresses, master)
         except SystemFault as error:
             log.warning("%s", error)
 
@@ -240,21 +251,21 @@ class Node:
             unicast=bool(self.place.peers),
             authentication=resignation.authentication(ours.auth_pass),
             members=peers | frozenset(situation.members),
-            closed=bool(situation.families) and place.closed(self.config, self.place),
-            nobody=frozenset({*ours.addresses, *self._broadcasts()}),
+            closed=self.config.vip.version in situation.tables and place.closed(self.config, self.place),
+            nobody=frozenset(ours.addresses) | self._broadcasts(),
         )
 
-    def _broadcasts(self) -> list[IPAddress]:
+    def _broadcasts(self) -> frozenset[IPAddress]:
         try:
             networks = [each.network for each in self._netlink.networks_on(self.interface, 4)]
         except SystemFault:  # the interface is away: nobody is heard on it
-            return []
-        return [each.broadcast_address for each in networks if each.prefixlen < 31]
+            return frozenset()
+        return frozenset(each.broadcast_address for each in networks if each.prefixlen < 31)
 
     def _situation(self) -> Situation:
         """Return what the kernel's rules are and know; without rules keepalived hears everybody, and so do we."""
         try:
-            return self.handoff.state()
+            return self.rules.state()
         except SystemFault:
             return Situation()
 

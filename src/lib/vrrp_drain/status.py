@@ -8,11 +8,11 @@ from typing import Annotated
 from . import connections, haproxy, listeners, survey
 from .bands import Band, describe
 from .errors import SystemFault
-from .handoff import Situation
 from .history import History
 from .node import Node
 from .notice import CONDITIONS, Kind, Notice
 from .pid_file import PidFile
+from .rules import Situation
 
 _STORY = 500  # notices of the history that are looked through
 
@@ -115,7 +115,7 @@ def look(node: Node) -> Status:
     found = survey.look(node)
     master = next(iter(found.masters), None)
     try:
-        situation = node.handoff.state()
+        situation = node.rules.state()
     except SystemFault:
         situation = Situation()
     successors = None if drain.health_check.scheme == "unix" else [str(each) for each in node.healthy_peers()]

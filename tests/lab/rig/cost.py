@@ -3,7 +3,6 @@
 Both are measured in turns, so that a machine that is busy for a while is busy for both.
 """
 
-import ipaddress
 import socket
 import statistics
 import threading
@@ -13,10 +12,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from vrrp_drain.handoff import Handoff
+from vrrp_drain.rules import Rules
 
 from .cluster import FAST, Cluster
 from .crowd import Crowd
+from .kernel_rules import group, hold
 
 RUNS = 11
 SECONDS = 1.0  # of each run
@@ -44,9 +44,11 @@ def rules(package: Path, runs: int = RUNS) -> dict[str, Any]:
 
 
 def _install(cluster: Cluster, *, installed: bool) -> None:
-    vip = ipaddress.ip_address(cluster.vip)
-    node, handoff = cluster.nodes[0].machine, Handoff()
-    node.in_network((lambda: handoff.hold([vip], "eth0", 1)) if installed else handoff.release)
+    node = cluster.nodes[0].machine
+    if installed:
+        hold(node, group(cluster.vip, members=[each.address for each in cluster.group]))
+    else:
+        node.in_network(Rules().release)
 
 
 def _upload(cluster: Cluster) -> float:

@@ -49,10 +49,10 @@ class Node:
         self._unmonitored = unmonitored
         self.power_on()
 
-    def power_on(self) -> None:
-        """Boot: network and an empty /var/vcap/sys/run; nothing runs yet."""
+    def power_on(self, mac: int | None = None) -> None:
+        """Boot: network and an empty /var/vcap/sys/run; nothing runs yet. A machine that was made anew has another last byte, ``mac``."""
         self.machine = Namespace(f"{self.spec.name}-{self.spec.index}", self.vcap)
-        self.port = self._switch.attach(self.machine, self.spec.index + 1, self._addresses)
+        self.port = self._switch.attach(self.machine, mac or self.spec.index + 1, self._addresses)
         self.agent = self._make_agent(self.machine, self.vcap)
         self.monit = Monit(self.machine, self.vcap / "jobs", self._unmonitored)
         self.powered = True

@@ -14,12 +14,11 @@ def rules(patient: Patient) -> list[Finding]:
     if not node.hands_off:
         why = "keepalived.use_vmac" if patient.config.keepalived.use_vmac else "vrrp_drain.connection_handoff is false"
         return [note(f"open connections are not handed over ({why})", "a move cuts them")]
-    ours = patient.config.keepalived
     wanted = {vip.version for vip in patient.vips}
     try:
-        if set(node.handoff.state().families) >= wanted:
+        if set(node.rules.state().families) >= wanted:
             return []
-        node.handoff.trial(patient.vips, node.interface, ours.virtual_router_id)
+        node.rules.trial(node.group())
     except (SystemFault, OSError) as error:
         mend = "run a kernel with nf_tables and its dup and socket expressions (modules nft_dup_ipv4, nft_dup_ipv6, nft_socket)"
         return [problem(str(error), "every move cuts the connections that are open", mend)]

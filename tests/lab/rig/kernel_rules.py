@@ -1,0 +1,39 @@
+"""Our rules in a machine of the lab, installed by hand: what pre-start does, with values that a test chooses."""
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+from vrrp_drain import hello
+from vrrp_drain.rules import Group, Rules, Situation
+
+from .namespace import Namespace
+
+VRID = 1
+WINDOW = 60.0
+ID = "the-instance"
+
+
+def group(*vips: str, members: Sequence[str] = (), version: int = 3, closed: bool = True, nobody: Sequence[str] = ()) -> Group:
+    return Group(
+        vips=tuple(map(ip_address, vips)),
+        interface="eth0",
+        vrid=VRID,
+        vrrp_version=version,
+        token=hello.token(ID, VRID),
+        members=frozenset(map(ip_address, members)),
+        nobody=frozenset(map(ip_address, nobody)),
+        closed=closed,
+        window=WINDOW,
+    )
+
+
+def hold(machine: Namespace, ours: Group) -> None:
+    machine.in_network(lambda: Rules().hold(ours))
+
+
+def arm(machine: Namespace, vip: str, peer: str) -> None:
+    machine.in_network(lambda: Rules().arm([ip_address(vip)], ip_address(peer)))
+
+
+def situation(machine: Namespace) -> Situation:
+    return machine.in_network(Rules().state)

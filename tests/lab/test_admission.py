@@ -1,0 +1,289 @@
+"""Whose adverts keepalived hears and who may arm the handoff, asked of the kernel: one machine with our rules, and a sender."""
+
+import socket
+import struct
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+import pytest
+
+from lab.conftest import nft
+from lab.rig.cluster import Cluster
+from lab.rig.kernel_rules import ID, VRID, group, hold, situation
+from lab.rig.namespace import Namespace
+from vrrp_drain import hello
+from vrrp_drain.advert import ALL_HOSTS_V4, ALL_HOSTS_V6, GROUP_V4, GROUP_V6, Advert, IPAddress, build, internet_checksum
+from vrrp_drain.rules import Rules, Situation
+
+PEER, STRANGER = "10.0.0.200", "10.0.0.66"
+PEER6 = "fe80::200"
+VIP, VIP6 = ip_address("10.0.0.10"), ip_address("fd00::10")
+LEAVES = 98
+BROADCAST = "10.0.0.255"
+ETHERNET = {4: bytes.fromhex("01005e000012"), 6: bytes.fromhex("333300000012")}
+
+
+@pytest.fixture
+def node(bench: Cluster) -> Iterator[Namespace]:
+    """A machine of the group without any process; it hears all hosts' groups, and VRRP's by the frame's address."""
+    yield bench.nodes[0].machine
+    bench.nodes[0].machine.in_network(Rules().release)
+
+
+def send(
+    bench: Cluster, payload: bytes, source: str = PEER, *, to: str = "", ttl: int = 255, mac: str = "0200000000c8", options: bytes = b""
+) -> None:
+    """Send a whole frame of protocol 112, so that every field of it can be wrong."""
+    sender, target = ip_address(source), ip_address(to or ("224.0.0.18" if "." in source else "ff02::12"))
+    if sender.version == 4:
+        length = 20 + len(options) + len(payload)
+        head = struct.pack("!BBHHHBBH", 0x45 + len(options) // 4, 0, length, 0, 0, ttl, 112, 0) + sender.packed + target.packed + options
+        head = head[:10] + internet_checksum(head).to_bytes(2, "big") + head[12:]
+    else:
+        head = struct.pack("!IHBB", 6 << 28, len(payload), 112, ttl) + sender.packed + target.packed
+    kind = b"\x08\x00" if sender.version == 4 else b"\x86\xdd"
+    frame = ETHERNET[sender.version] + bytes.fromhex(mac) + kind + head + payload
+
+    def out() -> None:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+            raw.bind(("eth0", 0))
+            raw.send(frame.ljust(60, b"\0"))
+
+    bench.client.in_network(out)
+
+
+def advert(
+    priority: int = LEAVES, *, version: int = 3, vrid: int = VRID, vips: tuple[IPAddress, ...] = (VIP,), source: str = PEER
+) -> bytes:
+    to = GROUP_V4 if "." in source else GROUP_V6
+    return build(Advert(version, vrid, priority, 1.0, vips), ip_address(source), to)
+
+
+def armed(node: Namespace) -> list[str]:
+    return [str(each.peer) for each in situation(node).armed]
+
+
+@pytest.mark.parametrize(
+    ("change", "arms"),
+    [
+        pytest.param({}, True, id="as-it-should-be"),
+        pytest.param({"priority": 67}, True, id="lowest-draining"),
+        pytest.param({"priority": 99}, True, id="highest-draining"),
+        pytest.param({"priority": 66}, False, id="unhealthy"),
+        pytest.param({"priority": 100}, False, id="above-draining"),
+        pytest.param({"priority": 0}, False, id="resigned"),
+        pytest.param({"vrid": 2}, False, id="other-router"),
+        pytest.param({"version": 2}, False, id="other-version"),
+        pytest.param({"vips": (ip_address("10.0.0.11"),)}, False, id="other-vip"),
+        pytest.param({"vips": (VIP, ip_address("10.0.0.11"))}, False, id="two-vips"),
+        pytest.param({"vips": (ip_address("10.0.0.11"), VIP)}, False, id="the-vip-second"),
+    ],
+)
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
+def test_which_adverts_of_a_member_arm(bench: Cluster, node: Namespace, change: dict[str, object], arms: bool, closed: bool) -> None:
+    """Those of our virtual router and version, for our VIP, whole, of the draining band."""
+    hold(node, group(str(VIP), members=[PEER], closed=closed))
+    send(bench, advert(**change))  # type: ignore[arg-type]
+    assert armed(node) == ([PEER] if arms else [])
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
+@pytest.mark.parametrize("source", [STRANGER, BROADCAST, "224.0.0.18", "0.0.0.0", str(VIP), "255.255.255.255", "10.0.0.1"])
+def test_nobody_else_arms(bench: Cluster, node: Namespace, source: str, closed: bool) -> None:
+    """Neither a stranger, nor an address that is no host's, nor our own, be it named as a member or introduced by a hello."""
+    hold(node, group(str(VIP), members=[PEER, BROADCAST, str(VIP), "10.0.0.1"], closed=closed, nobody=[BROADCAST, "10.0.0.1"]))
+    if source != STRANGER:
+        send(bench, hello.build(hello.token(ID, VRID), VRID, ip_address(source), ALL_HOSTS_V4), source)
+    send(bench, advert(), source)
+    assert armed(node) == []
+    assert [str(each) for each in situation(node).members] == [PEER]
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"ttl": 254}, id="from-behind-a-router"),
+        pytest.param({"options": bytes((1, 1, 1, 0))}, id="ip-options"),
+        pytest.param({"mac": "0300000000c8"}, id="a-groups-mac"),
+    ],
+)
+def test_a_packet_that_no_peer_sends_arms_nothing(bench: Cluster, node: Namespace, version: int, wrong: dict[str, object]) -> None:
+    """Whatever its content, a peer's comes from this segment, without options, from one machine."""
+    hold(node, group(str(VIP), members=[PEER], version=version))
+    send(bench, advert(version=version), **wrong)  # type: ignore[arg-type]
+    assert armed(node) == []
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("size", [7, 8, 12, -4, -1, 1, 4, 16, 24, 200])
+def test_a_packet_of_another_length_arms_nothing(bench: Cluster, node: Namespace, version: int, size: int) -> None:
+    """Neither a shorter one nor a longer one; CARP's, of the same protocol and first byte, are 56 bytes."""
+    hold(node, group(str(VIP), members=[PEER], version=version))
+    whole = advert(version=version)
+    send(bench, whole[:size] if size in (7, 8) or size < 0 else whole + bytes(size))
+    assert armed(node) == []
+    send(bench, whole)
+    assert armed(node) == [PEER], "the whole one does"
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
+@pytest.mark.parametrize("vip", [VIP, VIP6], ids=str)
+def test_a_hello_makes_a_member(bench: Cluster, node: Namespace, vip: IPAddress, closed: bool) -> None:
+    """Before it the sender's advert arms nothing, after it it does, in IPv4 and from a link-local address."""
+    source, everybody = (STRANGER, ALL_HOSTS_V4) if vip.version == 4 else (PEER6, ALL_HOSTS_V6)
+    hold(node, group(str(vip), members=["10.0.0.2"], closed=closed))
+    word = advert(vips=(vip,), source=source)
+    send(bench, word, source)
+    assert armed(node) == []
+    send(bench, hello.build(hello.token(ID, VRID), VRID, ip_address(source), everybody), source, to=str(everybody))
+    send(bench, word, source)
+    assert armed(node) == [source]
+    hold(node, group(str(vip), closed=closed))
+    assert ip_address(source) in situation(node).members, "who said hello is not forgotten when the rules are put in place again"
+
+
+@pytest.mark.parametrize(
+    ("token", "vrid", "change"),
+    [
+        pytest.param(hello.token("another", VRID), VRID, {}, id="for-another-instance"),
+        pytest.param(hello.token(ID, 2), 2, {}, id="of-another-router"),
+        pytest.param(hello.token(ID, VRID), VRID, {"ttl": 254}, id="from-behind-a-router"),
+        pytest.param(bytes(16), VRID, {}, id="without-a-token"),
+    ],
+)
+def test_another_hello_makes_no_member(bench: Cluster, node: Namespace, token: bytes, vrid: int, change: dict[str, int]) -> None:
+    """Only one with our token, of this segment."""
+    hold(node, group(str(VIP)))
+    send(bench, hello.build(token, vrid, ip_address(STRANGER), ALL_HOSTS_V4), STRANGER, **change)  # type: ignore[arg-type]
+    assert situation(node).members == ()
+
+
+def test_members_are_bounded(bench: Cluster, node: Namespace) -> None:
+    """Whoever has copied a token fills the set, and no more."""
+    hold(node, group(str(VIP), members=[PEER]))
+    for last in range(200):
+        source = f"10.0.1.{last + 1}"
+        send(bench, hello.build(hello.token(ID, VRID), VRID, ip_address(source), ALL_HOSTS_V4), source)
+    assert len(situation(node).members) == 128
+
+
+HEARD = pytest.mark.parametrize(
+    ("source", "change", "in_closed", "in_open"),
+    [
+        pytest.param(PEER, {}, True, True, id="a-member"),
+        pytest.param(PEER, {"vips": (ip_address("10.0.0.11"),)}, True, True, id="a-member-with-another-vip"),
+        pytest.param(PEER, {"version": 2}, True, True, id="a-member-of-another-version"),
+        pytest.param(STRANGER, {}, False, True, id="a-stranger"),
+        pytest.param(STRANGER, {"priority": 255}, False, True, id="a-strangers-mastership"),
+        pytest.param(STRANGER, {"vips": (ip_address("10.0.0.11"),)}, False, False, id="a-stranger-with-another-vip"),
+        pytest.param(STRANGER, {"version": 2}, False, False, id="a-stranger-of-another-version"),
+        pytest.param(STRANGER, {"vrid": 2}, True, True, id="another-virtual-router"),
+    ],
+)
+
+
+@HEARD
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
+def test_what_keepalived_hears(
+    bench: Cluster, node: Namespace, source: str, change: dict[str, object], in_closed: bool, in_open: bool, closed: bool
+) -> None:
+    """Members; in an open group also who may be one; of other virtual routers everything. The rest is counted."""
+    hold(node, group(str(VIP), members=[PEER], closed=closed))
+    with heard(node) as receive:
+        send(bench, advert(**{"priority": 250, **change}), source, to="224.0.0.1")  # type: ignore[arg-type]
+        through = receive()
+    assert through is (in_closed if closed else in_open)
+    assert situation(node).refused == (0 if through else 1)
+
+
+class heard:  # noqa: N801  # reads as a word
+    """A raw socket as keepalived has it: `receive` tells whether something got through, once everything that was sent has arrived."""
+
+    def __init__(self, machine: Namespace) -> None:
+        self._machine = machine
+
+    def __enter__(self) -> "heard":
+        self._socket = self._machine.in_network(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 112))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._socket.close()
+
+    def __call__(self) -> bool:
+        try:
+            return bool(self._socket.recv(2048))
+        except BlockingIOError:  # a frame that went out of a veth has been through the rules at its other end
+            return False
+
+
+def test_without_a_handoff_only_admission_is_there(bench: Cluster, node: Namespace) -> None:
+    """vrrp_drain.connection_handoff false: strangers are kept out, nobody arms."""
+    from dataclasses import replace
+
+    hold(node, replace(group(str(VIP), members=[PEER]), window=0.0))
+    send(bench, advert(), PEER)
+    send(bench, advert(), STRANGER)
+    assert situation(node) == Situation(refused=1, members=(ip_address(PEER),), tables=(4,))
+
+
+def test_disarm(bench: Cluster, node: Namespace) -> None:
+    """A leaver that is gone is taken out for all VIPs, another one stays; twice is as good as once."""
+    hold(node, group(str(VIP), "10.0.0.11", members=[PEER]))
+    send(bench, advert())
+    assert armed(node) == [PEER, PEER]
+    for gone, left in ((ip_address("10.0.0.3"), [PEER, PEER]), (ip_address(PEER), []), (ip_address(PEER), [])):
+        node.in_network(lambda gone=gone: Rules().disarm(gone))  # type: ignore[misc]
+        assert armed(node) == left
+
+
+def test_nft_prints_the_rules(bench: Cluster, node: Namespace) -> None:
+    """An operator's `nft list ruleset` shows what we do."""
+    hold(node, group(str(VIP), members=["10.0.0.2"], version=2))
+    listed = nft(bench.nodes[0], "list", "ruleset")
+    for line in (
+        "elements = { 10.0.0.2 }",
+        'iifname "eth0" ip protocol vrrp goto adverts comment "VRRP"',
+        'iifname "eth0" goto armed comment "somebody has left"',
+        'ip ttl 255 ip saddr @members goto member comment "of a member"',
+        'ip length 40 @th,0,8 0x21 @th,24,8 0x1 @th,64,32 0xa00000a @th,16,8 0x43-0x63 goto arm comment "a member is leaving"',
+        'counter packets 0 bytes 0 drop comment "keepalived does not hear it"',
+        'update @leavers { ether saddr } comment "its packets stay here"',
+        'ether saddr != @leavers tcp flags != syn / syn,ack goto unknown comment "of a connection"',
+        'tcp flags syn / syn,ack update @opening { ip saddr . tcp sport } comment "a handshake"',
+        'socket wildcard 1 goto send comment "only a listener knows it"',
+        'ip saddr . th sport @opening accept comment "a handshake here knows it"',
+        'ip ttl <= 1 goto circled comment "it went round"',
+        'ip ttl >= 5 ip ttl set 4 comment "not for long"',
+        'counter packets 0 bytes 0 dup to ip daddr map @leaving device "eth0" drop comment "the leaving node knows it"',
+    ):
+        assert line in listed
+    hold(node, group(str(VIP6)))
+    listed = nft(bench.nodes[0], "list", "ruleset")
+    assert 'ip6 hoplimit >= 5 ip6 hoplimit set 4 comment "not for long"' in listed
+    assert 'dup to ip6 daddr map @leaving device "eth0" drop' in listed
+
+
+def test_release_leaves_no_trace(bench: Cluster, node: Namespace) -> None:
+    """Somebody else's table is what it was, and ours is gone; twice is as good as once."""
+    machine = bench.nodes[0]
+    nft(machine, "add table ip theirs; add chain ip theirs input { type filter hook input priority 0; }; add rule ip theirs input counter")
+    before = nft(machine, "list", "tables")
+    for _ in range(2):
+        hold(node, group(str(VIP)))
+    assert nft(machine, "list", "tables") == before + "table ip vrrp_drain\n"
+    for _ in range(2):
+        node.in_network(Rules().release)
+    assert nft(machine, "list", "tables") == before
+    assert situation(node) == Situation()
+    nft(machine, "delete table ip theirs")
+
+
+def test_a_trial_leaves_no_trace(bench: Cluster, node: Namespace) -> None:
+    """The kernel has checked all of it, and nothing is there; what was installed stays as it was."""
+    hold(node, group(str(VIP), members=[PEER]))
+    send(bench, advert())
+    before = nft(bench.nodes[0], "list", "tables")
+    node.in_network(lambda: Rules().trial(group(str(VIP), str(VIP6))))
+    assert nft(bench.nodes[0], "list", "tables") == before
+    assert armed(node) == [PEER]
