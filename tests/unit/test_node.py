@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeIPR, FakeRules, address, came_from, link, rendered
-from vrrp_drain import haproxy, process, resignation
+from vrrp_drain import haproxy, hello, process, resignation
 from vrrp_drain import node as node_module
 from vrrp_drain.advert import Advert
 from vrrp_drain.bands import Band
@@ -20,6 +20,7 @@ from vrrp_drain.judge import Electorate, Register
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.node import Node
 from vrrp_drain.paths import Paths
+from vrrp_drain.place import Place
 from vrrp_drain.promote import Promote
 from vrrp_drain.rules import Situation
 from vrrp_drain.signals import Cancellation
@@ -509,3 +510,21 @@ def test_what_cannot_be_held_is_done_without(node: Node, monkeypatch: pytest.Mon
     monkeypatch.setattr(node.overlap, "hold", refuse)
     node.hold()
     assert log.messages == ["sysctl refuses", "nftables refuses"]
+
+
+@pytest.mark.parametrize("promoted", [True, False], ids=["promote", "demote"])
+def test_peers_are_told_who_we_are_before_anything_moves(
+    node: Node, senses: FakeSenses, hellos: list[Place], monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, promoted: bool
+) -> None:
+    """A peer that does not know our address would not hear us, nor leave us our connections; where it cannot be told, the move goes on."""
+    senses.script = [Event(Sign.CANCEL)]
+    (node.promote if promoted else node.demote)(5)
+    assert hellos == [node.place]
+
+    def fail(*arguments: object) -> None:
+        raise SystemFault("cannot send an advert on eth0: Network is down")
+
+    monkeypatch.setattr(hello, "say", fail)
+    senses.script = [Event(Sign.CANCEL)]
+    (node.promote if promoted else node.demote)(5)
+    assert any(each.startswith("cannot send an advert on eth0: Network is down: peers that ") for each in log.messages)

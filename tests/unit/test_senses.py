@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeSelector, address
+from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeSelector, address, carries
 from vrrp_drain import process, senses
 from vrrp_drain.advert import GROUP_V4, TTL, Advert, Packet, build
 from vrrp_drain.judge import Electorate, Register
@@ -161,6 +162,18 @@ def test_an_advert_is_judged(stage: Stage, hearing: Senses) -> None:
     stage.advert(after=0.5)
     assert hearing.wait(3) == [SUCCESSOR]
     assert stage.elapsed == 0.5
+
+
+def test_a_stranger_is_a_sign_when_he_is_heard_again(stage: Stage, hearing: Senses) -> None:
+    """One packet, and its copies, do not fail a promotion; the next advert half an interval later does."""
+    foreign = replace(ADVERT, version=3)
+    for after in (0.1, 0.11, 0.12, 0.59, 0.62):
+        stage.selector.readable(stage.listener.fileno(), after=after)
+    taken = iter([foreign] * 5)
+    stage.listener.receive = lambda: [carries(each, PEER) for each in islice(taken, 1)]  # type: ignore[method-assign]
+    (event,) = hearing.wait(3)
+    assert event.sign is Sign.FOREIGN
+    assert stage.elapsed == pytest.approx(0.62, abs=0.001)
 
 
 def test_what_proves_nothing_does_not_end_a_wait(stage: Stage, hearing: Senses) -> None:
