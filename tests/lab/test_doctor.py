@@ -128,11 +128,7 @@ def test_no_healthy_successor_and_a_frontend_on_the_vip(make_cluster: MakeCluste
 
 
 def test_mixed_advert_intervals(make_cluster: MakeCluster) -> None:
-    """An instance whose keepalived was given another interval, past pre-start, is a second MASTER, and names the property.
-
-    keepalived starts its timer anew at each advert that it refuses: with the longer interval it falls silent. So the other
-    instance hears nothing of it, sees it answer for the VIP, and sends the operator there.
-    """
+    """An instance whose keepalived was given another interval, past pre-start, is a second MASTER: on both doctor names the property."""
     cluster = make_cluster(2, fast=False)
     first, second = cluster.nodes
     cluster.properties["keepalived"]["advert_int"] = 2
@@ -140,12 +136,13 @@ def test_mixed_advert_intervals(make_cluster: MakeCluster) -> None:
     second.apply(cluster.jobs, cluster.group, cluster.properties, cluster.package)
     second.monit.start("keepalived")
     second.wait_for(cluster.vip)
-    found = examine(second)["foreign-adverts"]
-    assert found["what"] == "10.0.0.1 adverts VRID 1 every 1 s, we every 2 s"
-    assert "the same keepalived.advert_int" in found["mend"]
-    found = examine(first)["adverts"]
-    assert found["what"].startswith("02:00:00:00:00:02 (10.0.0.2) answers for 10.0.0.10 as well, and no advert of it arrives")
-    assert found["mend"].startswith("vrrpctl doctor on the other one")
+    for node, what in (
+        (second, "10.0.0.1 adverts VRID 1 every 1 s, we every 2 s"),
+        (first, "10.0.0.2 adverts VRID 1 every 2 s, we every 1 s"),
+    ):
+        found = examine(node)["foreign-adverts"]
+        assert found["what"] == what
+        assert "the same keepalived.advert_int" in found["mend"]
 
 
 def test_a_stale_vip(make_cluster: MakeCluster) -> None:

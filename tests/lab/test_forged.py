@@ -53,10 +53,23 @@ def test_forged_and_damaged_adverts_are_no_proof(make_cluster: MakeCluster, stra
 
 
 def test_a_forged_master_without_the_vip_is_no_successor(make_cluster: MakeCluster, stranger: PlugIn) -> None:
-    """Even a well-formed advert proves nothing by itself: nobody answers for the VIP, so drain reports no success."""
-    cluster = make_cluster(1, vrrp_drain={"on_no_successor": "fail"})
-    (only,) = cluster.nodes
-    with Forger(stranger(cluster), [frame()]) as forger, pytest.raises(ScriptFailed, match=r"nobody answered for 10\.0\.0\.10"):
+    """Even a well-formed advert in a peer's name proves nothing by itself: nobody answers for the VIP, so drain reports no success."""
+    cluster = make_cluster(2, vrrp_drain={"on_no_successor": "fail"})
+    only, gone = cluster.nodes
+    gone.power_off()
+    forged = frame(source=gone.spec.address)
+    with Forger(stranger(cluster), [forged]) as forger, pytest.raises(ScriptFailed, match=r"nobody answered for 10\.0\.0\.10"):
         only.agent.drain()
     assert forger.rounds > 20
     only.wait_for(cluster.vip)
+
+
+def test_a_master_who_is_no_member_is_none(make_cluster: MakeCluster, stranger: PlugIn) -> None:
+    """In a group whose addresses are known, whoever adverts better from another one is not even heard: the VIP does not move."""
+    cluster = make_cluster(1, vrrp_drain={"on_no_successor": "fail"})
+    (only,) = cluster.nodes
+    with Forger(stranger(cluster), [frame()]) as forger, pytest.raises(ScriptFailed, match="no active peer adverted"):
+        only.agent.drain()
+    assert forger.rounds > 20
+    assert cluster.holders() == [only]
+    assert only.log("keepalived", "keepalived.log").count("Entering MASTER STATE") == 1

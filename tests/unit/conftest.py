@@ -11,10 +11,11 @@ from freezegun import freeze_time
 from hypothesis import settings
 
 from unit.fakes import Clock, FakeHaproxy, FakeIPR, FakeNode, FakeSocket, rendered
-from vrrp_drain import haproxy
+from vrrp_drain import haproxy, hello
 from vrrp_drain.config import Config
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.paths import Paths
+from vrrp_drain.place import Place
 from vrrp_drain.signals import Cancellation
 
 settings.register_profile("unit", database=None, deadline=None)  # leaves no directory behind, and a busy machine is no failure
@@ -81,6 +82,15 @@ def raw_socket(monkeypatch: pytest.MonkeyPatch) -> FakeSocket:
     monkeypatch.setattr(socket, "socket", fake.open)
     monkeypatch.setattr(socket, "if_nametoindex", lambda name: 2)
     return fake
+
+
+@pytest.fixture(autouse=True)
+def hellos(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[Place]:
+    """Note from where hello is said; nothing leaves this machine. A test with a raw socket says it to that one."""
+    said: list[Place] = []
+    if "raw_socket" not in request.fixturenames:
+        monkeypatch.setattr(hello, "say", lambda config, place: said.append(place))
+    return said
 
 
 @pytest.fixture

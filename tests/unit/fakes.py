@@ -1,7 +1,7 @@
 """Stand-ins for the kernel, the clock and the network, shared by the unit tests."""
 
 import selectors
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult
@@ -9,7 +9,7 @@ from urllib.parse import SplitResult
 from freezegun.api import FrozenDateTimeFactory, StepTickTimeFactory, TickingDateTimeFactory
 from pyroute2.netlink.exceptions import NetlinkError
 
-from vrrp_drain.advert import IPAddress, Packet
+from vrrp_drain.advert import Advert, IPAddress, Packet, build
 from vrrp_drain.config import Config
 from vrrp_drain.demote import Demote
 from vrrp_drain.errors import SystemFault
@@ -60,6 +60,11 @@ def rendered(instances: int = 2, /, **sections: dict[str, Any]) -> dict[str, Any
 def came_from(source: str, destination: str = "224.0.0.18") -> Packet:
     """Return a packet of which only the addresses matter."""
     return Packet(ip_address(source), ip_address(destination), 255, b"")
+
+
+def carries(advert: Advert, source: str, destination: str = "224.0.0.18", ttl: int = 255) -> Packet:
+    """Return the packet that ``advert`` comes in."""
+    return Packet(ip_address(source), ip_address(destination), ttl, build(advert, ip_address(source), ip_address(destination)))
 
 
 class Clock:
@@ -248,18 +253,25 @@ class FakeSocket:
 
 
 class FakeListener:
-    """An AdvertListener whose packets a test puts in."""
+    """An AdvertListener, or a Tap, whose packets a test puts in."""
 
     def __init__(self) -> None:
         self.packets: list[Packet] = []
+        self.known: frozenset[IPAddress] = frozenset()
+        self.sent: Packet | None = None
         self.closed = False
 
     def fileno(self) -> int:
         return 101
 
+    wake_at = float("inf")
+
     def receive(self) -> list[Packet]:
         taken, self.packets = self.packets, []
         return taken
+
+    def know(self, sources: Iterable[IPAddress]) -> None:
+        self.known = frozenset(sources)
 
     def close(self) -> None:
         self.closed = True
@@ -319,7 +331,7 @@ class FakeRules(Rules):
         self.disarmed: list[str] = []
         self.released = 0
         self.fault: SystemFault | None = None
-        self.situation = Situation()
+        self.situation = Situation((4,), tables=(4,))
 
     def hold(self, group: Group) -> None:
         if self.fault is not None:
@@ -340,6 +352,8 @@ class FakeRules(Rules):
         self.released += 1
 
     def state(self) -> Situation:
+        if self.fault is not None:
+            raise self.fault
         return self.situation
 
     def armed(self) -> tuple[Armed, ...]:

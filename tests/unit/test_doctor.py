@@ -40,7 +40,7 @@ def heard(
 ) -> Survey:
     """Return what a BACKUP hears of a healthy group, or of the ``routers``, and who answers for whom."""
     answers = {THE_VIP: frozenset(vip), US: frozenset(us), THE_PEER: frozenset(peer)}
-    return Survey(seconds, ENDED, routers, answers, {each.source: len(each.arrivals) for each in routers})
+    return Survey(seconds, ENDED, routers, answers, frozenset(each.source for each in routers))
 
 
 def severities(found: Findings) -> list[str]:
@@ -109,8 +109,8 @@ def test_another_interval_in_version_3(patient: Patient) -> None:
 
 @pytest.mark.parametrize(("count", "found"), [(1, []), (2, ["problem"])])
 def test_adverts_that_a_firewall_drops(patient: Patient, count: int, found: list[str]) -> None:
-    """They are on the wire and never heard. A single one may have come before the listener was there."""
-    patient.survey = replace(heard(), wire={THE_PEER: count})
+    """They are on the wire and do not get to keepalived. A single one may have come before its ear was there."""
+    patient.survey = replace(heard(master(arrivals=(7.5, 8.5)[:count])), let_in=frozenset())
     assert severities(segment.firewall(patient)) == found
     if found:
         assert segment.adverts(patient) is None, "the cause has its own finding"

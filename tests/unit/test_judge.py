@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
 from unit.fakes import OWN, PEER, STRANGER, VIP, came_from
 from vrrp_drain.advert import Advert
-from vrrp_drain.judge import Electorate
+from vrrp_drain.judge import Electorate, Register
 from vrrp_drain.transitions import Event, Sign
 
 OTHER_VIP = ip_address("10.0.0.20")
@@ -140,3 +141,72 @@ def test_a_peer_adverts_as_we_do(unicast: bool, destination: str) -> None:
     assert foreign is not None
     assert foreign.sign is Sign.FOREIGN
     assert "give all instances the same keepalived.unicast" in str(foreign.facts["why"])
+
+
+MEMBER = "10.0.0.33"  # learned: the link does not name it
+CLOSED = replace(
+    US, closed=True, members=frozenset({ip_address(PEER), ip_address(MEMBER)}), nobody=frozenset(map(ip_address, (VIP, "10.0.0.255")))
+)
+
+
+@pytest.mark.parametrize("priority", [254, 150, 99, 255])
+def test_nobody_else_is_a_peers_in_a_closed_group(priority: int) -> None:
+    """keepalived does not hear him, so he is no successor and no leaver, and fails no promotion; that he is there is told all the same."""
+    advert = replace(ADVERT, priority=priority)
+    assert judge(advert, STRANGER, electorate=CLOSED) is None
+    assert judge(replace(advert, version=3), STRANGER, electorate=CLOSED) is None
+    assert not CLOSED.is_peers(advert, came_from(STRANGER))
+    assert CLOSED.foreign(advert, came_from(STRANGER)).startswith(
+        f"{STRANGER} adverts VRID 1 for our {VIP} and is no instance of this group: "
+    )
+    for source in (PEER, MEMBER):
+        assert judge(advert, source, electorate=CLOSED) is not None
+        assert CLOSED.is_peers(advert, came_from(source))
+    assert judge(advert, STRANGER) is not None, "in an open group nobody can tell"
+
+
+@pytest.mark.parametrize("fields", [{"version": 3}, {"advert_int": 2.0}, {"auth_type": 1}], ids=str)
+def test_a_member_that_differs_fails_a_promotion_in_a_closed_group_too(fields: dict[str, Any]) -> None:
+    """keepalived hears and ignores it: two masters would follow."""
+    event = judge(replace(ADVERT, **fields), electorate=CLOSED)
+    assert event is not None
+    assert event.sign is Sign.FOREIGN
+    assert not CLOSED.is_peers(replace(ADVERT, **fields), came_from(PEER))
+
+
+def test_a_learned_member_may_still_have_another_vip() -> None:
+    """A rolling change of the VIP where adverts come from addresses that the link does not name (a second network, IPv6)."""
+    assert not CLOSED.foreign(replace(ADVERT, addresses=(OTHER_VIP,)), came_from(MEMBER))
+    assert not CLOSED.is_peers(replace(ADVERT, addresses=(OTHER_VIP,)), came_from(MEMBER))
+
+
+@pytest.mark.parametrize("source", [VIP, "10.0.0.255", "255.255.255.255", "224.0.0.18", "0.0.0.0", "127.0.0.1", OWN])
+@pytest.mark.parametrize("electorate", [CLOSED, replace(CLOSED, closed=False)], ids=["closed", "open"])
+def test_sources_that_no_router_has(electorate: Electorate, source: str) -> None:
+    """VIPs, broadcast, multicast and our own addresses are nobody's."""
+    assert not electorate.concerns(ADVERT, came_from(source))
+
+
+@pytest.mark.parametrize(("destination", "ours"), [("224.0.0.18", True), (OWN, True), ("10.0.0.9", False), ("10.0.0.255", False)])
+def test_adverts_for_others_are_none_of_ours(destination: str, ours: bool) -> None:
+    """The wire has more on it than an IP socket gets."""
+    assert US.concerns(ADVERT, came_from(PEER, destination)) is ours
+
+
+def test_a_new_member_is_looked_for_at_a_bounded_cost() -> None:
+    """Whoever is unknown makes us ask, once a second at most; those that are known never do."""
+    asked: list[Electorate] = []
+
+    def ask() -> Electorate:
+        asked.append(CLOSED if len(asked) > 1 else replace(CLOSED, members=frozenset({ip_address(PEER)})))
+        return asked[-1]
+
+    register = Register(ask)
+    for n in range(100):
+        register.hearing(ADVERT, came_from(PEER), n / 100)
+        register.hearing(replace(ADVERT, vrid=2), came_from(STRANGER), n / 100)
+    assert len(asked) == 1
+    for n in range(1000):
+        found = register.hearing(ADVERT, came_from(MEMBER), 1 + n / 500)
+    assert len(asked) == 3
+    assert judge(ADVERT, MEMBER, electorate=found) is not None

@@ -21,6 +21,7 @@ from vrrp_drain.keepalived import Keepalived
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.paths import Paths
 from vrrp_drain.process import running
+from vrrp_drain.rules import Situation
 
 WAIT = 'read _ < "$0.fifo"'  # for ever: nobody writes there
 RUN = f'echo $$ > "$pid_file"; {WAIT}'
@@ -34,7 +35,8 @@ class Job:
         self.config = config
         self.netlink = netlink
         self.said: list[str] = []
-        self.keepalived = Keepalived(paths, self.said.append)
+        self.situation = Situation(tables=(4,))
+        self.keepalived = Keepalived(paths, self.said.append, lambda: self.situation)
         self.processes: list[subprocess.Popen[bytes]] = []
         paths.keepalived_binary.parent.mkdir(parents=True)
         os.mkfifo(f"{paths.keepalived_binary}.fifo")
@@ -350,3 +352,30 @@ def test_only_root_gets_into_the_run_directory(job: Job, before: int | None) -> 
         job.paths.keepalived_run.chmod(before)
     job.start()
     assert stat.S_IMODE(job.paths.keepalived_run.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("situation", "checks", "said"),
+    [
+        (Situation(tables=(4,)), False, ""),
+        (Situation(), True, "vrrp-drain has not installed its rules"),
+        (Situation(tables=(6,)), True, "vrrp-drain has not installed its rules"),
+        (SystemFault("the kernel does not tell its nftables rules (EPERM)"), True, "the kernel does not tell its nftables rules (EPERM)"),
+    ],
+    ids=["rules", "no rules", "of the other family", "not known"],
+)
+def test_whom_keepalived_hears(job: Job, situation: Situation | SystemFault, checks: bool, said: str) -> None:
+    """Where our rules let peers in, also those with a new address, keepalived leaves it to them; else it checks unicast itself."""
+
+    def tell() -> Situation:
+        if isinstance(situation, SystemFault):
+            raise situation
+        return situation
+
+    job.keepalived = Keepalived(job.paths, job.said.append, tell)
+    with_properties(job, unicast=True)
+    job.start()
+    assert ("check_unicast_src" in (job.paths.keepalived_run / "keepalived.conf").read_text()) is checks
+    assert [each for each in job.said if "hears whoever" in each] == (
+        [f"keepalived hears whoever sends adverts with its VRID ({said}); of unicast it checks the source itself"] if said else []
+    )

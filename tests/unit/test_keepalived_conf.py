@@ -45,6 +45,7 @@ global_defs {
     router_id haproxy/0
     script_user root
     enable_script_security
+    vrrp_lower_prio_no_advert
     vrrp_garp_master_refresh 60
     vrrp_garp_master_delay 5
 }

@@ -18,6 +18,7 @@ from vrrp_drain.demote import Demote
 from vrrp_drain.errors import Cancelled, NoSuccessor, NotSettled, SystemFault
 from vrrp_drain.handover import Ending
 from vrrp_drain.other_job import ConfigLever, Files
+from vrrp_drain.place import Place
 from vrrp_drain.promote import Promote
 from vrrp_drain.signals import Cancellation
 from vrrp_drain.timing import master_down_interval
@@ -190,12 +191,25 @@ def test_pre_start_does_without_an_overlap(node: FakeNode, log: pytest.LogCaptur
 
 
 def test_pre_start_does_not_join_strangers(node: FakeNode) -> None:
-    """Where somebody else uses our VRID, the deploy fails with the reason before anything is changed."""
+    """Where somebody else uses our VRID, the deploy fails with the reason, and nothing of ours is left."""
     node.foreigner = "10.0.0.77 uses VRID 1 on this segment"
     with pytest.raises(NotSettled, match=r"^10\.0\.0\.77 uses VRID 1"):
         lifecycle.pre_start(node)
     assert node.lever.read() is None
-    assert node.overlap.holds == []
+    assert (node.overlap.released, node.rules.released) == (1, 1)
+
+
+def test_pre_start_introduces_itself_before_it_listens(node: FakeNode, hellos: list[Place], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the rules in place: a peer's watcher answers, and the kernel learns its address before keepalived starts."""
+
+    def stranger(seconds: float) -> str:
+        assert hellos == [node.place]
+        assert len(node.rules.held) == 1
+        return ""
+
+    monkeypatch.setattr(node, "stranger", stranger)
+    lifecycle.pre_start(node)
+    assert len(node.rules.held) == 1
 
 
 def test_post_start_waits_for_keepalived_and_haproxy(

@@ -29,13 +29,22 @@ BOUND = (socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0\0")
 @pytest.mark.parametrize(
     ("family", "opened", "options"),
     [
-        (4, socket.AF_INET, [BOUND, (socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, GROUP_V4.packed + struct.pack("=ii", 0, 2))]),
+        (
+            4,
+            socket.AF_INET,
+            [
+                BOUND,
+                (socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, GROUP_V4.packed + struct.pack("=ii", 0, 2)),
+                (socket.IPPROTO_IP, 49, 0),
+            ],
+        ),
         (
             6,
             socket.AF_INET6,
             [
                 BOUND,
                 (socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, GROUP_V6.packed + struct.pack("=i", 2)),
+                (socket.IPPROTO_IPV6, 29, 0),
                 (socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1),
                 (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1),
             ],
@@ -43,7 +52,7 @@ BOUND = (socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0\0")
     ],
 )
 def test_the_socket_hears_the_group_on_its_interface(raw_socket: FakeSocket, family: int, opened: int, options: list[object]) -> None:
-    """Protocol 112 of that interface alone, with the VRRP group joined; IPv6 has to be asked for what the header said."""
+    """Protocol 112 of that interface alone, its group joined and no other heard; IPv6 has to be asked for what the header said."""
     AdvertListener("eth0", family)
     assert raw_socket.opened == (opened, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 112)
     assert raw_socket.options == options

@@ -1,8 +1,10 @@
 """Asking who answers for the VIP: frames against scapy, and what counts as an answer."""
 
+import select
 import socket
 import struct
-from ipaddress import IPv4Address, IPv6Address
+import time
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,9 @@ from hypothesis import strategies as st
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 
-from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeSocket
+from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeSocket
+from vrrp_drain import neighbour
+from vrrp_drain.advert import IPAddress
 from vrrp_drain.errors import SystemFault
 from vrrp_drain.neighbour import advertised_mac, announced_mac, arp_answer, arp_probe, inquire, solicitation, solicited_node
 
@@ -212,3 +216,45 @@ def test_an_advertisement_that_overrides_announces_an_address() -> None:
 def test_what_announces_nothing(packet: bytes, target: IPv4Address | IPv6Address) -> None:
     """A cache is not changed by it."""
     assert announced_mac(packet, target) is None
+
+
+class Machines:
+    """Who answers for which address, and whether anybody was asked faster than the segment deserves."""
+
+    def __init__(self, clock: Clock, **macs: str) -> None:
+        self._clock, self._macs = clock, {name.replace("_", "."): mac for name, mac in macs.items()}
+        self.inquiries: list[FakeInquiry] = []
+
+    def inquire(self, interface: str, mac: str, target: IPAddress) -> FakeInquiry:
+        inquiry = FakeInquiry(time.monotonic)
+        if found := self._macs.get(f"a{target}"):
+            inquiry.on_ask = lambda: inquiry.macs.append(found)
+        self.inquiries.append(inquiry)
+        return inquiry
+
+    def select(self, readers: object, writers: object, others: object, seconds: float) -> None:
+        self._clock.sleep(min(seconds, 0.001) if any(each.macs for each in self.inquiries) else seconds)
+
+
+@pytest.mark.parametrize(
+    ("macs", "one"),
+    [
+        ({"a10_0_0_77": PEER_MAC, "a10_0_0_2": PEER_MAC}, True),
+        ({"a10_0_0_77": PEER_MAC, "a10_0_0_2": MAC, "a10_0_0_3": PEER_MAC}, True),
+        ({"a10_0_0_77": MAC, "a10_0_0_2": PEER_MAC}, False),
+        ({"a10_0_0_77": MAC}, False),
+        ({"a10_0_0_2": MAC}, False),
+        ({}, False),
+    ],
+    ids=["the first peer", "another peer", "somebody else", "no peer answers", "it does not answer", "silence"],
+)
+def test_one_machine_has_both_addresses(clock: Clock, monkeypatch: pytest.MonkeyPatch, macs: dict[str, str], one: bool) -> None:
+    """The MAC that answers for an unknown source is that of a peer's address; asked ten times a second, for half a second at most."""
+    machines = Machines(clock, **macs)
+    monkeypatch.setattr(neighbour, "inquire", machines.inquire)
+    monkeypatch.setattr(select, "select", machines.select)
+    began = time.monotonic()
+    found = neighbour.one_machine("eth0", MAC, ip_address("10.0.0.77"), map(ip_address, ("10.0.0.2", "10.0.0.3")), 0.5)
+    assert found is one
+    assert time.monotonic() - began == pytest.approx(0.001 if one else 0.5, abs=0.002)
+    assert all(each.closed and len(each.asked) <= 5 for each in machines.inquiries)

@@ -1,6 +1,6 @@
 """This instance with all its parts: the table's actions change the band, and a fault of ours puts it back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -8,19 +8,21 @@ from typing import Any
 
 import pytest
 
-from unit.fakes import OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeIPR, FakeRules, address, came_from, link, rendered
-from vrrp_drain import haproxy, process, resignation
+from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeIPR, FakeRules, address, came_from, link, rendered
+from vrrp_drain import haproxy, hello, process, resignation
 from vrrp_drain import node as node_module
-from vrrp_drain.advert import Advert, IPAddress, Packet
+from vrrp_drain.advert import Advert, IPAddress
 from vrrp_drain.bands import Band
 from vrrp_drain.config import Config
 from vrrp_drain.demote import Demote
 from vrrp_drain.errors import SystemFault
-from vrrp_drain.judge import Electorate
+from vrrp_drain.judge import Electorate, Register
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.node import Node
 from vrrp_drain.paths import Paths
+from vrrp_drain.place import Place
 from vrrp_drain.promote import Promote
+from vrrp_drain.rules import Situation
 from vrrp_drain.signals import Cancellation
 from vrrp_drain.transitions import Event, Sign
 
@@ -42,8 +44,8 @@ class FakeSenses:
         self.our_priority = 0
         self.probes = 0
 
-    def __call__(self, electorate: Electorate, our_priority: int, *others: object) -> "FakeSenses":
-        self.electorate, self.our_priority = electorate, our_priority
+    def __call__(self, register: Register, our_priority: int, *others: object) -> "FakeSenses":
+        self.electorate, self.our_priority = register.current, our_priority
         return self
 
     def __enter__(self) -> "FakeSenses":
@@ -114,7 +116,43 @@ def test_the_electorate_is_that_of_the_configuration(node: Node, senses: FakeSen
     senses.script = [Event(Sign.KEEPALIVED_GONE)]
     node.demote(5)
     vip, own, loopback, peer = map(ip_address, (VIP, OWN, "127.0.0.1", PEER))
-    assert senses.electorate == Electorate(1, 2, 1.0, vip, frozenset({own, loopback}), frozenset({peer}))
+    assert senses.electorate == Electorate(
+        1,
+        2,
+        1.0,
+        vip,
+        frozenset({own, loopback}),
+        frozenset({peer}),
+        members=frozenset({peer}),
+        closed=True,
+        nobody=frozenset({vip, ip_address("10.0.0.255")}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("situation", "own", "closed"),
+    [
+        (Situation(tables=(4,)), OWN, True),
+        (Situation(), OWN, False),
+        (None, OWN, False),
+        (Situation(tables=(4,)), "10.0.0.9", False),
+    ],
+    ids=["all is known", "no rules", "the kernel does not tell", "the VIP is on another network"],
+)
+def test_a_group_is_closed_where_all_addresses_are_known(
+    build: Build, ipr: FakeIPR, situation: Situation | None, own: str, closed: bool
+) -> None:
+    """Where our adverts come from the address that the link names, so do the peers'; without our rules keepalived hears everybody."""
+    ipr.addresses = [address(2, f"{own}/24")]
+    node = build()
+    assert isinstance(node.rules, FakeRules)
+    if situation is None:
+        node.rules.fault = SystemFault("the kernel does not tell its nftables rules")
+    else:
+        node.rules.situation = replace(situation, members=(ip_address("10.0.0.33"),))
+    found = node.electorate()
+    assert found.closed is closed
+    assert (ip_address("10.0.0.33") in found.members) is (situation is not None)
 
 
 @pytest.mark.parametrize(
@@ -147,22 +185,6 @@ def test_demote_knows_its_priority(
     assert senses.our_priority == priority
     warnings = [record.getMessage() for record in log.records if record.levelname == "WARNING"]
     assert [warning.partition(":")[0] for warning in warnings] == ([problem] if problem else [])
-
-
-@pytest.mark.parametrize(
-    ("heard", "said"),
-    [([], ""), ([(ADVERT, PEER)], ""), ([(replace(ADVERT, version=3), PEER)], f"{PEER} speaks VRRP version 3")],
-    ids=["silence", "a peer", "a stranger"],
-)
-def test_a_stranger_is_found_by_listening(node: Node, monkeypatch: pytest.MonkeyPatch, heard: list[tuple[Advert, str]], said: str) -> None:
-    """Whoever adverts our VRID in a way that we would ignore is named with the reason; peers are none of them."""
-
-    def adverts(interface: str, family: int, seconds: float) -> Iterator[tuple[Advert, Packet]]:
-        assert (interface, family, seconds) == ("eth0", 4, 1.1)
-        yield from ((advert, came_from(source)) for advert, source in heard)
-
-    monkeypatch.setattr(node_module, "adverts", adverts)
-    assert node.stranger(1.1).partition(" for ")[0] == said
 
 
 def test_a_cancelled_demotion_restores_the_priority(node: Node, senses: FakeSenses) -> None:
@@ -378,6 +400,13 @@ def test_a_demotion_removes_a_stale_vip(node: Node, senses: FakeSenses, ipr: Fak
         pytest.param(replace(ADVERT, priority=200), PEER, [([VIP], PEER)], id="the MASTER that we take the VIP from"),
         pytest.param(replace(ADVERT, vrid=9), PEER, [], id="another virtual router"),
         pytest.param(ADVERT, OWN, [], id="ourselves"),
+        pytest.param(ADVERT, "10.0.0.77", [], id="nobody of a closed group"),
+        pytest.param(ADVERT, VIP, [], id="the VIP"),
+        pytest.param(ADVERT, "10.0.0.255", [], id="a broadcast address"),
+        pytest.param(ADVERT, "224.0.0.18", [], id="a multicast address"),
+        pytest.param(replace(ADVERT, addresses=(ip_address("10.0.0.20"),)), PEER, [], id="another VIP"),
+        pytest.param(replace(ADVERT, version=3), PEER, [], id="another version"),
+        pytest.param(replace(ADVERT, auth_type=1), PEER, [], id="another authentication"),
         pytest.param(replace(ADVERT, priority=254), PEER, [], id="a MASTER that we do not outrank"),
         pytest.param(replace(ADVERT, priority=66), PEER, [], id="an unhealthy MASTER"),
     ],
@@ -443,6 +472,33 @@ def test_a_handoff_that_cannot_be_armed_is_a_warning(node: Node, log: pytest.Log
     assert log.messages == ["nftables refuses"]
 
 
+@pytest.mark.parametrize(("answers", "armed"), [(True, True), (False, False)])
+@pytest.mark.parametrize("asks", [True, False], ids=["a promotion", "the watcher"])
+def test_clients_packets_go_to_nobody_who_has_proven_nothing(
+    build: Build, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, answers: bool, armed: bool, asks: bool
+) -> None:
+    """In an open group whoever adverts our VIP is MASTER; its machine must answer for a peer's address too, which a promotion asks."""
+    node, unknown = build(), "10.0.0.77"
+    node.rules.situation = Situation()  # type: ignore[attr-defined]
+    asked: list[object] = []
+
+    def one_machine(*about: object) -> bool:
+        asked.append(about)
+        return answers
+
+    monkeypatch.setattr(node_module, "one_machine", one_machine)
+    monkeypatch.setattr(node_module, "adverts", lambda *arguments: iter([(ADVERT, came_from(unknown))]))
+    if asks:
+        senses.script = [Event(Sign.VIP_GONE), SUCCESSOR]
+        node.promote(5)
+        assert asked == [("eth0", MAC, ip_address(unknown), {ip_address(PEER)}, 0.5)]
+    else:
+        node.leave_connections_with(ip_address(unknown), 253)
+        assert asked == [], "it would wait"
+    assert node.rules.arms == ([([VIP], unknown)] if armed and asks else [])  # type: ignore[attr-defined]
+    assert ("has not proven to be an instance of this group" in log.text) is not (armed and asks)
+
+
 def test_an_interface_that_is_gone_has_no_number(node: Node, ipr: FakeIPR) -> None:
     """None instead of an error: the watcher asks while it flaps."""
     assert node.interface_index() == 2
@@ -460,3 +516,21 @@ def test_what_cannot_be_held_is_done_without(node: Node, monkeypatch: pytest.Mon
     monkeypatch.setattr(node.overlap, "hold", refuse)
     node.hold()
     assert log.messages == ["sysctl refuses", "nftables refuses"]
+
+
+@pytest.mark.parametrize("promoted", [True, False], ids=["promote", "demote"])
+def test_peers_are_told_who_we_are_before_anything_moves(
+    node: Node, senses: FakeSenses, hellos: list[Place], monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, promoted: bool
+) -> None:
+    """A peer that does not know our address would not hear us, nor leave us our connections; where it cannot be told, the move goes on."""
+    senses.script = [Event(Sign.CANCEL)]
+    (node.promote if promoted else node.demote)(5)
+    assert hellos == [node.place]
+
+    def fail(*arguments: object) -> None:
+        raise SystemFault("cannot send an advert on eth0: Network is down")
+
+    monkeypatch.setattr(hello, "say", fail)
+    senses.script = [Event(Sign.CANCEL)]
+    (node.promote if promoted else node.demote)(5)
+    assert any(each.startswith("cannot send an advert on eth0: Network is down: peers that ") for each in log.messages)

@@ -312,6 +312,8 @@ def one_master(view: View) -> list[Notice]:
 
 def foreigner(view: View) -> list[Notice]:
     view.hear(version=3, source=STRANGER)
+    assert view.see(after=1.0) == [], "one packet is nobody"
+    view.hear(version=3, source=STRANGER)
     return view.see()
 
 

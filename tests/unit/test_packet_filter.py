@@ -4,23 +4,23 @@ import struct
 from ipaddress import ip_address
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, IPv6
 from scapy.layers.l2 import ARP
 from scapy.packet import Packet
 
 from unit.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP
-from vrrp_drain.packet_filter import byte, ether_type, program
+from vrrp_drain.packet_filter import byte, byte_behind_ipv4, ether_type, packet_type, program
 from vrrp_drain.rehearsal.client import Target
 from vrrp_drain.rehearsal.prober import _wanted
 
 TYPES = {ARP: 0x0806, IP: 0x0800, IPv6: 0x86DD}
-SIZES = {0x20: 4, 0x28: 2, 0x30: 1}
+SIZES = {0x20: 4, 0x28: 2, 0x30: 1, 0x50: 1}
 
 
-def keeps(instructions: list[bytes], packet: Packet) -> bool:
+def keeps(instructions: list[bytes], packet: Packet, kind: int = 0) -> bool:
     """Run the program (bpf(4)) and tell whether it keeps the packet."""
-    data, loaded, at = bytes(packet), 0, 0
+    data, loaded, index, at = bytes(packet), 0, 0, 0
     while True:
         code, if_so, if_not, operand = struct.unpack("=HBBI", instructions[at])
         at += 1
@@ -30,10 +30,15 @@ def keeps(instructions: list[bytes], packet: Packet) -> bool:
             at += if_so if loaded == operand else if_not
         elif operand == 0xFFFFF000:
             loaded = TYPES[type(packet)]
-        elif operand + SIZES[code] > len(data):
-            return False
+        elif operand == 0xFFFFF004:
+            loaded = kind
+        elif code == 0xB1:
+            index = (data[operand] & 0x0F) * 4
         else:
-            loaded = int.from_bytes(data[operand : operand + SIZES[code]], "big")
+            offset = operand + (index if code == 0x50 else 0)
+            if offset + SIZES[code] > len(data):
+                return False
+            loaded = int.from_bytes(data[offset : offset + SIZES[code]], "big")
 
 
 def test_alternatives() -> None:
@@ -44,6 +49,17 @@ def test_alternatives() -> None:
     assert not keeps(instructions, IP(ttl=63) / TCP())
     assert not keeps(instructions, IP(ttl=64) / UDP())
     assert not keeps(instructions, IPv6() / TCP())
+
+
+@pytest.mark.parametrize("options", [[], [IPOption_NOP()] * 4], ids=["plain", "with options"])
+def test_what_stands_behind_the_header(options: list[Packet]) -> None:
+    """The length of an IPv4 header is its own; the two loads that it takes are passed over together where a condition before fails."""
+    instructions = program([ether_type(0x0800), byte_behind_ipv4(1, 7)], [packet_type(4), byte_behind_ipv4(1, 8)])
+    for vrid, kind, kept in ((7, 0, True), (8, 0, False), (8, 4, True)):
+        packet = IP(options=options) / bytes((0x21, vrid))
+        assert keeps(instructions, packet, kind) is kept
+    assert not keeps(instructions, IP() / b"")
+    assert not keeps(program(), IP() / bytes(2)), "no alternative keeps nothing"
 
 
 V4 = Target(ip_address(VIP), 80, "eth0", ip_address(OWN), MAC, frozenset({MAC}))

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from unit.fakes import MAC, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeNode, address
-from vrrp_drain import remedies, resignation
+from vrrp_drain import hello, remedies, resignation
+from vrrp_drain.advert import ALL_HOSTS_V4, Packet
 from vrrp_drain.bands import Band
 from vrrp_drain.errors import SystemFault
 from vrrp_drain.logs import Complaints
 from vrrp_drain.netlink import Netlink
-from vrrp_drain.remedies import Health, Question
+from vrrp_drain.place import Place
+from vrrp_drain.remedies import Health, Introduction, Question
 from vrrp_drain.segment import Peer
 
 MASTER = Peer(ip_address(PEER), 253, began=0.0, heard=0.0)
@@ -335,3 +337,59 @@ def test_an_interface_that_went(node: FakeNode, netlink: Netlink, ether: Ether, 
     assert all(each.closed for each in ether.opened)
     ipr.links, ether.fault, ether.answering = links, None, [PEER_MAC]
     assert ask(question, clock, 6.0)[-1] is True
+
+
+def introduction(node: FakeNode) -> Introduction:
+    return Introduction(node, Complaints(logging.getLogger("vrrp_drain")))
+
+
+def hello_of(source: str, to: str = "id-0") -> Packet:
+    sender = ip_address(source)
+    return Packet(sender, ALL_HOSTS_V4, 255, hello.build(hello.token(to, 1), 1, sender, ALL_HOSTS_V4))
+
+
+def test_the_watcher_introduces_itself_now_and_then(node: FakeNode, clock: Clock, hellos: list[Place]) -> None:
+    """At its beginning and every ten seconds: peers that were started meanwhile have forgotten us."""
+    ours = introduction(node)
+    for _ in range(84):
+        ours.tick(time.monotonic())
+        clock.sleep(0.25)
+    assert hellos == [node.place] * 3
+
+
+def test_whoever_is_new_is_answered_at_once(node: FakeNode, clock: Clock, hellos: list[Place]) -> None:
+    """Two watchers that hear each other for the first time say hello once more each, and then no more than ever."""
+    ours = introduction(node)
+    ours.tick(time.monotonic())
+    clock.sleep(1.0)
+    for n in range(20):
+        ours.hear(hello_of(PEER), time.monotonic())
+        ours.hear(hello_of("10.0.0.77", to="id-1"), time.monotonic())
+        ours.tick(time.monotonic())
+        assert len(hellos) == 2, n
+        clock.sleep(0.25)
+    clock.sleep(31.0)
+    ours.tick(time.monotonic())
+    ours.hear(hello_of(PEER), time.monotonic())
+    ours.tick(time.monotonic())
+    assert len(hellos) == 4, "after three hellos that did not come it is new again"
+
+
+def test_a_hello_that_cannot_be_said_is_said_once(
+    node: FakeNode, clock: Clock, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, hellos: list[Place]
+) -> None:
+    """And that it is over."""
+    say = hello.say
+
+    def fail(*arguments: object) -> None:
+        raise SystemFault("cannot send an advert on eth0: Network is down")
+
+    ours = introduction(node)
+    monkeypatch.setattr(hello, "say", fail)
+    for _ in range(3):
+        ours.tick(time.monotonic())
+        clock.sleep(10.1)
+    monkeypatch.setattr(hello, "say", say)
+    ours.tick(time.monotonic())
+    assert [each.partition(":")[0] for each in log.messages] == ["cannot send an advert on eth0", "no longer so"]
+    assert len(hellos) == 1

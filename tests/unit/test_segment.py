@@ -52,10 +52,12 @@ def ether() -> Ether:
     ids=str,
 )
 def test_what_an_advert_counts_as(ether: Ether, fields: dict[str, Any], verdict: str) -> None:
-    """Of a peer, of a stranger, or none of our business: another virtual router, or ourselves."""
+    """Of a peer, of a stranger, or none of our business: another virtual router, or ourselves. A stranger is one who is heard again."""
     assert ether.advert(1.0, **fields) == verdict
     is_peer = verdict == "valid" and fields.get("priority") != 0
-    assert (ether.master(1.0), len(ether.segment.strangers(1.0))) == (PEER if is_peer else None, int(verdict == "foreign"))
+    assert (ether.master(1.0), ether.segment.strangers(1.0)) == (PEER if is_peer else None, [])
+    ether.advert(2.0, **fields)
+    assert len(ether.segment.strangers(2.0)) == int(verdict == "foreign")
 
 
 def test_a_master_is_one_until_it_was_silent_for_too_long(ether: Ether) -> None:
@@ -150,7 +152,7 @@ def test_a_flood_from_invented_addresses_is_bounded(ether: Ether, version: int) 
     ether.advert(0.0)
     for n in range(10_000):
         ether.advert(1.0 + n / 10_000, source=f"10.1.{n // 256}.{n % 256}", version=version, priority=200)
-    known = (ether.segment._peers, ether.segment._strangers)[version - 2]
+    known = (ether.segment._peers, ether.segment._strangers._known)[version - 2]
     assert len(known) == 40
     assert ip_address("10.1.39.15") in known
     assert ether.master(2.0) == PEER

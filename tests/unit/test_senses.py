@@ -6,14 +6,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeSelector, address
+from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeSelector, address, carries
 from vrrp_drain import process, senses
 from vrrp_drain.advert import GROUP_V4, TTL, Advert, Packet, build
-from vrrp_drain.judge import Electorate
+from vrrp_drain.judge import Electorate, Register
 from vrrp_drain.netlink import Netlink
 from vrrp_drain.place import Place
 from vrrp_drain.senses import Senses
@@ -59,7 +60,7 @@ class Stage:
         self.started = time.monotonic()
 
     def senses(self, electorate: Electorate = ELECTORATE, place: Place = PLACE) -> Senses:
-        return Senses(electorate, 99, place, Netlink(self.ipr), Path("pid"), self.cancellation, self.selector)
+        return Senses(Register(lambda: electorate), 99, place, Netlink(self.ipr), Path("pid"), self.cancellation, self.selector)
 
     def inquire(self, *about: object) -> FakeInquiry:
         self.inquired.append(about)
@@ -161,6 +162,18 @@ def test_an_advert_is_judged(stage: Stage, hearing: Senses) -> None:
     stage.advert(after=0.5)
     assert hearing.wait(3) == [SUCCESSOR]
     assert stage.elapsed == 0.5
+
+
+def test_a_stranger_is_a_sign_when_he_is_heard_again(stage: Stage, hearing: Senses) -> None:
+    """One packet, and its copies, do not fail a promotion; the next advert half an interval later does."""
+    foreign = replace(ADVERT, version=3)
+    for after in (0.1, 0.11, 0.12, 0.59, 0.62):
+        stage.selector.readable(stage.listener.fileno(), after=after)
+    taken = iter([foreign] * 5)
+    stage.listener.receive = lambda: [carries(each, PEER) for each in islice(taken, 1)]  # type: ignore[method-assign]
+    (event,) = hearing.wait(3)
+    assert event.sign is Sign.FOREIGN
+    assert stage.elapsed == pytest.approx(0.62, abs=0.001)
 
 
 def test_what_proves_nothing_does_not_end_a_wait(stage: Stage, hearing: Senses) -> None:

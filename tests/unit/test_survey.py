@@ -1,15 +1,15 @@
 """One look at the segment, with packets that a test puts on it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
-from unit.fakes import OWN, PEER, PEER_MAC, STRANGER, VIP, Clock, FakeInquiry, FakeNode, came_from
+from unit.fakes import OWN, PEER, PEER_MAC, STRANGER, VIP, Clock, FakeInquiry, FakeListener, FakeNode, carries
 from vrrp_drain import survey
-from vrrp_drain.advert import GROUP_V4, TTL, Advert, IPAddress, Packet, build
+from vrrp_drain.advert import Advert, IPAddress, Packet
 from vrrp_drain.survey import Router, Survey
 
 THE_VIP, THE_PEER, US = ip_address(VIP), ip_address(PEER), ip_address(OWN)
@@ -22,16 +22,16 @@ class Segment:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.script: list[tuple[float, Advert, str]] = []
-        self.wire: list[tuple[Packet, bool]] = []
+        self.tap, self.behind = FakeListener(), FakeListener()
         self.owners: dict[IPAddress, str] = {}
         self.inquiries: dict[IPAddress, FakeInquiry] = {}
 
-    def adverts(self, interface: str, family: int, seconds: float) -> Iterator[tuple[Advert, Packet]]:
-        end = time.monotonic() + seconds
+    def arrivals(self, tap: FakeListener, end: Callable[[], float]) -> Iterator[Packet]:
+        assert tap is self.tap
         for after, advert, source in self.script:
             self._clock.sleep(after)
-            yield advert, came_from(source)
-        self._clock.sleep(end - time.monotonic())
+            yield carries(advert, source)
+        self._clock.sleep(end() - time.monotonic())
 
     def inquire(self, interface: str, mac: str, target: IPAddress) -> FakeInquiry:
         inquiry = self.inquiries[target] = FakeInquiry(time.monotonic)
@@ -39,28 +39,16 @@ class Segment:
             inquiry.on_ask = lambda: inquiry.macs.append(self.owners[target])
         return inquiry
 
-    def tap(self, interface: str, family: int) -> "Segment":
-        return self
-
-    def receive(self) -> list[tuple[Packet, bool]]:
-        return self.wire
-
-    def close(self) -> None:
-        self.wire = []
-
 
 @pytest.fixture
 def segment(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Segment:
     created = Segment(clock)
-    monkeypatch.setattr(survey, "adverts", created.adverts)
+    monkeypatch.setattr(survey, "arrivals", created.arrivals)
     monkeypatch.setattr(survey, "inquire", created.inquire)
-    monkeypatch.setattr(survey, "Tap", created.tap)
+    monkeypatch.setattr(survey, "Tap", lambda interface, family, vrid, outgoing: created.tap)
+    monkeypatch.setattr(survey, "AdvertListener", lambda interface, family: created.behind)
     monkeypatch.setattr(time, "sleep", clock.sleep)
     return created
-
-
-def on_the_wire(advert: Advert, source: IPAddress) -> Packet:
-    return Packet(source, GROUP_V4, TTL, build(advert, source, GROUP_V4))
 
 
 def test_a_look_ends_with_the_first_master(node: FakeNode, segment: Segment) -> None:
@@ -113,21 +101,25 @@ def test_the_second_answer_counts(node: FakeNode, segment: Segment) -> None:
     assert found.answers == {THE_VIP: {"02:00:00:00:00:03"}, THE_PEER: {PEER_MAC}}
 
 
-def test_the_tap_tells_what_arrives_and_what_leaves(node: FakeNode, segment: Segment) -> None:
-    """Adverts that no listener hears are counted by source; ours are those that this machine sent, the last one counts."""
-    segment.wire = [
-        (on_the_wire(ADVERT, THE_PEER), False),
-        (on_the_wire(ADVERT, THE_PEER), False),
-        (on_the_wire(replace(ADVERT, vrid=2), THE_PEER), False),
-        (replace(on_the_wire(ADVERT, THE_PEER), ttl=3), False),
-        (on_the_wire(replace(ADVERT, priority=99), US), True),
-        (on_the_wire(replace(ADVERT, priority=254), US), True),
-    ]
-    found = survey.listen(node, 1.0, ())
-    assert found.wire == {THE_PEER: 2}
+def test_what_is_let_in_and_what_leaves(node: FakeNode, segment: Segment) -> None:
+    """Whose adverts get to keepalived is known by source; ours are those that this machine sent, the last one counts."""
+    segment.script = [(0.1, ADVERT, PEER), (1.0, ADVERT, "10.0.0.3")]
+    segment.behind.packets = [carries(ADVERT, PEER)]
+    segment.tap.sent = carries(replace(ADVERT, priority=254), OWN)
+    found = survey.listen(node, 2.0, ())
+    assert [router.source for router in found.routers] == [THE_PEER, ip_address("10.0.0.3")]
+    assert found.let_in == frozenset({THE_PEER})
     assert found.sent is not None
     assert found.sent.priority == 254
-    assert found.routers == ()
+    assert (segment.tap.closed, segment.behind.closed) == (True, True)
+    assert survey.look(node).let_in is None, "a look does not ask"
+
+
+@pytest.mark.parametrize(("pause", "confirmed"), [(0.0001, False), (0.49, False), (0.5, True)])
+def test_who_is_heard_again_an_interval_later_is_somebody(pause: float, confirmed: bool) -> None:
+    """Half of the shorter interval lies between two packets that are not one and its copy."""
+    router = Router(ip_address(STRANGER), replace(ADVERT, advert_int=2.0), (1.0, 1.0 + pause), "a stranger")
+    assert router.confirmed(1.0) is confirmed
 
 
 def test_who_gave_up_meanwhile_is_no_current_master() -> None:

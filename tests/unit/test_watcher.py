@@ -46,7 +46,7 @@ def lasted(notice: Notice) -> float | None:
 
 
 class Listener(FakeListener):
-    """An AdvertListener that takes a burst at a time, as the real one does."""
+    """A Tap that takes a burst at a time, as the real one does."""
 
     def __init__(self, fd: int) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class Theatre:
 
     # what is there
 
-    def listen(self, interface: str, family: int) -> Listener:
+    def listen(self, interface: str, family: int, vrid: int) -> Listener:
         if self.listener_fault is not None:
             raise self.listener_fault
         self.listeners.append(Listener(LISTENER + len(self.listeners)))
@@ -226,7 +226,7 @@ def stage(
     node: FakeNode, netlink: Netlink, ipr: FakeIPR, cancellation: Cancellation, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Theatre]:
     made = Theatre(node, netlink, ipr, cancellation, clock)
-    monkeypatch.setattr(module, "AdvertListener", made.listen)
+    monkeypatch.setattr(module, "Tap", made.listen)
     monkeypatch.setattr(module, "AddressWatch", lambda: made.watch)
     monkeypatch.setattr(module, "Vigil", made.vigil.make)
     monkeypatch.setattr(selectors, "DefaultSelector", lambda: made.selector)
@@ -301,12 +301,13 @@ def test_a_takeover_is_explained_by_the_advert_before_it(stage: Theatre, log: py
 def test_everybody_is_told_and_the_metrics_agree(stage: Theatre) -> None:
     """What a scrape says of state, band, priority and haproxy is how things stand."""
     stage.adverts(0.1, 3.0)
+    stage.at(0.9, lambda: stage.hear(packet(version=3, source=STRANGER)))
     stage.at(1.5, lambda: stage.hear(packet(version=3, source=STRANGER), packet(damaged=True), packet(damaged=True)))
     stage.at(2.0, lambda: stage.verdict(ALIVE))
     stage.at(2.5, lambda: stage.write(Band.DRAINING))
     found = stage.run(3.0)
     assert [each.kind for each in found] == [Kind.FOREIGN, Kind.BAND]
-    assert [stage.sample("adverts_total", verdict=each) for each in ("valid", "foreign", "damaged")] == [3, 1, 2]
+    assert [stage.sample("adverts_total", verdict=each) for each in ("valid", "foreign", "damaged")] == [3, 2, 2]
     assert [stage.sample("state", state=each) for each in ("master", "backup", "stopped")] == [0, 1, 0]
     assert (stage.sample("band", band="draining"), stage.sample("effective_priority")) == (1, 99)
     assert (stage.sample("haproxy_up"), stage.sample("foreign")) == (1, 1)

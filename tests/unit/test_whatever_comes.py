@@ -68,7 +68,7 @@ def test_packets(packets: list[tuple[Packet, float]], electorate: Electorate) ->
             for notice in observer.look(sight, now, now):
                 assert Notice.from_json(notice.as_json()) == notice
     assert len(segment._peers) <= 40
-    assert len(segment._strangers) <= 40
+    assert len(segment._strangers._known) <= 40
 
 
 @given(st.binary(max_size=200))

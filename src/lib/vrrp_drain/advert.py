@@ -23,6 +23,7 @@ TYPE_ADVERT: Final = 1
 RESIGN: Final = 0  # priority 0: the master has stopped participating, RFC 5798 section 5.2.4
 
 _HEADER: Final = struct.Struct("!BBBB2sH")
+_FRAGMENT: Final = 0x3FFF  # more fragments, or an offset: RFC 791 section 3.1
 _V2_AUTH_BYTES: Final = 8  # RFC 3768 section 5.3.10: present whatever the authentication type
 
 
@@ -37,9 +38,10 @@ class Packet:
 
     @classmethod
     def from_ipv4(cls, datagram: bytes) -> "Packet":
-        """Read what an AF_INET raw socket delivers: header, options, payload (ip(7), raw(7)).
+        """Read header, options and payload (RFC 791 section 3.1), of a raw or a packet socket (ip(7), packet(7)).
 
-        Raises AdvertError when the header is not a whole IPv4 header.
+        The length is the header's: what follows is what Ethernet pads a short frame with. A fragment is no whole advert, and nobody
+        sends one that needs them. Raises AdvertError when the header is not a whole and undamaged IPv4 header.
         """
         if len(datagram) < 20:
             raise AdvertError("IPv4 packet length", f"{len(datagram)} bytes", "at least 20")
@@ -48,23 +50,40 @@ class Packet:
             raise AdvertError("IP version", version, 4)
         if not 20 <= header_bytes <= len(datagram):
             raise AdvertError("IPv4 header length", f"{header_bytes} bytes", f"20 to {len(datagram)}")
+        total = int.from_bytes(datagram[2:4], "big")
+        if not header_bytes <= total <= len(datagram):
+            raise AdvertError("IPv4 total length", f"{total} bytes", f"{header_bytes} to {len(datagram)}")
+        if int.from_bytes(datagram[6:8], "big") & _FRAGMENT:
+            raise AdvertError("IPv4 packet", "a fragment", "a whole one")
+        if internet_checksum(datagram[:header_bytes]):
+            raise AdvertError("IPv4 header checksum", datagram[10:12].hex(), "the sum of the header")
         return cls(
             source=ipaddress.IPv4Address(datagram[12:16]),
             destination=ipaddress.IPv4Address(datagram[16:20]),
             ttl=datagram[8],
-            payload=datagram[header_bytes:],
+            payload=datagram[header_bytes:total],
         )
 
     @classmethod
     def from_ipv6(cls, datagram: bytes) -> "Packet":
-        """Read a datagram without extension headers (RFC 8200 section 3). Raises AdvertError when it is shorter than its header."""
+        """Read a datagram without extension headers (RFC 8200 section 3), its payload as long as its header says.
+
+        Raises AdvertError when it is shorter than that, or holds something else than VRRP.
+        """
         if len(datagram) < 40:
             raise AdvertError("IPv6 packet length", f"{len(datagram)} bytes", "at least 40")
+        if datagram[0] >> 4 != 6:
+            raise AdvertError("IP version", datagram[0] >> 4, 6)
+        if datagram[6] != PROTOCOL:
+            raise AdvertError("IPv6 next header", datagram[6], PROTOCOL)
+        end = 40 + int.from_bytes(datagram[4:6], "big")
+        if end > len(datagram):
+            raise AdvertError("IPv6 payload length", f"{end - 40} bytes", f"0 to {len(datagram) - 40}")
         return cls(
             source=ipaddress.IPv6Address(datagram[8:24]),
             destination=ipaddress.IPv6Address(datagram[24:40]),
             ttl=datagram[7],
-            payload=datagram[40:],
+            payload=datagram[40:end],
         )
 
 

@@ -16,7 +16,7 @@ import hashlib
 import struct
 from collections.abc import Iterable
 
-from .advert import ALL_HOSTS_V4, ALL_HOSTS_V6, TYPE_ADVERT, IPAddress, internet_checksum, pseudo_header
+from .advert import ALL_HOSTS_V4, ALL_HOSTS_V6, TTL, TYPE_ADVERT, IPAddress, Packet, internet_checksum, pseudo_header
 from .advert_sender import AdvertSender
 from .config import Config
 from .place import Place
@@ -26,6 +26,7 @@ VERSION_TYPE = 3 << 4 | TYPE_ADVERT
 NO_ROUTER = 0  # the VRID that it is sent with
 _HEADER = struct.Struct("!BBBBHH")
 _INTERVAL = 100  # centiseconds; means nothing here
+EVERY = 10.0  # seconds between two hellos of an instance whose watcher runs
 _TIMES = 2  # one of them may be lost
 
 
@@ -40,6 +41,17 @@ def build(proof: bytes, vrid: int, source: IPAddress, destination: IPAddress) ->
     message = _HEADER.pack(VERSION_TYPE, NO_ROUTER, vrid, count, _INTERVAL, 0) + proof
     total = internet_checksum(pseudo_header(source, destination, len(message)) + message)
     return message[:6] + total.to_bytes(2, "big") + message[8:]
+
+
+def introduces(packet: Packet, proof: bytes, vrid: int) -> bool:
+    """Tell whether ``packet`` is a hello with our token, ``proof``, as the kernel's rule does."""
+    head = bytes((VERSION_TYPE, NO_ROUTER, vrid))
+    return (
+        packet.ttl == TTL
+        and len(packet.payload) == _HEADER.size + TOKEN_BYTES
+        and packet.payload[:3] == head
+        and packet.payload[8:] == proof
+    )
 
 
 def say(config: Config, place: Place) -> None:

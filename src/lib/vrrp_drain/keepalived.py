@@ -18,6 +18,7 @@ from .errors import ConfigError, SystemFault
 from .netlink import Netlink
 from .paths import Paths, private
 from .process import pidfd, running
+from .rules import Rules, Situation
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _CHECK_SECONDS = 15.0
@@ -40,8 +41,10 @@ def located(command: str) -> str:
 class Keepalived:
     """Starts and stops the job's keepalived, for monit."""
 
-    def __init__(self, paths: Paths, log: Callable[[str], None]) -> None:
+    def __init__(self, paths: Paths, log: Callable[[str], None], rules: Callable[[], Situation] | None = None) -> None:
+        """``rules`` tells what is installed of the vrrp-drain job's rules."""
         self._paths = paths
+        self._rules = rules or Rules().state
         self._log = log
         self.pid_file = paths.keepalived_pid_file
         self.band_file = BandFile(paths.keepalived_run)
@@ -60,8 +63,15 @@ class Keepalived:
         try:
             private(conf.parent)
             self._paths.keepalived_log.parent.mkdir(parents=True, exist_ok=True)
-            events = self._process_events(config)
-            self._write(conf, keepalived_conf.render(config, where, self._track_files, process_events=events, locate=located))
+            text = keepalived_conf.render(
+                config,
+                where,
+                self._track_files,
+                process_events=self._process_events(config),
+                filtered=self._filtered(config),
+                locate=located,
+            )
+            self._write(conf, text)
             self.pid_file.unlink(missing_ok=True)
         except OSError as error:
             raise SystemFault(f"cannot write {error.filename}: {error.strerror}") from error
@@ -104,6 +114,16 @@ class Keepalived:
             )
             return False
         return True
+
+    def _filtered(self, config: Config) -> bool:
+        """Tell whether the rules that keep adverts of others from keepalived are there, and log which it is."""
+        try:
+            lack = "" if config.vip.version in self._rules().tables else "vrrp-drain has not installed its rules"
+        except SystemFault as error:
+            lack = str(error)
+        if lack:
+            self._log(f"keepalived hears whoever sends adverts with its VRID ({lack}); of unicast it checks the source itself")
+        return not lack
 
     @staticmethod
     def _write(conf: Path, text: str) -> None:

@@ -12,20 +12,28 @@ _PROCESS_CHECK = "process:gone"  # no name that an operator may give healthcheck
 
 
 def render(
-    config: Config, place: Place, track_files: Mapping[str, Path], *, process_events: bool, locate: Callable[[str], str] = str
+    config: Config,
+    place: Place,
+    track_files: Mapping[str, Path],
+    *,
+    process_events: bool,
+    filtered: bool = False,
+    locate: Callable[[str], str] = str,
 ) -> str:
     """Return the text of keepalived.conf for this instance.
 
     The priority is the base; the weights of what is tracked and the values of ``track_files`` (name to path) move it between the
     bands. The check starts as failed, so that a node which has just booted does not take the VIP before its haproxy answers.
     ``process_events`` tells whether the kernel reports the end of a process; otherwise track_process becomes a check.
+    ``filtered`` tells whether our rules keep out who is not of the group; otherwise keepalived does, of unicast, as well as it can: it
+    knows the peers' addresses of now alone, so one that is given another address has to wait until this instance is updated.
     ``locate`` finds the program of a command: keepalived runs none whose path is not safe.
     """
     blocks = [_global(config), _check(config, locate)]
     if config.keepalived.track_process:
         blocks.append(_process(config, process_events, locate))
     blocks += [_block(f"track_file {name}", [f'file "{path}"', "weight 1"]) for name, path in track_files.items()]
-    blocks.append(_instance(config, place, track_files, process_events))
+    blocks.append(_instance(config, place, track_files, process_events=process_events, filtered=filtered))
     return "# Written by vrrpctl at every start of keepalived: changes here are lost.\n" + "\n\n".join(blocks) + "\n"
 
 
@@ -35,6 +43,7 @@ def _global(config: Config) -> str:
         f"router_id {config.me}",
         "script_user root",
         "enable_script_security",
+        "vrrp_lower_prio_no_advert",  # nobody makes us send by sending: an advert and gratuitous ARP for each of a lower priority
         f"vrrp_garp_master_refresh {ours.garp_master_refresh}",
         f"vrrp_garp_master_delay {ours.garp_master_delay}",
     ]
@@ -72,7 +81,7 @@ def _process(config: Config, process_events: bool, locate: Callable[[str], str])
     )
 
 
-def _instance(config: Config, place: Place, track_files: Iterable[str], process_events: bool) -> str:
+def _instance(config: Config, place: Place, track_files: Iterable[str], *, process_events: bool, filtered: bool) -> str:
     ours = config.keepalived
     checks = [ours.healthcheck_name]
     if ours.track_process and not process_events:
@@ -87,6 +96,7 @@ def _instance(config: Config, place: Place, track_files: Iterable[str], process_
         lines += [f"use_vmac {place.vip_interface}", "vmac_xmit_base"]
     if place.peers:
         lines += [f"unicast_src_ip {place.source}", "unicast_ttl 255", _block("unicast_peer", map(str, place.peers))]
+        lines += _flags(check_unicast_src=not filtered)
     elif ours.source is not None:
         lines.append(f"mcast_src_ip {place.source}")
     if ours.auth_pass is not None:

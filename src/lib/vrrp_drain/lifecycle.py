@@ -35,16 +35,23 @@ _LATE = 0.1  # seconds that an advert may be late
 def pre_start(node: Node) -> None:
     """Check what a handover needs, and start in the draining band: post-start promotes.
 
-    keepalived does not run yet, so whoever else uses our VRID is heard now: later the two silence each other.
+    keepalived does not run yet, so whoever else uses our VRID is heard now: later the two silence each other. The rules are there
+    before that: they learn which peers have another address than the link says.
     """
     from . import doctor  # no other script has use for it, and all would wait for the import
 
+    findings = doctor.at_start(node)
+    node.hold()
+    node.greet()
     if stranger := node.stranger(max(1.0, node.config.keepalived.advert_int) + _LATE):
+        try:
+            node.let_go()
+        except SystemFault as error:
+            log.warning("%s", error)
         raise NotSettled(stranger)
     _deleted_marker(node, present=False)
-    for finding in doctor.at_start(node):
+    for finding in findings:
         log.warning("%s", finding.line())
-    node.hold()
     node.lever.mark(unhealthy=False)
     node.lever.write(Band.DRAINING)
     Boot(node.paths.drain_run).enter(Stage.STARTED)
@@ -159,10 +166,7 @@ def post_stop(node: Node) -> None:
         if node.remove_stale_vip():
             log.warning("%s was still on %s after keepalived had ended: taken off", node.config.vip, node.interface)
     finally:
-        try:
-            node.rules.release()
-        finally:
-            node.overlap.release()
+        node.let_go()
 
 
 def leave(node: Node) -> bool:

@@ -1,4 +1,8 @@
-"""Hearing adverts: a raw socket of protocol 112 on the VIP's interface, multicast group joined (unicast comes too)."""
+"""Hearing what keepalived hears: a raw socket of protocol 112 on the VIP's interface, multicast group joined (unicast comes too).
+
+It stands behind this machine's rules, as keepalived's own socket does: what is heard here and passes the judge is proof of what
+keepalived knows. Who wants to know of those that the rules keep out listens on the wire (tap.py).
+"""
 
 import errno
 import ipaddress
@@ -14,6 +18,7 @@ from contextlib import suppress
 from .advert import GROUP_V4, GROUP_V6, PROTOCOL, Advert, IPAddress, Packet, parse
 from .errors import AdvertError, SystemFault
 
+_IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29  # linux/in.h, linux/in6.h
 _BURST = 64  # packets taken per wake-up, so that a flood cannot keep us from anything else
 
 
@@ -27,13 +32,11 @@ class AdvertListener:
         try:
             self._socket = socket.socket(address_family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, PROTOCOL)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
-            index = socket.if_nametoindex(interface)
+            join(self._socket, family, socket.if_nametoindex(interface))
             if family == 4:
-                membership = struct.pack("4s4si", GROUP_V4.packed, bytes(4), index)
-                self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+                self._socket.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)  # its group alone, as keepalived
             else:
-                membership = struct.pack("16si", GROUP_V6.packed, index)
-                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
+                self._socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         except OSError as error:
@@ -74,6 +77,14 @@ class AdvertListener:
             if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
                 destination = ipaddress.IPv6Address(data[:16])
         return Packet(_unscoped(sender[0]), destination, hop_limit, payload)
+
+
+def join(opened: socket.socket, family: int, index: int) -> None:
+    """Have the interface with this number take the VRRP group's packets as long as ``opened`` is open. Raises OSError."""
+    if family == 4:
+        opened.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("4s4si", GROUP_V4.packed, bytes(4), index))
+    else:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, struct.pack("16si", GROUP_V6.packed, index))
 
 
 def valid(packets: Iterable[Packet]) -> Iterator[tuple[Advert, Packet]]:

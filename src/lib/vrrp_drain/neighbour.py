@@ -6,8 +6,12 @@ our own question, so every answer is somebody else's.
 
 import ipaddress
 import os
+import select
 import socket
 import struct
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack, closing, suppress
 from typing import Protocol
 
 from .advert import IPAddress
@@ -22,6 +26,7 @@ _SOLICITED, _OVERRIDE = 0x40, 0x20  # flags S and O
 _ICMP6, _HOPS = 58, 255
 _ICMP6_FILTER = 1  # linux/icmpv6.h
 _BURST = 64
+_ASK_EVERY = 0.1  # seconds: a question or its answer may be lost
 _NOBODY = bytes(6).hex(":")
 
 
@@ -105,6 +110,28 @@ def inquire(interface: str, mac: str, target: IPAddress) -> Inquiry:
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise SystemFault(f"cannot ask on {interface} who answers for {target}: {reason}; run as root") from error
+
+
+def one_machine(interface: str, mac: str, source: IPAddress, others: Iterable[IPAddress], seconds: float) -> bool:
+    """Ask who has ``source`` and who has each of ``others``; tell whether a machine answers for it and one of them within ``seconds``.
+
+    Whoever lies about this has every packet for those addresses anyway. Raises SystemFault.
+    """
+    with ExitStack() as stack:
+        asked = [stack.enter_context(closing(inquire(interface, mac, each))) for each in (source, *others)]
+        theirs, those_of_others = set[str](), set[str]()
+        ask_at = time.monotonic()
+        end = ask_at + seconds
+        while not theirs & those_of_others and (now := time.monotonic()) < end:
+            if now >= ask_at:
+                ask_at = now + _ASK_EVERY
+                for each in asked:
+                    with suppress(OSError):  # the interface is down: nobody can answer
+                        each.ask()
+            select.select(asked, [], [], max(0.0, min(ask_at, end) - now))
+            theirs.update(asked[0].answers())
+            those_of_others.update(found for each in asked[1:] for found in each.answers())
+    return bool(theirs & those_of_others)
 
 
 class _ArpInquiry:

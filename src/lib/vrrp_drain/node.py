@@ -2,26 +2,28 @@
 
 import logging
 
-from . import bands, demote, haproxy, health, hello, listeners, place, process, promote, resignation
+from . import bands, demote, haproxy, health, hello, joining, listeners, place, process, promote, resignation
 from .advert import IPAddress
 from .band_file import BandFile
 from .bands import Band
 from .config import Config
 from .errors import SystemFault
 from .handover import Ending, run
-from .judge import Electorate
+from .judge import Electorate, Register
 from .listener import adverts
+from .neighbour import one_machine
 from .netlink import Netlink
 from .other_job import UNHEALTHY_BY, ConfigLever
 from .overlap import Overlap
 from .paths import Paths
-from .rules import Group, Rules
+from .rules import Group, Rules, Situation
 from .senses import Senses
 from .signals import Cancellation
 from .transitions import Action
 
 log = logging.getLogger(__name__)
 
+_PROOF_SECONDS = 0.5  # for the answers to questions who has an address
 _ADVERTS = 2.2  # intervals in which a MASTER must have been heard, one of its adverts being lost
 
 
@@ -78,6 +80,7 @@ class Node:
         if problem := health.problem(self.config.drain):
             log.warning("%s: clients of %s are not served from here, any healthy peer takes it", problem, self.config.vip)
             priority = bands.effective(priority + self.config.keepalived.unhealthy_weight)
+        self.greet()
         try:
             with self._senses(priority) as senses:
                 return run(demote.TABLE, senses, lambda a: self._perform(a, senses, Band.ACTIVE), timeout, self._facts(priority), log.info)
@@ -88,6 +91,7 @@ class Node:
     def promote(self, timeout: float) -> Ending[promote.Promote]:
         """Compete for the VIP and prove the result within ``timeout`` seconds; otherwise the band goes back."""
         before = self.band()
+        self.greet()
         self.leave_connections_with_the_master()
         try:
             with self._senses(self._needed_to_outrank) as senses:
@@ -133,6 +137,13 @@ class Node:
             except SystemFault as error:
                 log.warning("%s", error)
 
+    def let_go(self) -> None:
+        """Undo ``hold``, the rest of it even where a part cannot be undone. Raises SystemFault."""
+        try:
+            self.rules.release()
+        finally:
+            self.overlap.release()
+
     def _remove_former_vips(self) -> None:
         """Take VIPs away that a killed keepalived left on the interface: of an earlier deployment, nobody else knows them any more."""
         held = self.overlap.held()
@@ -148,11 +159,16 @@ class Node:
         self._remove_former_vips()
         self.overlap.hold(self.config.keepalived.addresses, self.interface)
 
+    def greet(self) -> None:
+        """Have the peers know from where our adverts come; without it they do where the keepalived link names that address."""
+        try:
+            hello.say(self.config, self.place)
+        except SystemFault as error:
+            log.warning("%s: peers that do not know our address by the keepalived link ignore our adverts until they are told", error)
+
     def stranger(self, seconds: float) -> str:
-        """Listen for ``seconds`` and return who uses our VRID for something else, or nothing."""
-        electorate = self.electorate()
-        heard = adverts(self.interface, self.config.vip.version, seconds)
-        return next(filter(None, (electorate.foreign(advert, packet) for advert, packet in heard)), "")
+        """Listen for ``seconds``, or longer (joining.py), and return who uses our VRID and is not of our group, or nothing."""
+        return joining.stranger(self.config, self.interface, self.electorate, seconds)
 
     @property
     def hands_off(self) -> bool:
@@ -167,9 +183,6 @@ class Node:
         """Return what the kernel's rules must know."""
         ours, me = self.config.keepalived, self.config.me
         own = self._netlink.addresses()
-        broadcasts = {
-            each.network.broadcast_address for each in self._netlink.networks_on(self.interface, 4) if each.network.prefixlen < 31
-        }
         return Group(
             vips=ours.addresses,
             interface=self.interface,
@@ -177,7 +190,7 @@ class Node:
             vrrp_version=ours.vrrp_version,
             token=hello.token(me.id, ours.virtual_router_id),
             members=frozenset({*self.config.peer_addresses, *(peer.address for peer in self.config.peers)}) - own,
-            nobody=own | broadcasts,
+            nobody=own | self._broadcasts(),
             closed=place.closed(self.config, self.place),
             window=self.config.drain.handoff_window if self.hands_off else 0.0,
         )
@@ -190,36 +203,74 @@ class Node:
         """Before we take the VIP over from a MASTER that stays healthy: it goes on serving the connections that it has."""
         if not self.hands_off or not self.config.keepalived.preempt or self.vip_here():
             return
-        ours, own = self.config.keepalived, self._netlink.addresses()
+        ours, electorate = self.config.keepalived, self.electorate()
         for advert, packet in adverts(self.interface, self.config.vip.version, _ADVERTS * ours.advert_int):
-            if advert.vrid == ours.virtual_router_id and self.config.vip in advert.addresses and packet.source not in own:
-                self.leave_connections_with(packet.source, advert.priority)
+            if electorate.is_peers(advert, packet) and bands.is_active(advert.priority):
+                self._leave_connections_with(packet.source, advert.priority, electorate, ask=True)
                 return
 
     def leave_connections_with(self, master: IPAddress, priority: int) -> None:
         """The same where the MASTER is known, with the priority that it adverts."""
+        self._leave_connections_with(master, priority, self.electorate(), ask=False)
+
+    def _leave_connections_with(self, master: IPAddress, priority: int, electorate: Electorate, *, ask: bool) -> None:
+        """Packets of clients go to ``master`` then, so it must have proven that it is one of us: ``ask`` takes up to half a second."""
         if not self.hands_off or not self.config.keepalived.preempt or not bands.is_active(priority) or priority >= self._active:
+            return
+        if master not in electorate.members and not (ask and self._has_an_address_of(electorate.peers, master)):
+            log.warning(
+                "%s is MASTER, but has not proven to be an instance of this group: its open connections are cut, not sent to it", master
+            )
             return
         try:
             self.rules.arm(self.config.keepalived.addresses, master)
         except SystemFault as error:
             log.warning("%s", error)
 
+    def _has_an_address_of(self, peers: frozenset[IPAddress], source: IPAddress) -> bool:
+        """Tell whether the machine that speaks from ``source`` answers for an address that the link gives a peer."""
+        try:
+            mac = self._netlink.mac(self.interface)
+            return one_machine(self.interface, mac, source, peers - self._netlink.addresses(), _PROOF_SECONDS)
+        except SystemFault as error:
+            log.warning("%s: whether %s is an instance of this group is not known", error, source)
+            return False
+
     def electorate(self) -> Electorate:
         """Return who we are in the election, as things stand now."""
+        ours = self.config.keepalived
+        peers = frozenset({*self.config.peer_addresses, *(peer.address for peer in self.config.peers)})
+        situation = self._situation()
         return Electorate(
-            vrid=self.config.keepalived.virtual_router_id,
-            version=self.config.keepalived.vrrp_version,
-            advert_int=self.config.keepalived.advert_int,
+            vrid=ours.virtual_router_id,
+            version=ours.vrrp_version,
+            advert_int=ours.advert_int,
             vip=self.config.vip,
             own_addresses=self._netlink.addresses(),
-            peers=frozenset({*self.config.peer_addresses, *(peer.address for peer in self.config.peers)}),
+            peers=peers,
             unicast=bool(self.place.peers),
-            authentication=resignation.authentication(self.config.keepalived.auth_pass),
+            authentication=resignation.authentication(ours.auth_pass),
+            members=peers | frozenset(situation.members),
+            closed=self.config.vip.version in situation.tables and place.closed(self.config, self.place),
+            nobody=frozenset(ours.addresses) | self._broadcasts(),
         )
 
+    def _broadcasts(self) -> frozenset[IPAddress]:
+        try:
+            networks = [each.network for each in self._netlink.networks_on(self.interface, 4)]
+        except SystemFault:  # the interface is away: nobody is heard on it
+            return frozenset()
+        return frozenset(each.broadcast_address for each in networks if each.prefixlen < 31)
+
+    def _situation(self) -> Situation:
+        """Return what the kernel's rules are and know; without rules keepalived hears everybody, and so do we."""
+        try:
+            return self.rules.state()
+        except SystemFault:
+            return Situation()
+
     def _senses(self, our_priority: int) -> Senses:
-        return Senses(self.electorate(), our_priority, self.place, self._netlink, self.pid_file, self._cancellation)
+        return Senses(Register(self.electorate), our_priority, self.place, self._netlink, self.pid_file, self._cancellation)
 
     def _perform(self, action: Action, senses: Senses, before: Band) -> None:
         match action:

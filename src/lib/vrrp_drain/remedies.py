@@ -3,7 +3,8 @@
 import logging
 import time
 
-from . import resignation
+from . import hello, resignation
+from .advert import IPAddress, Packet
 from .bands import Band
 from .errors import SystemFault
 from .logs import Complaints
@@ -11,6 +12,7 @@ from .neighbour import Inquiry, inquire
 from .netlink import Netlink
 from .node import Node
 from .segment import Peer
+from .strangers import MOST
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +20,7 @@ _RESIGN_EVERY = 0.7  # advert intervals: a regular advert of our own may undo on
 _RESIGNATIONS = 5  # at most: where nobody takes the VIP over, it stays here
 _ASK_EVERY = 5.0  # seconds
 _ANSWER_SECONDS = 1.0
+_FORGET = 3  # hellos that do not come
 
 
 class Health:
@@ -84,6 +87,38 @@ class Health:
             self._complaints.over("resignation")
         except SystemFault as error:
             self._complaints.about("resignation", f"{error}: a peer takes over after three advert intervals, not at once")
+
+
+class Introduction:
+    """Tells the peers from where our adverts come: at the beginning, now and then, and at once when somebody new introduces himself."""
+
+    def __init__(self, node: Node, complaints: Complaints) -> None:
+        self._node, self._complaints = node, complaints
+        self._vrid = node.config.keepalived.virtual_router_id
+        self._proof = hello.token(node.config.me.id, self._vrid)
+        self._next = 0.0
+        self._heard: dict[IPAddress, float] = {}
+
+    def hear(self, packet: Packet, now: float) -> None:
+        """Answer whoever has not been heard for a while: it has just come, and may not know us."""
+        if not hello.introduces(packet, self._proof, self._vrid):
+            return
+        self._heard = {source: at for source, at in self._heard.items() if now - at < _FORGET * hello.EVERY}
+        if packet.source not in self._heard and len(self._heard) < MOST:
+            self._next = 0.0
+        self._heard[packet.source] = now
+
+    def tick(self, now: float) -> None:
+        if now < self._next:
+            return
+        self._next = now + hello.EVERY
+        try:
+            hello.say(self._node.config, self._node.place)
+            self._complaints.over("hello")
+        except SystemFault as error:
+            self._complaints.about(
+                "hello", f"{error}: peers that do not know our address by the keepalived link ignore our adverts until they are told"
+            )
 
 
 class Question:

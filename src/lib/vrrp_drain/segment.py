@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from . import bands
 from .advert import RESIGN, Advert, IPAddress, Packet
 from .judge import Electorate
-
-SILENCE = 3.3  # advert intervals after which a MASTER that is not heard counts as gone: Master_Down_Interval is 3 and the skew
-_FOREIGN_SECONDS = 10.0
-_MOST = 40  # peers, and strangers, that are remembered: more than an instance group can have
+from .strangers import SILENCE, Stranger, Strangers, forget_the_oldest
 
 
 @dataclass
@@ -37,36 +34,23 @@ class Peer:
         return "peer_resigned" if self.resigned else "unknown"
 
 
-@dataclass
-class Stranger:
-    """Somebody who is not of the group, and why keepalived ignores him."""
-
-    source: IPAddress
-    why: str
-    began: float
-    heard: float
-
-
 class Segment:
     """Takes adverts in, and answers questions."""
 
     def __init__(self, advert_int: float) -> None:
         self._interval = advert_int
         self._peers: dict[IPAddress, Peer] = {}
-        self._strangers: dict[IPAddress, Stranger] = {}
+        self._strangers = Strangers(advert_int)
 
     def hear(self, electorate: Electorate, advert: Advert, packet: Packet, now: float) -> str:
         """Take in an advert; return valid, foreign, or nothing where it is none of our business."""
         if not electorate.concerns(advert, packet):
             return ""
         if why := electorate.foreign(advert, packet):
-            known = self._strangers.get(packet.source)
-            began = known.began if known else now
-            self._strangers[packet.source] = Stranger(packet.source, why, began, now)
-            _forget_the_oldest(self._strangers, electorate.peers)
+            self._strangers.hear(packet.source, why, advert.advert_int, now)
             return "foreign"
         self._hear_peer(packet.source, advert.priority, now)
-        _forget_the_oldest(self._peers, electorate.peers)
+        forget_the_oldest(self._peers, electorate.peers | electorate.members)
         return "valid"
 
     def master(self, now: float) -> Peer | None:
@@ -79,9 +63,13 @@ class Segment:
         return max(self._peers.values(), key=lambda each: each.heard, default=None)
 
     def strangers(self, now: float) -> list[Stranger]:
-        """Return who else uses our virtual router ID now."""
-        within = max(_FOREIGN_SECONDS, SILENCE * self._interval)
-        return [each for each in self._strangers.values() if now - each.heard < within]
+        """Return who else uses our virtual router ID now, and was heard more than once."""
+        return self._strangers.confirmed(now)
+
+    @property
+    def sources(self) -> frozenset[IPAddress]:
+        """Return where the peers' adverts come from."""
+        return frozenset(self._peers)
 
     def _hear_peer(self, source: IPAddress, priority: int, now: float) -> None:
         peer = self._peers.get(source)
@@ -96,8 +84,3 @@ class Segment:
             peer.priority = priority
         leaves = peer.resigned or not bands.is_active(priority)
         peer.leaving = (peer.leaving or now) if leaves else None
-
-
-def _forget_the_oldest(known: "dict[IPAddress, Peer] | dict[IPAddress, Stranger]", but: frozenset[IPAddress]) -> None:
-    if len(known) > _MOST:
-        del known[min(known.keys() - but or known, key=lambda source: known[source].heard)]

@@ -9,13 +9,14 @@ from pathlib import Path
 from types import TracebackType
 
 from . import process
-from .advert import IPAddress
-from .judge import Electorate
+from .advert import Advert, IPAddress, Packet
+from .judge import Register
 from .listener import AdvertListener, valid
 from .neighbour import Inquiry, inquire
 from .netlink import AddressWatch, Netlink
 from .place import Place
 from .signals import Cancellation
+from .strangers import Strangers
 from .transitions import Event, Sign
 
 ASK_EVERY = 0.1  # seconds between two questions who answers for the VIP
@@ -28,7 +29,7 @@ class Senses:
 
     def __init__(
         self,
-        electorate: Electorate,
+        register: Register,
         our_priority: int,
         place: Place,
         netlink: Netlink,
@@ -36,7 +37,8 @@ class Senses:
         cancellation: Cancellation,
         selector: selectors.BaseSelector | None = None,
     ) -> None:
-        self._electorate = electorate
+        self._register = register
+        self._strangers = Strangers(register.current.advert_int)
         self._our_priority = our_priority
         self._interface = place.interface
         self._vip_interface = place.vip_interface
@@ -55,7 +57,7 @@ class Senses:
 
     @property
     def _vip(self) -> IPAddress:
-        return self._electorate.vip
+        return self._register.current.vip
 
     def __enter__(self) -> "Senses":
         self._listener = AdvertListener(self._interface, self._vip.version)
@@ -137,16 +139,14 @@ class Senses:
         self._say_that_we_leave(self._resignation)
 
     def _say_that_we_leave(self, resignation: Callable[[IPAddress | None], None]) -> None:
-        self._next_resignation = time.monotonic() + max(ASK_EVERY, RESIGN_EVERY * self._electorate.advert_int)
+        self._next_resignation = time.monotonic() + max(ASK_EVERY, RESIGN_EVERY * self._register.current.advert_int)
         resignation(self._successor)
 
     def _listen_for_silence(self) -> None:
-        self._quiet_at = time.monotonic() + max(QUIET_ASKS * ASK_EVERY, 1.1 * self._electorate.advert_int)
+        self._quiet_at = time.monotonic() + max(QUIET_ASKS * ASK_EVERY, 1.1 * self._register.current.advert_int)
 
     def _hear_adverts(self) -> list[Event]:
-        heard = valid(self._listener.receive())
-        events = (self._electorate.judge(advert, packet, self._our_priority) for advert, packet in heard)
-        heard_of = [event for event in events if event]
+        heard_of = [event for advert, packet in valid(self._listener.receive()) if (event := self._judge(advert, packet))]
         for event in heard_of:
             if event.sign in (Sign.SUCCESSOR, Sign.LEAVER):
                 self._is_succeeded_by(event.facts["peer"])
@@ -157,6 +157,14 @@ class Senses:
         is_new, self._successor = peer != self._successor, peer
         if self._resignation is not None and (is_new or time.monotonic() >= self._next_resignation):
             self._say_that_we_leave(self._resignation)
+
+    def _judge(self, advert: Advert, packet: Packet) -> Event | None:
+        now = time.monotonic()
+        event = self._register.hearing(advert, packet, now).judge(advert, packet, self._our_priority)
+        if event is None or event.sign is not Sign.FOREIGN:
+            return event
+        stranger = self._strangers.hear(packet.source, str(event.facts["why"]), advert.advert_int, now)
+        return event if stranger.confirmed else None
 
     def _hear_answers(self, inquiry: Inquiry) -> list[Event]:
         ours = self._netlink.macs()

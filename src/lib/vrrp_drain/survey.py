@@ -3,13 +3,15 @@
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .advert import Advert, IPAddress
-from .listener import adverts, valid
+from .judge import Register
+from .listener import AdvertListener, valid
 from .neighbour import inquire
 from .node import Node
-from .tap import Tap
+from .strangers import span
+from .tap import Tap, arrivals
 
 LEAST_SECONDS = 0.4
 ANSWER_SECONDS = 0.2  # everybody who has an address gets this long to say so
@@ -25,6 +27,10 @@ class Router:
     arrivals: tuple[float, ...]
     foreign: str = ""
 
+    def confirmed(self, advert_int: float) -> bool:
+        """Tell whether it was more than one packet, or one and its copies; ``advert_int`` is our own."""
+        return self.arrivals[-1] - self.arrivals[0] >= span(advert_int, self.advert.advert_int)
+
     @property
     def longest_gap(self) -> float:
         """Return the longest time between two of its adverts in seconds, 0 where there was only one."""
@@ -35,14 +41,14 @@ class Router:
 class Survey:
     """``seconds`` were listened, until ``ended`` (monotonic). ``answers`` are MACs that are not ours, by the address asked for.
 
-    With a tap, ``wire`` counts the adverts that arrived at the interface, by source, and ``sent`` is the last one of our own.
+    ``let_in`` are the sources whose adverts reached keepalived too, None where that was not asked; ``sent`` is the last advert of our own.
     """
 
     seconds: float
     ended: float
     routers: tuple[Router, ...]
     answers: Mapping[IPAddress, frozenset[str]]
-    wire: Mapping[IPAddress, int] = field(default_factory=dict)
+    let_in: frozenset[IPAddress] | None = None
     sent: Advert | None = None
 
     @property
@@ -63,27 +69,22 @@ def look(node: Node) -> Survey:
 
 
 def listen(node: Node, seconds: float, others: Iterable[IPAddress]) -> Survey:
-    """Listen for all of ``seconds``, with a tap, and ask twice for the VIP and ``others``. Raises SystemFault."""
-    electorate = node.electorate()
-    with closing(Tap(node.interface, node.config.vip.version)) as tap:
-        found = _take(node, seconds, others, until_heard=False)
-        on_the_wire = [(packet, ours) for packet, ours in tap.receive()]
-    wire: dict[IPAddress, int] = {}
-    sent = None
-    for packet, ours in on_the_wire:
-        for advert, _ in valid([packet]):
-            if ours and advert.vrid == electorate.vrid:
-                sent = advert
-            elif not ours and electorate.concerns(advert, packet):
-                wire[packet.source] = wire.get(packet.source, 0) + 1
-    return Survey(found.seconds, found.ended, found.routers, found.answers, wire, sent)
+    """Listen for all of ``seconds``, to what we send and to what our rules let in as well; ask twice for the VIP and ``others``.
+
+    Raises SystemFault.
+    """
+    return _take(node, seconds, others, until_heard=False)
 
 
 def _take(node: Node, seconds: float, others: Iterable[IPAddress], *, until_heard: bool) -> Survey:
-    vip, electorate, mac = node.config.vip, node.electorate(), node.netlink.mac(node.interface)
+    vip, register, mac = node.config.vip, Register(node.electorate), node.netlink.mac(node.interface)
     own = node.netlink.macs()
     routers: dict[IPAddress, Router] = {}
+    let_in: set[IPAddress] = set()
     with ExitStack() as stack:
+        behind = None if until_heard else stack.enter_context(closing(AdvertListener(node.interface, vip.version)))
+        tap = stack.enter_context(closing(Tap(node.interface, vip.version, register.current.vrid, outgoing=not until_heard)))
+        tap.know(register.current.members)
         inquiries = {target: inquire(node.interface, mac, target) for target in (vip, *others)}
         for inquiry in inquiries.values():
             stack.callback(inquiry.close)
@@ -99,12 +100,15 @@ def _take(node: Node, seconds: float, others: Iterable[IPAddress], *, until_hear
 
         started = time.monotonic()
         answers_until = ask()
-        for advert, packet in adverts(node.interface, vip.version, seconds):
+        for advert, packet in valid(arrivals(tap, lambda: started + seconds)):
+            if behind is not None:  # it never waits long: its buffer is small
+                let_in.update(each.source for each in behind.receive())
+            electorate = register.hearing(advert, packet, time.monotonic())
             if not electorate.concerns(advert, packet):
                 continue
             before = routers.get(packet.source)
-            arrivals = (*(before.arrivals if before else ()), time.monotonic())
-            routers[packet.source] = Router(packet.source, advert, arrivals, electorate.foreign(advert, packet))
+            heard_at = (*(before.arrivals if before else ()), time.monotonic())
+            routers[packet.source] = Router(packet.source, advert, heard_at, electorate.foreign(advert, packet))
             if until_heard and not routers[packet.source].foreign:
                 break
         ended = time.monotonic()
@@ -113,4 +117,8 @@ def _take(node: Node, seconds: float, others: Iterable[IPAddress], *, until_hear
             found, answers_until = answers(), ask()
         time.sleep(max(0.0, answers_until - time.monotonic()))
         found |= {target: macs for target, macs in answers().items() if macs or target not in found}
-    return Survey(ended - started, ended, tuple(routers.values()), found)
+        if behind is None:
+            return Survey(ended - started, ended, tuple(routers.values()), found)
+        let_in.update(each.source for each in behind.receive())
+        sent = next((advert for advert, _ in valid([tap.sent] if tap.sent else [])), None)
+        return Survey(ended - started, ended, tuple(routers.values()), found, frozenset(let_in), sent)

@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from . import health, process
+from . import health, hello, process
 from .comeback import Comeback
 from .errors import SystemFault
+from .judge import Register
+from .keepalived_log import KeepalivedLog
 from .leavers import Leavers
-from .listener import AdvertListener, valid
+from .listener import valid
 from .logs import Complaints
 from .metrics import Metrics
 from .netlink import AddressWatch, Netlink
@@ -25,9 +27,10 @@ from .node import Node
 from .notice import Kind, Notice
 from .observer import Observer, Sight
 from .pulse import Pulse
-from .remedies import Health, Question
+from .remedies import Health, Introduction, Question
 from .segment import Segment
 from .signals import Cancellation
+from .tap import Tap
 from .vigil import Verdict, Vigil
 
 log = logging.getLogger(__name__)
@@ -73,12 +76,14 @@ class Watcher:
         self._comeback = Comeback(node)
         self._question = Question(node, netlink)
         self._leavers = Leavers(node, netlink)
+        self._introduction = Introduction(node, self._complaints)
+        self._keepalived_log = KeepalivedLog(node.paths.keepalived_log, self._complaints)
         self._vigil = Vigil(
             Pulse(drain.health_interval, drain.health_fall, drain.health_rise),
             lambda patience: health.look(drain, patience),
             drain.haproxy_pid_file,
         )
-        self._electorate, self._vip_here = node.electorate(), node.vip_here()
+        self._register, self._vip_here = Register(node.electorate), node.vip_here()
         self._keepalived: int | None = None  # its pidfd, which only wakes us up
         self._age = Age()
         self._look_at = self._see_addresses_at = 0.0
@@ -90,6 +95,7 @@ class Watcher:
         with ExitStack() as stack:
             self._selector = stack.enter_context(selectors.DefaultSelector())
             self._listener = self._open_listener()
+            self._know()
             stack.callback(lambda: self._listener.close())
             addresses = AddressWatch()
             stack.callback(addresses.close)
@@ -120,6 +126,8 @@ class Watcher:
             self._meet()
             if time.monotonic() >= self._see_addresses_at:
                 self._see_addresses()
+            self._introduction.tick(time.monotonic())
+            self._keepalived_log.tick(time.monotonic())
             self._question.tick(time.monotonic(), vip_here=self._vip_here)
             self._ask_leavers()
             sight = self._sight()
@@ -169,13 +177,22 @@ class Watcher:
 
     def _hear_adverts(self) -> None:
         now = time.monotonic()
-        packets = self._listener.receive()
-        heard = list(valid(packets))
-        for _ in range(len(packets) - len(heard)):
-            self._metrics.advert("damaged")
-        for advert, packet in heard:
-            if verdict := self._segment.hear(self._electorate, advert, packet, now):
+        for packet in self._listener.receive():
+            if packet.payload[1:2] == bytes((hello.NO_ROUTER,)):
+                self._introduction.hear(packet, now)
+                continue
+            advert = next((each for each, _ in valid([packet])), None)
+            if advert is None:
+                self._metrics.advert("damaged")
+            elif verdict := self._segment.hear(self._register.hearing(advert, packet, now), advert, packet, now):
                 self._metrics.advert(verdict)
+                if verdict == "valid" and packet.source not in self._known:
+                    self._know()
+
+    def _know(self) -> None:
+        """Have the peers' adverts heard whatever else there is on the segment."""
+        self._known = self._register.current.members | self._segment.sources
+        self._listener.know(self._known)
 
     def _addresses_changed(self, watch: AddressWatch) -> None:
         watch.drain()
@@ -213,7 +230,9 @@ class Watcher:
         self._vigil.ended(pidfd)
 
     def _see_addresses(self) -> None:
-        self._electorate, self._vip_here = self._node.electorate(), self._node.vip_here()
+        self._register.renew()
+        self._vip_here = self._node.vip_here()
+        self._know()
         if self._node.interface_index() not in (None, self._index):  # it was taken away and made anew
             deaf, self._listener = self._listener, self._open_listener()
             self._selector.unregister(deaf.fileno())
@@ -222,9 +241,9 @@ class Watcher:
             self._node.hold()
         self._see_addresses_at = time.monotonic() + _ADDRESSES_EVERY
 
-    def _open_listener(self) -> AdvertListener:
-        index = self._node.interface_index()
-        listener = AdvertListener(self._node.interface, self._node.config.vip.version)
+    def _open_listener(self) -> Tap:
+        index, ours = self._node.interface_index(), self._node.config.keepalived
+        listener = Tap(self._node.interface, ours.vip.version, ours.virtual_router_id)
         self._selector.register(listener.fileno(), selectors.EVENT_READ, self._hear_adverts)
         self._index = index
         return listener

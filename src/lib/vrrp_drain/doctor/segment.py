@@ -16,9 +16,11 @@ def foreign(patient: Patient) -> list[Finding]:
     """Adverts of our VRID that keepalived here refuses."""
     found = []
     for router in patient.survey.routers:
-        if router.foreign:
-            what, _, mend = router.foreign.partition(": ")
+        what, _, mend = router.foreign.partition(": ")
+        if router.foreign and router.confirmed(patient.config.keepalived.advert_int):
             found.append(problem(what, "two MASTERs, or one that silences ours: clients reach the wrong machine, or none", mend))
+        elif router.foreign:
+            found.append(note(f"{what}, in one packet", "nothing, unless it is heard again", "vrrpctl doctor once more"))
         elif router.advert.advert_int != patient.config.keepalived.advert_int:
             theirs, ours = router.advert.advert_int, patient.config.keepalived.advert_int
             found.append(
@@ -34,8 +36,10 @@ def foreign(patient: Patient) -> list[Finding]:
 def firewall(patient: Patient) -> list[Finding]:
     """Adverts that the interface gets and keepalived does not."""
     survey = patient.survey
-    heard = {router.source for router in survey.routers}
-    dropped = [source for source, count in survey.wire.items() if count > 1 and source not in heard]
+    let_in = survey.let_in
+    if let_in is None:
+        return []
+    dropped = [each.source for each in survey.masters if len(each.arrivals) > 1 and each.source not in let_in]
     if not dropped:
         return []
     means = _TWO if patient.is_master else f"keepalived here becomes MASTER beside {listed(dropped)}, and clients reach one of two machines"
