@@ -8,9 +8,9 @@ keepalived's start writes them anew.
 from contextlib import suppress
 from pathlib import Path
 
+from . import files
 from .bands import UNHEALTHY_WEIGHT, Band
 from .errors import SystemFault
-from .paths import private, replace
 
 
 class BandFile:
@@ -46,15 +46,12 @@ class BandFile:
 
     def changed_at(self) -> float | None:
         """Return when the band was written, in seconds since the epoch, or None where there is no file."""
-        try:
-            return self.path.stat().st_mtime
-        except OSError:
-            return None
+        return files.changed_at(self.path)
 
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text().strip()
+        return files.read_text(path).strip()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -66,10 +63,9 @@ def _read(path: Path) -> str | None:
 def _replace(path: Path, value: int, meaning: str) -> None:
     """Write ``value``; a file that holds it already keeps its time stamp."""
     try:
-        private(path.parent)
         with suppress(SystemFault):
             if _read(path) == str(value):
                 return
-        replace(path, f"{value}\n")
+        files.replace(path, f"{value}\n")
     except OSError as error:
         raise SystemFault(f"cannot write {meaning} to {path}: {error.strerror}; the priority is unchanged") from error

@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import connections, haproxy, listeners
+from . import connections, files, haproxy, listeners
 from .bands import Band
 from .boot import Boot, Stage
 from .demote import Demote
 from .errors import Cancelled, NoSuccessor, NotSettled, SystemFault
 from .handover import Ending
 from .node import Node
-from .paths import private
 from .promote import Promote
 from .signals import Cancellation
 
@@ -91,7 +90,7 @@ def pre_stop(node: Node, environment: Mapping[str, str]) -> None:
 
 def drain(node: Node, cancellation: Cancellation, sleep: Callable[[float], None] = time.sleep) -> None:
     """The same again, for directors that know no pre-stop; after a pre-stop it confirms. Then the connections may end."""
-    if _marker(node).exists():
+    if files.changed_at(_marker(node)) is not None:
         log.info("the deployment is being deleted: nobody is waited for")
         return
     if leave(node) and node.hands_off:
@@ -207,9 +206,8 @@ def _deleted_marker(node: Node, *, present: bool) -> None:
     """drain is not told that the deployment is being deleted; pre-stop is, and leaves word."""
     try:
         if present:
-            private(_marker(node).parent)
-            _marker(node).touch()
+            files.replace(_marker(node), "")
         else:
-            _marker(node).unlink(missing_ok=True)
+            files.remove(_marker(node))
     except OSError as error:
         log.warning("cannot change %s: %s; drain may wait for a successor that is being deleted too", _marker(node), error.strerror)

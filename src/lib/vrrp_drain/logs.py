@@ -1,9 +1,13 @@
 """Our log: one line an event, in UTC, in the job's log directory (so ``bosh logs`` has it) and on stderr."""
 
+import io
 import logging
+import os
 import sys
 import time
 from pathlib import Path
+
+from . import files
 
 
 class _Formatter(logging.Formatter):
@@ -23,6 +27,16 @@ class _Formatter(logging.Formatter):
         return time.gmtime(seconds)
 
 
+class _FileHandler(logging.FileHandler):
+    """Writes to a file of ours alone; ``removed`` is what was there instead."""
+
+    removed = ""
+
+    def _open(self) -> io.TextIOWrapper:
+        fd, self.removed = files.open_to_append(Path(self.baseFilename))
+        return os.fdopen(fd, "a", encoding="utf-8", errors="backslashreplace")
+
+
 def set_up(command: str, file: Path, *, chatty: bool) -> None:
     """Log to ``file`` and, if ``chatty``, everything to stderr, otherwise warnings only.
 
@@ -39,13 +53,14 @@ def set_up(command: str, file: Path, *, chatty: bool) -> None:
     console.setFormatter(logging.Formatter("%(message)s"))
     root.addHandler(console)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        to_file = logging.FileHandler(file)
+        to_file = _FileHandler(file)
     except OSError as error:
         root.warning("no log is kept: %s: %s", error.filename, error.strerror)
         return
     to_file.setFormatter(_Formatter(command))
     root.addHandler(to_file)
+    if to_file.removed:
+        root.warning("%s was no log of ours (%s): removed, this one begins anew; who can write to %s?", file, to_file.removed, file.parent)
 
 
 def say_where(instance: object) -> None:

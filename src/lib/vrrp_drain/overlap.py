@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import files
 from .advert import IPAddress
 from .errors import SystemFault
 from .netlink import Netlink
-from .paths import private, replace
 
 _LO = "lo"
 WANTED = {"arp_ignore": 1, "arp_announce": 2}  # the least values
@@ -75,14 +75,14 @@ class Overlap:
             for name, value in held.before.items():
                 if (self._settings / held.interface).exists():
                     self._write(held.interface, name, value)
-            self._file.unlink()
+            files.remove(self._file)
         except OSError as error:
             raise SystemFault(f"cannot undo {self._file}: {error.strerror}") from error
 
     def held(self) -> Held | None:
         """Return what the last ``hold`` did that was not released, or was about to do when it was killed. Raises SystemFault."""
         try:
-            recorded = json.loads(self._file.read_text())
+            recorded = json.loads(files.read(self._file))
             vips = tuple(ipaddress.ip_address(each) for each in recorded["vips"])
             return Held(vips, recorded["interface"], dict(recorded["before"]))
         except FileNotFoundError:
@@ -92,8 +92,7 @@ class Overlap:
 
     def _record(self, held: Held) -> None:
         """Write the file as a whole or not at all."""
-        private(self._file.parent)
-        replace(self._file, json.dumps({"vips": [*map(str, held.vips)], "interface": held.interface, "before": held.before}))
+        files.replace(self._file, json.dumps({"vips": [*map(str, held.vips)], "interface": held.interface, "before": held.before}))
 
     def _holds(self, vips: Sequence[IPAddress], interface: str) -> bool:
         """Tell whether all of it is in place already: an interface that was made anew has lost its settings."""
