@@ -5,12 +5,18 @@ watcher the health: neither undoes what the other said. The directory is on tmpf
 keepalived's start writes them anew.
 """
 
+import errno
 from contextlib import suppress
 from pathlib import Path
 
 from . import files
 from .bands import UNHEALTHY_WEIGHT, Band
 from .errors import SystemFault
+
+_MENDS = {
+    errno.ENOSPC: ": free space there (df -h), then again",
+    errno.EROFS: ": nothing can change it while that file system is read-only; mount -o remount,rw, then again",
+}
 
 
 class BandFile:
@@ -68,4 +74,5 @@ def _replace(path: Path, value: int, meaning: str) -> None:
                 return
         files.replace(path, f"{value}\n")
     except OSError as error:
-        raise SystemFault(f"cannot write {meaning} to {path}: {error.strerror}; the priority is unchanged") from error
+        mend = _MENDS.get(error.errno or 0, "")
+        raise SystemFault(f"cannot write {meaning} to {path}: {error.strerror}; the priority is unchanged{mend}") from error

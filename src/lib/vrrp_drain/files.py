@@ -110,8 +110,9 @@ def replace(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def remove(path: Path) -> None:
-    """Have nothing under that name, whatever it is. Raises OSError."""
+    """Have nothing under that name, whatever it is. Raises OSError, but not where there is nothing and a file system is read-only."""
     with suppress(FileNotFoundError), _open_directory(path.parent) as directory:
+        os.lstat(path.name, dir_fd=directory)
         _remove(directory, path.name)
 
 

@@ -8,6 +8,7 @@ VrrpDrainError on failure; what it returns means success.
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from . import connections, files, haproxy, listeners
@@ -149,21 +150,40 @@ def _cancel(node: Node, *, finishing: bool) -> None:
 
 
 def post_stop(node: Node) -> None:
-    """Leave nothing behind: what pre-start added, and a VIP that is stale because keepalived has ended."""
-    try:
-        if node.remove_stale_vip():
-            log.warning("%s was still on %s after keepalived had ended: taken off", node.config.vip, node.interface)
-    finally:
+    """Leave nothing behind: what pre-start added, and a VIP that is stale because keepalived has ended.
+
+    Each of them goes whatever becomes of the others; what stays is said. Raises SystemFault then.
+    """
+    stays = []
+    for undo in (partial(_remove_stale_vip, node), node.handoff.release, partial(node.overlap.release, node.config.keepalived.addresses)):
         try:
-            node.handoff.release()
-        finally:
-            node.overlap.release()
+            undo()
+        except SystemFault as error:
+            stays.append(str(error))
+    if stays:
+        raise SystemFault("; ".join(stays))
+
+
+def _remove_stale_vip(node: Node) -> None:
+    if node.remove_stale_vip():
+        log.warning("%s was still on %s after keepalived had ended: taken off", node.config.vip, node.interface)
 
 
 def leave(node: Node) -> bool:
     """Demote for BOSH, and tell whether a peer serves clients now; with nobody to take over, ``on_no_successor`` decides."""
     Boot(node.paths.drain_run).enter(Stage.ASKED)  # an instance that leaves is not promoted because of a reboot
-    ending = node.demote(node.config.drain.handover_timeout)
+    try:
+        ending = node.demote(node.config.drain.handover_timeout)
+    except SystemFault as error:
+        if node.config.drain.on_no_successor == "fail":
+            raise
+        log.warning(
+            "%s: nothing was handed over; stopping this instance moves %s the hard way, and cuts its connections "
+            "(vrrp_drain.on_no_successor is proceed)",
+            error,
+            node.config.vip,
+        )
+        return False
     if ending.state is Demote.CANCELLED:
         raise Cancelled(f"{node.config.me} goes on as before")
     if ending.state is Demote.NO_SUCCESSOR:

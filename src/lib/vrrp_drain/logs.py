@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from . import files
+from .plain import plain
 
 
 class _Formatter(logging.Formatter):
@@ -20,7 +21,7 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         record.instance = self.instance
-        return super().format(record)
+        return _lines(super().format(record))
 
     @staticmethod
     def converter(seconds: float | None) -> time.struct_time:
@@ -37,6 +38,16 @@ class _FileHandler(logging.FileHandler):
         return os.fdopen(fd, "a", encoding="utf-8", errors="backslashreplace")
 
 
+class _ConsoleFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _lines(super().format(record))
+
+
+def _lines(text: str) -> str:
+    """Return what a line of the log says, with the lines of a traceback below it; whatever else is not printable is escaped."""
+    return "\n".join(plain(line) for line in text.split("\n"))
+
+
 def set_up(command: str, file: Path, *, chatty: bool) -> None:
     """Log to ``file`` and, if ``chatty``, everything to stderr, otherwise warnings only.
 
@@ -50,7 +61,7 @@ def set_up(command: str, file: Path, *, chatty: bool) -> None:
         handler.close()
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(logging.INFO if chatty else logging.WARNING)
-    console.setFormatter(logging.Formatter("%(message)s"))
+    console.setFormatter(_ConsoleFormatter("%(message)s"))
     root.addHandler(console)
     try:
         to_file = _FileHandler(file)

@@ -82,7 +82,7 @@ class Node:
             with self._senses(priority) as senses:
                 return run(demote.TABLE, senses, lambda a: self._perform(a, senses, Band.ACTIVE), timeout, self._facts(priority), log.info)
         except Exception:
-            self.lever.write(Band.ACTIVE)
+            self._put_back(Band.ACTIVE)
             raise
 
     def promote(self, timeout: float) -> Ending[promote.Promote]:
@@ -93,8 +93,15 @@ class Node:
             with self._senses(self._needed_to_outrank) as senses:
                 return run(promote.TABLE, senses, lambda a: self._perform(a, senses, before), timeout, self._facts(), log.info)
         except Exception:
-            self.lever.write(before)
+            self._put_back(before)
             raise
+
+    def _put_back(self, band: Band) -> None:
+        """Write the band that was there before; why we got here is what the caller is told."""
+        try:
+            self.lever.write(band)
+        except SystemFault as error:
+            log.warning("%s", error)
 
     def band(self) -> Band:
         """Return the band that this instance is in; what cannot be read counts as active."""

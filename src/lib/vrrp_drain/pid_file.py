@@ -46,11 +46,13 @@ class PidFile:
         return None
 
     def claim(self) -> None:
-        """Write our pid and keep the lock while the file is open. Raises Busy where another process has it."""
+        """Write our pid and keep the lock while the file is open. Raises Busy where another process has it, SystemFault."""
         if not self._lock():
             raise Busy(f"another watcher runs (pid {self._pid()}): this one ends, nothing was changed")
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+        try:
+            os.ftruncate(self._fd, os.pwrite(self._fd, str(os.getpid()).encode(), 0))
+        except OSError as error:
+            raise SystemFault(f"cannot write {self._path}: {error.strerror}") from error
 
     def stop(self) -> None:
         """End the process that has the file, if there is one: by SIGTERM, and by SIGKILL where it does not end in time.
