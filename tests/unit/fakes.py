@@ -309,6 +309,7 @@ class FakeOverlap(Overlap):
         self.holds: list[tuple[list[str], str]] = []
         self.released = 0
         self.fault: SystemFault | None = None
+        self.release_fault: SystemFault | None = None
 
     def held(self) -> None:
         return None
@@ -318,8 +319,10 @@ class FakeOverlap(Overlap):
             raise self.fault
         self.holds.append(([str(vip) for vip in vips], interface))
 
-    def release(self) -> None:
+    def release(self, vips: Iterable[IPAddress] = ()) -> None:
         self.released += 1
+        if self.release_fault is not None:
+            raise self.release_fault
 
 
 class FakeRules(Rules):

@@ -69,7 +69,7 @@ def test_a_band_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 def test_a_band_that_cannot_be_read_says_so(band_file: BandFile) -> None:
     """An error of the file system is not taken for a missing band."""
     band_file.path.mkdir(parents=True)
-    with pytest.raises(SystemFault, match=f"^cannot read {band_file.path}: Is a directory"):
+    with pytest.raises(SystemFault, match=f"^cannot read {band_file.path}: it is a directory"):
         band_file.read()
 
 

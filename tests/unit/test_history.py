@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import resource
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import PEER, VIP
+from vrrp_drain import files
 from vrrp_drain.history import History
 from vrrp_drain.notice import Kind, Notice
 
@@ -100,10 +102,11 @@ def test_a_file_that_cannot_be_written_is_said_once(tmp_path: Path, log: pytest.
     """Nothing is raised; when it can be written again, that is said too."""
     directory = tmp_path / "log"
     history = History(directory / "history.log")
+    directory.write_text("a file where the directory should be")
     fill(history, notices(3))
-    said = f"{directory}/history.log cannot be written (No such file or directory): vrrpctl history will lack what happens now"
+    said = f"{directory}/history.log cannot be written (File exists): vrrpctl history will lack what happens now"
     assert log.messages == [said]
-    directory.mkdir()
+    directory.unlink()
     fill(history, notices(2))
     assert log.messages[1:] == [f"no longer so: {said}"]
     assert history.last(10) == notices(2)
@@ -123,7 +126,31 @@ def test_a_line_is_written_whole_or_not_at_all(history: History, path: Path, log
     assert [json.loads(line)["at"] for line in path.read_text().splitlines()] == [0.0, 1.0, 2.0]
 
 
-def test_a_full_disk_is_said(log: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_said(history: History, path: Path, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """/dev/full takes nothing, as a full disk does."""
-    History(Path("/dev/full")).append(NOTICE)
-    assert [message.startswith("/dev/full cannot be written (No space left on device)") for message in log.messages] == [True]
+    monkeypatch.setattr(files, "open_to_append", lambda path: (os.open("/dev/full", os.O_WRONLY), ""))
+    history.append(NOTICE)
+    assert log.messages == [f"{path} cannot be written (No space left on device): vrrpctl history will lack what happens now"]
+
+
+@pytest.mark.parametrize("name", ["history.log", "history.log.1", "history.log.1.gz"])
+def test_what_is_no_history_is_passed_over(history: History, path: Path, name: str, log: pytest.LogCaptureFixture) -> None:
+    """In a log directory others may plant what they like: a FIFO holds nobody up, and what is there instead is said, once."""
+    fill(history, notices(1))
+    expected = notices(1) if name != "history.log" else []
+    planted = path.with_name(name)
+    planted.unlink(missing_ok=True)
+    os.mkfifo(planted)
+    for _ in range(2):
+        assert history.last(10) == expected
+    assert log.messages == [f"{planted} is passed over: it is a FIFO"]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"no gzip", gzip.compress(b"x" * 10_000)[:40], gzip.compress(b"x")[:12] + b"garbage" * 9], ids=["no gzip", "cut", "garbage"]
+)
+def test_a_packed_history_that_is_damaged_is_passed_over(history: History, path: Path, damage: bytes) -> None:
+    """Cut off, or no gzip at all: the rest is told."""
+    fill(history, notices(2))
+    path.with_name("history.log.1.gz").write_bytes(damage)
+    assert history.last(10) == notices(2)

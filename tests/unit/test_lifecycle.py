@@ -356,6 +356,36 @@ def test_post_stop_leaves_nothing_on_lo_whatever_else_fails(node: FakeNode, ipr:
     assert node.overlap.released == 1
 
 
+def test_post_stop_tells_everything_that_stays(node: FakeNode, ipr: FakeIPR) -> None:
+    """One thing that cannot be undone hides none of the others."""
+    node.pid = None
+    ipr.addresses.append(address(2, f"{VIP}/32"))
+    ipr.deletion_error = errno.EPERM
+    node.overlap.release_fault = SystemFault("the record cannot be read")
+    with pytest.raises(SystemFault, match=r"could not be taken off eth0.*; the record cannot be read$"):
+        lifecycle.post_stop(node)
+    assert node.rules.released == 1
+
+
+@leaving
+def test_an_instance_that_cannot_lower_its_priority_can_be_stopped(node: FakeNode, leave: Script, log: pytest.LogCaptureFixture) -> None:
+    """With a run directory that is read-only nothing is handed over; proceed lets BOSH go on, and the log says what that costs."""
+    policy(node, "proceed")
+    node.fault = SystemFault("the priority is unchanged")
+    leave(node)
+    assert [(record.levelno, VIP in record.getMessage()) for record in log.records] == [(logging.WARNING, True)]
+    assert "the priority is unchanged: nothing was handed over" in log.text
+
+
+@leaving
+def test_an_instance_that_cannot_lower_its_priority_fails_where_it_should(node: FakeNode, leave: Script) -> None:
+    """on_no_successor: fail stops BOSH there."""
+    policy(node, "fail")
+    node.fault = SystemFault("the priority is unchanged")
+    with pytest.raises(SystemFault, match=r"^the priority is unchanged$"):
+        leave(node)
+
+
 def drain_properties(node: FakeNode, **properties: object) -> None:
     node.config = replace(node.config, drain=replace(node.config.drain, **properties))  # type: ignore[arg-type]
 

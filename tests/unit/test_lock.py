@@ -1,5 +1,6 @@
 """One handover at a time: who waits learns for whom, and never for longer than the bound. Time is frozen."""
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import Clock
-from vrrp_drain.errors import Busy, Cancelled, SystemFault
+from vrrp_drain.errors import Busy, Cancelled
 from vrrp_drain.lock import Lock
 from vrrp_drain.signals import Cancellation
 
@@ -95,8 +96,46 @@ def test_a_crash_leaves_no_lock_behind(new_lock: NewLock, path: Path, said: list
     assert said == []
 
 
-def test_a_lock_that_cannot_be_had_says_so(new_lock: NewLock, path: Path) -> None:
-    """A directory that cannot be made is a fault of the system, named with the lock's path."""
+def test_a_lock_that_cannot_be_had_says_so(new_lock: NewLock, path: Path, log: pytest.LogCaptureFixture) -> None:
+    """Where no directory can be made nothing is locked: a handover is worth more than that, and the operator is told."""
     path.parent.write_text("")
-    with pytest.raises(SystemFault, match=f"^cannot open the lock {path}: "):
+    with new_lock("vrrpctl demote"), new_lock("vrrpctl promote"):
+        pass
+    assert {*log.messages} == {
+        f"no lock is kept ({path.parent}: File exists): run no other vrrpctl on this instance until this one has ended"
+    }
+
+
+def test_a_full_disk_costs_the_label_alone(new_lock: NewLock, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody learns for whom he waits, but he waits."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with new_lock("vrrpctl promote"), pytest.raises(Busy, match=r"^another vrrpctl did not finish within 5\.0 s"):
         new_lock("vrrpctl demote").__enter__()
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["file", "no file"])
+def test_a_file_system_that_is_read_only_still_locks(
+    new_lock: NewLock, path: Path, before: bool, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that is there is locked as it is; where there is none, its directory is."""
+    path.parent.mkdir(mode=0o700)
+    if before:
+        with new_lock("vrrpctl pre-start"):
+            pass
+    opened = os.open
+
+    def read_only(name: str, flags: int, mode: int = 0o777, **options: int) -> int:
+        if flags & (os.O_RDWR | os.O_CREAT | os.O_WRONLY):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), name)
+        return opened(name, flags, mode, **options)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with new_lock("vrrpctl promote"), pytest.raises(Busy):
+        new_lock("vrrpctl demote").__enter__()
+    with new_lock("vrrpctl demote"):
+        pass
+    assert log.messages == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import Clock
-from vrrp_drain import logs
+from vrrp_drain import files, logs
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 logger = logging.getLogger("vrrp_drain.test")
@@ -58,8 +58,20 @@ def test_a_directory_that_cannot_be_made_stops_nothing(tmp_path: Path, capsys: p
     assert capsys.readouterr().err == f"no log is kept: {tmp_path}/log: File exists\nstill here\n"
 
 
-def test_a_full_disk_stops_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that cannot be written is lost without a word on the console."""
-    logs.set_up("demote", Path("/dev/full"), chatty=True)
+    monkeypatch.setattr(files, "open_to_append", lambda path: (os.open("/dev/full", os.O_WRONLY), ""))
+    logs.set_up("demote", tmp_path / "log", chatty=True)
     logger.info("still here")
     assert capsys.readouterr().err == "still here\n"
+
+
+def test_a_fifo_holds_nobody_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was planted under the name of the log is removed, which is said; the log begins anew."""
+    path = tmp_path / "vrrp-drain.log"
+    os.mkfifo(path)
+    logs.set_up("demote", path, chatty=True)
+    logger.info("still here")
+    said = f"{path} was no log of ours (it is a FIFO): removed, this one begins anew; who can write to {tmp_path}?"
+    assert capsys.readouterr().err == f"{said}\nstill here\n"
+    assert [line.partition("] ")[2] for line in path.read_text().splitlines()] == [said, "still here"]

@@ -13,10 +13,11 @@ from vrrp_drain import cli, logs
 from vrrp_drain.band_file import BandFile
 from vrrp_drain.bands import Band
 from vrrp_drain.boot import Boot, Stage
+from vrrp_drain.files import private
 from vrrp_drain.history import History
 from vrrp_drain.lock import Lock
 from vrrp_drain.notice import Kind, Notice
-from vrrp_drain.paths import Paths, private
+from vrrp_drain.paths import Paths
 from vrrp_drain.pid_file import PidFile
 from vrrp_drain.signals import Cancellation
 

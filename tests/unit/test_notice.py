@@ -1,6 +1,7 @@
 """A notice: what its JSON and its line say, and when it is a warning."""
 
 import json
+import math
 from dataclasses import fields, replace
 
 import pytest
@@ -31,6 +32,31 @@ def test_json_has_every_field_and_the_time() -> None:
 def test_a_notice_is_one_line(notice: Notice, line: str) -> None:
     """Whatever the reason has in it, the log gets one line."""
     assert notice.line() == line
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b31m", "\u202e", "\u2066", "\x07", "\x7f", "\u200b", "\ud800", "\x00"])
+def test_a_line_does_nothing_to_a_terminal(text: str) -> None:
+    """What would clear the screen, ring, or turn the line around is shown as Python writes it; whichever field it stands in."""
+    for field in ("previous", "state", "cause", "reason"):
+        line = replace(MOVED, **{field: f"before{text}after"}).line()  # type: ignore[arg-type]
+        assert f"before{text.encode('unicode_escape').decode()}after" in line
+        assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("reason", None), ("reason", 5), ("reason", ["text"]), ("reason", {})),
+        *(("at", math.inf), ("at", math.nan), ("at", -1), ("at", 1e300), ("at", "1"), ("at", None), ("at", True)),
+        *(("seconds", "1"), ("seconds", math.nan), ("seconds", [])),
+        *(("master", 5), ("master", ["10.0.0.1"]), ("priority", "254"), ("priority", 1.5)),
+        *(("kind", "nonsense"), ("kind", None), ("kind", [])),
+    ],
+)
+def test_json_that_is_no_notice_is_refused(field: str, value: object) -> None:
+    """A file that anybody may have written is no reason for a traceback later on."""
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Notice.from_json({**MOVED.as_json(), field: value})
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 import errno
 import ipaddress
+import os
 from pathlib import Path
 
 import pytest
 
 from unit.fakes import VIP, FakeIPR, address
+from vrrp_drain import files
 from vrrp_drain.advert import IPAddress
 from vrrp_drain.errors import SystemFault
 from vrrp_drain.netlink import Netlink
@@ -196,6 +198,43 @@ def test_a_damaged_record_is_named(overlap: Overlap, tmp_path: Path, text: str) 
     (tmp_path / "run/overlap.json").write_text(text)
     with pytest.raises(SystemFault, match=r"overlap\.json"):
         overlap.release()
+
+
+def test_a_damaged_record_leaves_no_vip_on_lo(overlap: Overlap, ipr: FakeIPR, sysctl: Path, tmp_path: Path) -> None:
+    """Told which VIPs are held, release takes them off lo all the same; what the ARP settings were nobody knows."""
+    overlap.hold([THE_VIP, SIXTH], "eth0")
+    (tmp_path / "run/overlap.json").write_text("{")
+    with pytest.raises(SystemFault, match=r"^cannot read .*overlap\.json .*: the interface's ARP settings stay as they are"):
+        overlap.release([THE_VIP, SIXTH])
+    assert on_lo(ipr) == {"127.0.0.1"}
+    assert settings(sysctl) == ("1", "2")
+
+
+def test_what_cannot_be_undone_keeps_nothing_else_from_it(overlap: Overlap, ipr: FakeIPR, sysctl: Path, tmp_path: Path) -> None:
+    """An address that the kernel does not give up is named, the settings go back, and the record stays for the next try."""
+    overlap.hold([THE_VIP], "eth0")
+    ipr.deletion_error = errno.EPERM
+    with pytest.raises(SystemFault, match=rf"^cannot undo {tmp_path}/run/overlap.json: {VIP} could not be taken off lo: "):
+        overlap.release()
+    assert settings(sysctl) == ("0", "1")
+    ipr.deletion_error = None
+    overlap.release()
+    assert on_lo(ipr) == {"127.0.0.1"}
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_record_that_cannot_be_removed(overlap: Overlap, ipr: FakeIPR, sysctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system that is read-only everything is undone, and the file that stays is named."""
+    overlap.hold([THE_VIP], "eth0")
+
+    def read_only(path: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(files, "remove", read_only)
+    with pytest.raises(SystemFault, match=r"^cannot remove .*overlap\.json: Read-only file system; what it tells of is undone$"):
+        overlap.release()
+    assert on_lo(ipr) == {"127.0.0.1"}
+    assert settings(sysctl) == ("0", "1")
 
 
 def test_an_interface_that_is_gone(overlap: Overlap, ipr: FakeIPR, sysctl: Path) -> None:

@@ -1,5 +1,6 @@
 """The watcher's pid file: one watcher at a time, and stop ends exactly that one."""
 
+import fcntl
 import os
 import signal
 import stat
@@ -114,12 +115,39 @@ def test_after_a_kill_the_next_one_has_it(path: Path, processes: ExitStack) -> N
 def test_stop_while_one_begins_ends_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between its lock and its pid the file is empty: pid 0 would be our own process group."""
     killed: list[object] = []
+    monkeypatch.setattr(module, "_BEGIN_SECONDS", 0.0)
     monkeypatch.setattr(signal, "pidfd_send_signal", lambda *arguments: killed.append(arguments))
     with PidFile(path) as beginning:
         beginning.claim()
         path.write_text("")
         stop(path)
     assert killed == []
+
+
+def test_a_stale_pid_beside_a_new_lock_is_nobodys(path: Path, processes: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a crash the old pid stands there until the next watcher has written its own: whoever has that pid now is left alone."""
+    monkeypatch.setattr(module, "_BEGIN_SECONDS", 0.0)
+    stranger = processes.enter_context(subprocess.Popen(["sleep", "60"]))
+    processes.callback(stranger.kill)
+    with PidFile(path) as beginning:
+        beginning.claim()
+        path.write_text(str(stranger.pid))
+        assert PidFile.holder(path) is None
+        stop(path)
+    assert stranger.poll() is None
+
+
+def test_who_looks_takes_no_lock(path: Path) -> None:
+    """A status in the moment in which a watcher begins would make that one end."""
+    with PidFile(path) as file:
+        file.claim()
+        assert PidFile.holder(path) == os.getpid()
+        seen: list[int] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fcntl, "flock", lambda fd, operation: seen.append(operation))
+            PidFile.holder(path)
+        assert seen == []
+    assert PidFile.holder(path) is None, "a process that does not have the file open does not hold it"
 
 
 def test_a_file_that_was_open_before_stop_is_still_the_file(path: Path) -> None:

@@ -5,12 +5,18 @@ watcher the health: neither undoes what the other said. The directory is on tmpf
 keepalived's start writes them anew.
 """
 
+import errno
 from contextlib import suppress
 from pathlib import Path
 
+from . import files
 from .bands import UNHEALTHY_WEIGHT, Band
 from .errors import SystemFault
-from .paths import private, replace
+
+_MENDS = {
+    errno.ENOSPC: ": free space there (df -h), then again",
+    errno.EROFS: ": nothing can change it while that file system is read-only; mount -o remount,rw, then again",
+}
 
 
 class BandFile:
@@ -46,15 +52,12 @@ class BandFile:
 
     def changed_at(self) -> float | None:
         """Return when the band was written, in seconds since the epoch, or None where there is no file."""
-        try:
-            return self.path.stat().st_mtime
-        except OSError:
-            return None
+        return files.changed_at(self.path)
 
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text().strip()
+        return files.read_text(path).strip()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -66,10 +69,10 @@ def _read(path: Path) -> str | None:
 def _replace(path: Path, value: int, meaning: str) -> None:
     """Write ``value``; a file that holds it already keeps its time stamp."""
     try:
-        private(path.parent)
         with suppress(SystemFault):
             if _read(path) == str(value):
                 return
-        replace(path, f"{value}\n")
+        files.replace(path, f"{value}\n")
     except OSError as error:
-        raise SystemFault(f"cannot write {meaning} to {path}: {error.strerror}; the priority is unchanged") from error
+        mend = _MENDS.get(error.errno or 0, "")
+        raise SystemFault(f"cannot write {meaning} to {path}: {error.strerror}; the priority is unchanged{mend}") from error

@@ -7,7 +7,7 @@ import logging
 from enum import Enum
 from pathlib import Path
 
-from .paths import private, replace
+from . import files
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Boot:
     def stage(self) -> Stage | None:
         """Return the stage, None where the machine was just started."""
         try:
-            return Stage(self._path.read_text())
+            return Stage(files.read_text(self._path))
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
@@ -44,14 +44,10 @@ class Boot:
 
     def entered_at(self) -> float | None:
         """Return when that was said, in seconds since the epoch; None where nothing was."""
-        try:
-            return self._path.stat().st_mtime
-        except OSError:
-            return None
+        return files.changed_at(self._path)
 
     def enter(self, stage: Stage) -> None:
         try:
-            private(self._path.parent)
-            replace(self._path, stage.value)
+            files.replace(self._path, stage.value)
         except OSError as error:
             log.warning("cannot write %s: %s; the watcher may take this for a reboot", self._path, error.strerror)

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import click
 
-from . import __version__, lifecycle, logs
+from . import __version__, files, lifecycle, logs
 from .bands import Band
 from .boot import Boot, Stage
 from .config import Config
 from .demote import Demote
-from .errors import Cancelled, ExitCode, Felt, NoSuccessor, SystemFault, Unwell, VrrpDrainError
+from .errors import Busy, Cancelled, ExitCode, Felt, NoSuccessor, SystemFault, Unwell, VrrpDrainError
 from .handover import Ending
 from .history import History
 from .keepalived import Keepalived
@@ -37,6 +37,7 @@ _LAST_WORDS = 2.0  # seconds for notices that are still queued when the watcher 
 _MOVES_SHOWN = 12
 _RATES = 10, 200  # connections a second
 _UMASK = 0o022  # whatever monit or the agent hands down: logs can be forwarded by others, and written by root alone
+_LAST = "post-stop"  # the script after which nothing is left to be protected
 _SECONDS = click.FloatRange(min=0, min_open=True, max=3600)
 
 
@@ -61,7 +62,13 @@ class Session:
             if lock_timeout is not None:
                 # a promotion by the watcher, which a script may meet, listens to the MASTER first
                 bound = lock_timeout or config.drain.handover_timeout * (2 if self.is_script else 1)
-                stack.enter_context(Lock(self.paths.lock, f"vrrpctl {self.command}", bound, cancellation, log.info))
+                lock = Lock(self.paths.lock, f"vrrpctl {self.command}", bound, cancellation, log.info)
+                try:
+                    stack.enter_context(lock)
+                except Busy as error:
+                    if self.command != _LAST:
+                        raise
+                    log.warning("%s yet; keepalived has been stopped here, so %s goes on all the same", error, _LAST)
             yield node, netlink, cancellation
 
 
@@ -147,9 +154,12 @@ def show_status(session: Session, as_json: bool) -> None:
 
 @vrrpctl.command()
 @click.option("--stop", is_flag=True, help="End the watcher that runs, and wait for it.")
+@click.option("--detached", is_flag=True, help="Write what goes to stdout and stderr to watch.log.")
 @click.pass_obj
-def watch(session: Session, stop: bool) -> None:
+def watch(session: Session, stop: bool, detached: bool) -> None:
     """Watch the VIP, keepalived and haproxy, and tell what happens; monit starts and stops it."""
+    if detached:
+        _detach(session.paths.watch_log)
     logs.set_up("watch", session.paths.drain_log, chatty=False)
     with PidFile(session.paths.watcher_pid_file) as pid_file:
         if stop:
@@ -289,6 +299,17 @@ def _keepalived(session: Session, act: Callable[[Keepalived, Config, Netlink], N
         act(Keepalived(session.paths, log.info), config, netlink)
 
 
+def _detach(path: Path) -> None:
+    """Send stdout and stderr to a log of ours, which a shell could not open safely; where there is none to be had they stay as they are."""
+    try:
+        fd, _ = files.open_to_append(path)
+    except OSError:
+        return
+    for each in (1, 2):
+        os.dup2(fd, each)
+    os.close(fd)
+
+
 def _watch(node: Node, netlink: Netlink, cancellation: Cancellation) -> None:
     from . import connections
     from .metrics import Metrics
@@ -355,7 +376,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         log.exception("a fault of vrrp-drain itself, please report it: %r", error)
         code = ExitCode.FAILED
-    if session.command == "post-stop":
+    if session.command == _LAST:
         return ExitCode.OK  # this instance has stopped: there is nothing that BOSH could still save by halting
     return ExitCode.FAILED if session.is_script and code != ExitCode.OK else code
 

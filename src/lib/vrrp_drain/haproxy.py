@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import SplitResult
 
-from . import acceptance
+from . import acceptance, files
 from .advert import IPAddress
 from .errors import SystemFault
 
@@ -80,7 +80,7 @@ def master_process(pid_file: Path) -> int:
     Under bpm the pid file names its init. haproxy is the child of the wrapper that init runs, or, where it runs as a daemon, init's own,
     beside the wrapper. Raises OSError or ValueError where the pid file is no help, IndexError where no haproxy is there.
     """
-    level = [int(pid_file.read_text())]
+    level = [int(files.read_anybodys(pid_file))]
     while True:
         for pid in level:
             if _is_haproxy(pid):

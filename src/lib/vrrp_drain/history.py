@@ -2,18 +2,20 @@
 
 import errno
 import gzip
+import io
 import json
 import logging
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from . import files
 from .logs import Complaints
 from .notice import Notice
 
 log = logging.getLogger(__name__)
-_LONGEST = 1 << 20  # bytes read of one file, from its end
 
 
 class History:
@@ -26,7 +28,10 @@ class History:
     def append(self, notice: Notice) -> None:
         line = json.dumps(notice.as_json()).encode() + b"\n"
         try:
-            with self._path.open("ab", buffering=0) as file:
+            fd, removed = files.open_to_append(self._path)
+            if removed:
+                log.warning("%s was no history of ours (%s): removed, this one begins anew", self._path, removed)
+            with os.fdopen(fd, "ab", buffering=0) as file:
                 before = file.tell()
                 if file.write(line) < len(line):  # the disk is full in the middle of it: half a line would spoil the next one too
                     file.truncate(before)
@@ -41,24 +46,30 @@ class History:
         found: list[Notice] = []
         for path in (self._path, self._path.with_name(f"{self._path.name}.1"), self._path.with_name(f"{self._path.name}.1.gz")):
             if len(found) < count:
-                found = [*_notices(path), *found]
+                found = [*self._notices(path), *found]
         return found[-count:] if count else []
 
+    def _notices(self, path: Path) -> Iterator[Notice]:
+        try:
+            text = _tail(path)
+        except FileNotFoundError:
+            return
+        except (OSError, EOFError, zlib.error) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            self._complaints.about(path.name, f"{path} is passed over: {reason}")
+            return
+        yield from _parsed(text)
 
-def _notices(path: Path) -> Iterator[Notice]:
-    for line in _tail(path).splitlines():
-        with suppress(ValueError, KeyError, TypeError):
+
+def _parsed(text: str) -> Iterator[Notice]:
+    for line in text.splitlines():
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
             yield Notice.from_json(json.loads(line))
 
 
 def _tail(path: Path) -> str:
-    try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as packed:
-                return packed.read(_LONGEST).decode(errors="replace")
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - _LONGEST))
-            return file.read().decode(errors="replace")
-    except (OSError, EOFError):
-        return ""
+    """Return the end of a file. Raises OSError, and EOFError or zlib.error for one that is damaged."""
+    if path.suffix == ".gz":
+        with gzip.open(io.BytesIO(files.read(path))) as packed:
+            return packed.read(files.LONGEST).decode(errors="replace")
+    return files.read(path, from_end=True).decode(errors="replace")

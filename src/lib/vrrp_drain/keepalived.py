@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import keepalived_conf, place, process_events
+from . import files, keepalived_conf, place, process_events
 from .band_file import BandFile
 from .bands import Band
 from .config import Config
 from .errors import ConfigError, SystemFault
 from .netlink import Netlink
-from .paths import Paths, private
+from .paths import Paths
 from .process import pidfd, running
 from .rules import Rules, Situation
 
@@ -61,8 +61,6 @@ class Keepalived:
         where = place.find(config, netlink)
         conf = self._paths.keepalived_run / "keepalived.conf"
         try:
-            private(conf.parent)
-            self._paths.keepalived_log.parent.mkdir(parents=True, exist_ok=True)
             text = keepalived_conf.render(
                 config,
                 where,
@@ -71,8 +69,9 @@ class Keepalived:
                 filtered=self._filtered(config),
                 locate=located,
             )
-            self._write(conf, text)
-            self.pid_file.unlink(missing_ok=True)
+            files.replace(conf, text, mode=0o600)  # there may be a password in it
+            for pid_file in (self.pid_file, self._vrrp_pid_file):
+                files.remove(pid_file)
         except OSError as error:
             raise SystemFault(f"cannot write {error.filename}: {error.strerror}") from error
         self._check(conf)
@@ -92,7 +91,10 @@ class Keepalived:
                 os.killpg(pid, signal.SIGKILL)
                 select.select([fd], [], [], _STOP_SECONDS)
             os.close(fd)
-        self.pid_file.unlink(missing_ok=True)
+        try:
+            files.remove(self.pid_file)
+        except OSError as error:
+            self._log(f"{self.pid_file} stays: {error.strerror}")
         self._log("keepalived stopped")
         try:
             interface = place.find_vip_interface(config, netlink)
@@ -125,13 +127,6 @@ class Keepalived:
             self._log(f"keepalived hears whoever sends adverts with its VRID ({lack}); of unicast it checks the source itself")
         return not lack
 
-    @staticmethod
-    def _write(conf: Path, text: str) -> None:
-        """Write what only root may read: there may be a password in it."""
-        conf.touch(mode=0o600)
-        conf.chmod(0o600)
-        conf.write_text(text)
-
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         """The pid file is the only sign that keepalived gives; one that never writes it is ended."""
         deadline = time.monotonic() + _START_SECONDS
@@ -143,6 +138,10 @@ class Keepalived:
                 process.wait()
                 raise SystemFault(f"keepalived wrote no {self.pid_file} within {_START_SECONDS:g} s: see {self._paths.keepalived_log}")
             time.sleep(0.02)
+
+    @property
+    def _vrrp_pid_file(self) -> Path:
+        return self._paths.keepalived_run / "vrrp.pid"
 
     @property
     def _track_files(self) -> dict[str, Path]:
@@ -161,7 +160,7 @@ class Keepalived:
             band = None
         if band is None:
             self.band_file.write(start)
-        if not self.band_file.health_path.exists():
+        if files.changed_at(self.band_file.health_path) is None:
             self.band_file.mark(unhealthy=False)
 
     def _check(self, conf: Path) -> None:
@@ -179,15 +178,28 @@ class Keepalived:
 
     def _spawn(self, conf: Path) -> subprocess.Popen[bytes]:
         """Start keepalived detached: a session of its own, and nothing of ours inherited but the log."""
-        run = self._paths.keepalived_run
         command = [
             str(self._paths.keepalived_binary),
             *("--dont-fork", "--log-console", "--log-detail", "--no-syslog"),
-            *("--use-file", str(conf), "--pid", str(self.pid_file), "--vrrp_pid", str(run / "vrrp.pid")),
+            *("--use-file", str(conf), "--pid", str(self.pid_file), "--vrrp_pid", str(self._vrrp_pid_file)),
         ]
+        log = self._open_log()
         try:
-            with self._paths.keepalived_log.open("ab") as log:
-                return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True)
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True)
         except OSError as error:
             reason = error.strerror if error.errno != errno.ENOENT else "not found"
             raise SystemFault(f"cannot start {command[0]}: {reason}") from error
+        finally:
+            os.close(log)
+
+    def _open_log(self) -> int:
+        """Return where keepalived writes its log: a VIP without one is better than none."""
+        path = self._paths.keepalived_log
+        try:
+            log, removed = files.open_to_append(path)
+        except OSError as error:
+            self._log(f"keepalived keeps no log: {path}: {error.strerror}")
+            return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        if removed:
+            self._log(f"{path} was no log of keepalived's ({removed}): removed, this one begins anew")
+        return log

@@ -7,10 +7,10 @@ place: its next line goes to the new end, and nothing is left as a hole.
 
 import logging
 import os
-import stat
 import time
 from pathlib import Path
 
+from . import files
 from .logs import Complaints
 
 log = logging.getLogger(__name__)
@@ -57,12 +57,9 @@ class KeepalivedLog:
 
     def _cut(self, now: float, grown: int) -> int:
         """Keep the end of it, from a whole line on; return its size. Lines that are written in between are lost."""
-        opened = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        opened = files.open_to_cut(self._path)
         try:
-            found = os.fstat(opened)
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError(0, "it is no regular file")
-            size = found.st_size
+            size = os.fstat(opened).st_size
             end = os.pread(opened, _KEPT, max(0, size - _KEPT)).partition(b"\n")[2]
             said = time.strftime("%a %b %d %H:%M:%S %Y", time.gmtime())
             os.ftruncate(opened, 0)

@@ -8,16 +8,16 @@ VrrpDrainError on failure; what it returns means success.
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from . import bosh_scripts, connections, haproxy, health, listeners
+from . import bosh_scripts, connections, files, haproxy, health, listeners
 from .bands import Band
 from .boot import Boot, Stage
 from .demote import Demote
 from .errors import Cancelled, NoSuccessor, NotSettled, SystemFault
 from .handover import Ending
 from .node import Node
-from .paths import private
 from .promote import Promote
 from .signals import Cancellation
 
@@ -99,7 +99,7 @@ def pre_stop(node: Node, environment: Mapping[str, str]) -> None:
 
 def drain(node: Node, cancellation: Cancellation, sleep: Callable[[float], None] = time.sleep) -> None:
     """The same again, for directors that know no pre-stop; after a pre-stop it confirms. Then the connections may end."""
-    if _marker(node).exists():
+    if files.changed_at(_marker(node)) is not None:
         log.info("the deployment is being deleted: nobody is waited for")
         return
     if leave(node) and node.hands_off:
@@ -161,12 +161,23 @@ def _cancel(node: Node, *, finishing: bool) -> None:
 
 
 def post_stop(node: Node) -> None:
-    """Leave nothing behind: what pre-start added, and a VIP that is stale because keepalived has ended."""
-    try:
-        if node.remove_stale_vip():
-            log.warning("%s was still on %s after keepalived had ended: taken off", node.config.vip, node.interface)
-    finally:
-        node.let_go()
+    """Leave nothing behind: what pre-start added, and a VIP that is stale because keepalived has ended.
+
+    Each of them goes whatever becomes of the others; what stays is said. Raises SystemFault then.
+    """
+    stays = []
+    for undo in (partial(_remove_stale_vip, node), node.let_go):
+        try:
+            undo()
+        except SystemFault as error:
+            stays.append(str(error))
+    if stays:
+        raise SystemFault("; ".join(stays))
+
+
+def _remove_stale_vip(node: Node) -> None:
+    if node.remove_stale_vip():
+        log.warning("%s was still on %s after keepalived had ended: taken off", node.config.vip, node.interface)
 
 
 def leave(node: Node) -> bool:
@@ -174,7 +185,18 @@ def leave(node: Node) -> bool:
     boot = Boot(node.paths.drain_run)
     if boot.stage() is not Stage.DEMOTED or node.band() is not Band.DRAINING:  # what an operator wants outlives a stop that fails
         boot.enter(Stage.LEAVING)
-    ending = node.demote(node.config.drain.handover_timeout)
+    try:
+        ending = node.demote(node.config.drain.handover_timeout)
+    except SystemFault as error:
+        if node.config.drain.on_no_successor == "fail":
+            raise
+        log.warning(
+            "%s: nothing was handed over; stopping this instance moves %s the hard way, and cuts its connections "
+            "(vrrp_drain.on_no_successor is proceed)",
+            error,
+            node.config.vip,
+        )
+        return False
     if ending.state is Demote.CANCELLED:
         raise Cancelled(f"{node.config.me} goes on as before")
     if ending.state is Demote.NO_SUCCESSOR:
@@ -217,9 +239,8 @@ def _deleted_marker(node: Node, *, present: bool) -> None:
     """drain is not told that the deployment is being deleted; pre-stop is, and leaves word."""
     try:
         if present:
-            private(_marker(node).parent)
-            _marker(node).touch()
+            files.replace(_marker(node), "")
         else:
-            _marker(node).unlink(missing_ok=True)
+            files.remove(_marker(node))
     except OSError as error:
         log.warning("cannot change %s: %s; drain may wait for a successor that is being deleted too", _marker(node), error.strerror)

@@ -1,16 +1,24 @@
-"""One handover at a time on a node: flock(2), which no crash can leave behind."""
+"""One handover at a time on a node: flock(2), which no crash can leave behind.
+
+Who holds it is written into the file for whoever waits, and is worth no more than that: a disk that is full or read-only stops no
+handover. Where there is no file to be had the directory itself is locked; it is the second choice, because whoever had it open before
+it was made private could hold that lock for ever.
+"""
 
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from .errors import Busy, Cancelled, SystemFault
-from .paths import private
+from . import files
+from .errors import Busy, Cancelled
 from .signals import Cancellation
 
+log = logging.getLogger(__name__)
 _LOOK_EVERY = 0.05  # seconds; flock(2) has no wait with a bound
 
 
@@ -34,48 +42,75 @@ class Lock:
         self._sleep = sleep
 
     def __enter__(self) -> "Lock":
-        """Raises Busy after the timeout, Cancelled on a signal, SystemFault when the file cannot be had."""
+        """Raises Busy after the timeout, Cancelled on a signal. Where nothing can be locked, that is said, and the work goes on."""
+        self._fd = self._open()
+        if self._fd is None:
+            return self
         try:
-            private(self._path.parent)
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise SystemFault(f"cannot open the lock {self._path}: {error.strerror}") from error
-        try:
-            self._acquire()
+            self._acquire(self._fd)
         except BaseException:
             os.close(self._fd)
             raise
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{self._holder} (pid {os.getpid()})".encode(), 0)
+        self._label(self._fd, f"{self._holder} (pid {os.getpid()})")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        os.ftruncate(self._fd, 0)
-        os.close(self._fd)
+        if self._fd is not None:
+            self._label(self._fd, "")
+            os.close(self._fd)
 
     @classmethod
     def held_by(cls, path: Path) -> str:
         """Return who holds the lock, as it said itself; nothing where nobody does."""
         try:
-            with path.open(errors="replace") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return file.read(200) or "another vrrpctl"
+            fd = files.open_to_lock(path)
+        except OSError:
+            return ""
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return cls._read_label(fd) or "another vrrpctl"
         except OSError:
             pass
+        finally:
+            os.close(fd)
         return ""
 
-    def _acquire(self) -> None:
+    def _open(self) -> int | None:
+        try:
+            return files.open_private(self._path)
+        except OSError as error:
+            with suppress(OSError):
+                return files.open_to_lock(self._path)
+            log.warning(
+                "no lock is kept (%s: %s): run no other vrrpctl on this instance until this one has ended",
+                error.filename or self._path,
+                error.strerror,
+            )
+            return None
+
+    @staticmethod
+    def _label(fd: int, text: str) -> None:
+        with suppress(OSError):  # full, read-only, or the directory
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, text.encode(), 0)
+
+    @staticmethod
+    def _read_label(fd: int) -> str:
+        with suppress(OSError):
+            return os.pread(fd, 200, 0).decode(errors="replace")
+        return ""
+
+    def _acquire(self, fd: int) -> None:
         deadline = time.monotonic() + self._timeout
         waiting_for = ""
         while True:
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
                 pass
-            other = os.pread(self._fd, 200, 0).decode(errors="replace") or "another vrrpctl"
+            other = self._read_label(fd) or "another vrrpctl"
             if other != waiting_for:
                 self._log(f"waiting for {other} to finish, at most {self._timeout:.1f} s")
                 waiting_for = other

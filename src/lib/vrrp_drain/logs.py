@@ -1,9 +1,14 @@
 """Our log: one line an event, in UTC, in the job's log directory (so ``bosh logs`` has it) and on stderr."""
 
+import io
 import logging
+import os
 import sys
 import time
 from pathlib import Path
+
+from . import files
+from .plain import plain
 
 
 class _Formatter(logging.Formatter):
@@ -16,11 +21,31 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         record.instance = self.instance
-        return super().format(record)
+        return _lines(super().format(record))
 
     @staticmethod
     def converter(seconds: float | None) -> time.struct_time:
         return time.gmtime(seconds)
+
+
+class _FileHandler(logging.FileHandler):
+    """Writes to a file of ours alone; ``removed`` is what was there instead."""
+
+    removed = ""
+
+    def _open(self) -> io.TextIOWrapper:
+        fd, self.removed = files.open_to_append(Path(self.baseFilename))
+        return os.fdopen(fd, "a", encoding="utf-8", errors="backslashreplace")
+
+
+class _ConsoleFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _lines(super().format(record))
+
+
+def _lines(text: str) -> str:
+    """Return what a line of the log says, with the lines of a traceback below it; whatever else is not printable is escaped."""
+    return "\n".join(plain(line) for line in text.split("\n"))
 
 
 def set_up(command: str, file: Path, *, chatty: bool) -> None:
@@ -36,16 +61,17 @@ def set_up(command: str, file: Path, *, chatty: bool) -> None:
         handler.close()
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(logging.INFO if chatty else logging.WARNING)
-    console.setFormatter(logging.Formatter("%(message)s"))
+    console.setFormatter(_ConsoleFormatter("%(message)s"))
     root.addHandler(console)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        to_file = logging.FileHandler(file)
+        to_file = _FileHandler(file)
     except OSError as error:
         root.warning("no log is kept: %s: %s", error.filename, error.strerror)
         return
     to_file.setFormatter(_Formatter(command))
     root.addHandler(to_file)
+    if to_file.removed:
+        root.warning("%s was no log of ours (%s): removed, this one begins anew; who can write to %s?", file, to_file.removed, file.parent)
 
 
 def say_where(instance: object) -> None:

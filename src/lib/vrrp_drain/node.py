@@ -1,6 +1,7 @@
 """This instance with all its parts, and what can be done with it: demote, promote."""
 
 import logging
+from functools import partial
 
 from . import bands, demote, haproxy, health, hello, joining, listeners, place, process, promote, resignation
 from .advert import IPAddress
@@ -85,7 +86,7 @@ class Node:
             with self._senses(priority) as senses:
                 return run(demote.TABLE, senses, lambda a: self._perform(a, senses, Band.ACTIVE), timeout, self._facts(priority), log.info)
         except Exception:
-            self.lever.write(Band.ACTIVE)
+            self._put_back(Band.ACTIVE)
             raise
 
     def promote(self, timeout: float) -> Ending[promote.Promote]:
@@ -97,8 +98,15 @@ class Node:
             with self._senses(self._needed_to_outrank) as senses:
                 return run(promote.TABLE, senses, lambda a: self._perform(a, senses, before), timeout, self._facts(), log.info)
         except Exception:
-            self.lever.write(before)
+            self._put_back(before)
             raise
+
+    def _put_back(self, band: Band) -> None:
+        """Write the band that was there before; why we got here is what the caller is told."""
+        try:
+            self.lever.write(band)
+        except SystemFault as error:
+            log.warning("%s", error)
 
     def band(self) -> Band:
         """Return the band that this instance is in; what cannot be read counts as active."""
@@ -139,10 +147,14 @@ class Node:
 
     def let_go(self) -> None:
         """Undo ``hold``, the rest of it even where a part cannot be undone. Raises SystemFault."""
-        try:
-            self.rules.release()
-        finally:
-            self.overlap.release()
+        stays = []
+        for release in (self.rules.release, partial(self.overlap.release, self.config.keepalived.addresses)):
+            try:
+                release()
+            except SystemFault as error:
+                stays.append(str(error))
+        if stays:
+            raise SystemFault("; ".join(stays))
 
     def _remove_former_vips(self) -> None:
         """Take VIPs away that a killed keepalived left on the interface: of an earlier deployment, nobody else knows them any more."""

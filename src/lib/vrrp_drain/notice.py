@@ -3,11 +3,14 @@
 Pure: it knows no clock, no file and no socket.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, Literal
+
+from .plain import plain
 
 Severity = Literal["info", "warning"]
 CAUSES = {
@@ -30,6 +33,15 @@ CAUSES = {
 }
 # Causes of a move, or of what the watcher says of itself, that somebody asked for, or that make things well again.
 _EXPECTED = frozenset({"drain", "promote", "preempt", "haproxy_back", "peer_resigned", "keepalived_started", "reboot", "start"})
+
+# What a field may be that is not text, as it comes from JSON.
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "at": (int, float),
+    "seconds": (int, float, type(None)),
+    "priority": (int, type(None)),
+    "master": (str, type(None)),
+}
+_LATEST = 253402300800  # the year 10000, which RFC 3339 cannot write
 
 
 class Kind(str, Enum):
@@ -89,10 +101,16 @@ class Notice:
     def from_json(cls, found: Mapping[str, Any]) -> "Notice":
         """Return what as_json told of. Raises KeyError, TypeError or ValueError for anything else."""
         values = {each.name: found[each.name] for each in fields(cls)}
+        for name, value in values.items():
+            allowed = _TYPES.get(name, (str,))
+            if not isinstance(value, allowed) or isinstance(value, bool):
+                raise TypeError(f"{name} is {value!r}")
+        if not (0 <= values["at"] < _LATEST and math.isfinite(values["seconds"] or 0)):
+            raise ValueError(f"at is {values['at']!r}, seconds is {values['seconds']!r}")
         return cls(**{**values, "kind": Kind(values["kind"]), "at": float(values["at"])})
 
     def line(self) -> str:
         """Return one plain line for people."""
         moved = f"{self.previous} -> {self.state}" if self.previous else self.state
         lasted = f" ({self.seconds:.2f} s)" if self.seconds is not None else ""
-        return " ".join(f"{self.kind.value} {moved}, {self.cause}: {self.reason}{lasted}".split())
+        return plain(" ".join(f"{self.kind.value} {moved}, {self.cause}: {self.reason}{lasted}".split()))

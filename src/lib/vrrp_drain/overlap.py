@@ -11,14 +11,15 @@ What was there before is kept in a file beside the lock, on tmpfs like all the r
 
 import ipaddress
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from . import files
 from .advert import IPAddress
 from .errors import SystemFault
 from .netlink import Netlink
-from .paths import private, replace
 
 _LO = "lo"
 WANTED = {"arp_ignore": 1, "arp_announce": 2}  # the least values
@@ -64,36 +65,55 @@ class Overlap:
                 "a connection that is opened in the millisecond of a move may be slow"
             ) from error
 
-    def release(self) -> None:
-        """Take away what ``hold`` added and put back what it found. Raises SystemFault."""
-        held = self.held()
+    def release(self, vips: Iterable[IPAddress] = ()) -> None:
+        """Take away what ``hold`` added and put back what it found. Where that cannot be read any more, take ``vips`` off lo.
+
+        Raises SystemFault, having undone all that can be undone; the file stays as long as something is left to undo.
+        """
+        try:
+            held = self.held()
+        except SystemFault:
+            for vip in vips:
+                self._netlink.remove_address(_LO, vip)
+            raise
         if held is None:
             return
+        problems = []
+        for undo in self._undoing(held):
+            try:
+                undo()
+            except OSError as error:
+                problems.append(f"{error.filename}: {error.strerror}")
+            except SystemFault as error:
+                problems.append(str(error))
+        if problems:
+            raise SystemFault(f"cannot undo {self._file}: {'; '.join(problems)}")
         try:
-            for vip in held.vips:
-                self._netlink.remove_address(_LO, vip)
-            for name, value in held.before.items():
-                if (self._settings / held.interface).exists():
-                    self._write(held.interface, name, value)
-            self._file.unlink()
+            files.remove(self._file)
         except OSError as error:
-            raise SystemFault(f"cannot undo {self._file}: {error.strerror}") from error
+            raise SystemFault(f"cannot remove {self._file}: {error.strerror}; what it tells of is undone") from error
+
+    def _undoing(self, held: Held) -> Iterator[Callable[[], None]]:
+        for vip in held.vips:
+            yield partial(self._netlink.remove_address, _LO, vip)
+        if (self._settings / held.interface).exists():
+            for name, value in held.before.items():
+                yield partial(self._write, held.interface, name, value)
 
     def held(self) -> Held | None:
         """Return what the last ``hold`` did that was not released, or was about to do when it was killed. Raises SystemFault."""
         try:
-            recorded = json.loads(self._file.read_text())
+            recorded = json.loads(files.read(self._file))
             vips = tuple(ipaddress.ip_address(each) for each in recorded["vips"])
             return Held(vips, recorded["interface"], dict(recorded["before"]))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SystemFault(f"cannot read {self._file} ({error!r}): {_LO} and the interface's ARP settings stay as they are") from error
+            raise SystemFault(f"cannot read {self._file} ({error!r}): the interface's ARP settings stay as they are") from error
 
     def _record(self, held: Held) -> None:
         """Write the file as a whole or not at all."""
-        private(self._file.parent)
-        replace(self._file, json.dumps({"vips": [*map(str, held.vips)], "interface": held.interface, "before": held.before}))
+        files.replace(self._file, json.dumps({"vips": [*map(str, held.vips)], "interface": held.interface, "before": held.before}))
 
     def _holds(self, vips: Sequence[IPAddress], interface: str) -> bool:
         """Tell whether all of it is in place already: an interface that was made anew has lost its settings."""

@@ -1,25 +1,9 @@
 """Every path of ours hangs off one root, so that tests can run beside each other under another one."""
 
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path("/var/vcap")
-
-
-def private(directory: Path) -> Path:
-    """Have ``directory`` and let nobody but root in, whoever made it: what lies there decides what root does. Raises OSError."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if stat.S_IMODE(directory.stat().st_mode) != 0o700:
-        directory.chmod(0o700)
-    return directory
-
-
-def replace(path: Path, text: str) -> None:
-    """Write ``path`` as a whole or not at all. Raises OSError; what was there before is there then."""
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.write_text(text)
-    scratch.replace(path)
 
 
 @dataclass(frozen=True)
@@ -80,6 +64,10 @@ class Paths:
     @property
     def history(self) -> Path:
         return self.root / "sys/log/vrrp-drain/history.log"
+
+    @property
+    def watch_log(self) -> Path:
+        return self.root / "sys/log/vrrp-drain/watch.log"
 
     @property
     def drain_log(self) -> Path:

@@ -3,11 +3,15 @@
 import os
 from pathlib import Path
 
+from . import files
+
+_LONGEST = 20  # bytes of a pid
+
 
 def running(pid_file: Path) -> int | None:
     """Return the pid of the keepalived that ``pid_file`` names, or None: no file, no process, or somebody else's pid."""
     try:
-        pid = int(pid_file.read_text())
+        pid = int(files.read(pid_file, _LONGEST))
         name = Path(f"/proc/{pid}/comm").read_text().strip()
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, ValueError, IndexError):

@@ -13,6 +13,7 @@ from .history import History
 from .node import Node
 from .notice import CONDITIONS, Kind, Notice
 from .pid_file import PidFile
+from .plain import plain
 from .rules import Situation
 
 _STORY = 500  # notices of the history that are looked through
@@ -59,7 +60,7 @@ class Status:
 
     def lines(self) -> list[str]:
         """Return it in plain words."""
-        return [f"{label:<12}{text}" for label, text in self._rows()]
+        return [f"{label:<12}{plain(text)}" for label, text in self._rows()]
 
     def _rows(self) -> Iterator[tuple[str, str]]:
         yield "instance", self.instance

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .notice import Notice
+from .plain import plain
 from .status import Status
 
 _STATE = {"master": "bold green", "backup": "cyan", "stopped": "bold red"}
@@ -38,10 +39,10 @@ def draw(status: Status, story: Sequence[Notice], now: float) -> RenderableType:
     for heading in ("ago", "what", "change", "took", "why"):
         moves.add_column(heading, no_wrap=heading != "why")
     for each in reversed(story):
-        change = f"{each.previous} -> {each.state}" if each.previous else each.state
+        change = plain(f"{each.previous} -> {each.state}" if each.previous else each.state)
         took = f"{each.seconds:.2f} s" if each.seconds is not None else ""
         style = "red" if each.severity == "warning" else ""
-        moves.add_row(ago(now - each.at), each.kind.value, change, took, f"{each.cause}: {each.reason}", style=style)
+        moves.add_row(ago(now - each.at), each.kind.value, change, took, plain(f"{each.cause}: {each.reason}"), style=style)
     return Group(title, "", facts, "", moves)
 
 
