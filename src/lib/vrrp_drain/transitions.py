@@ -33,7 +33,7 @@ class Action(Enum):
     LOWER = "write the draining band"
     RAISE = "write the active band"
     PUT_BACK = "write the band that was there before"
-    RESIGN = "advert priority 0 until a peer takes over, if a healthy one is there or peers do not preempt"
+    RESIGN = "say that we leave until a peer takes over, and advert priority 0 if a healthy one is there or peers do not preempt"
     PROBE = "ask the segment who answers for the VIP"
     REMOVE_STALE_VIP = "take the VIP off our interface, because keepalived is not there to do it"
 
