@@ -359,6 +359,9 @@ class FakeRules(Rules):
             raise self.fault
         return self.situation
 
+    def stopped(self) -> tuple[int, int]:
+        return self.situation.circled, self.situation.refused
+
     def armed(self) -> tuple[Armed, ...]:
         if self.fault is not None:
             raise self.fault

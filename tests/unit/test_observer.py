@@ -351,6 +351,14 @@ def not_full(view: View) -> list[Notice]:
     return view.see(BACKUP)
 
 
+def stopped(**what: str) -> Callable[[View], list[Notice]]:
+    def happens(view: View) -> list[Notice]:
+        view.hear()
+        return view.see(replace(BACKUP, **what))  # type: ignore[arg-type]
+
+    return happens
+
+
 def nobody(view: View) -> list[Notice]:
     return view.see(after=6.0)
 
@@ -369,6 +377,8 @@ def somebody(view: View) -> list[Notice]:
         (Kind.SILENT_MASTER, silent, answered, 0.25, "10.0.0.2 adverts as MASTER, but nobody answers for 10.0.0.10"),
         (Kind.NO_MASTER, nobody, somebody, 0.25, "nobody adverts 10.0.0.10, and it is not here (we are backup)"),
         (Kind.SATURATED, full, not_full, 0.25, "20 of 20 connections: it has no VIP now"),
+        (Kind.CIRCLED, stopped(circled="3 packets"), not_full, 0.25, "3 packets"),
+        (Kind.REFUSED, stopped(refused="4 VRRP packets"), not_full, 0.25, "4 VRRP packets"),
     ],
     ids=lambda value: value.value if isinstance(value, Kind) else None,
 )

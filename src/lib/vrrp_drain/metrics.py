@@ -33,6 +33,8 @@ CONDITIONS = {
     Kind.SILENT_MASTER: "Whether a peer adverts as MASTER, but nobody answers for the VIP.",
     Kind.NO_MASTER: "Whether nobody has the VIP: clients are without it.",
     Kind.SATURATED: "Whether haproxy here is full: it serves whom it has, and new clients wait.",
+    Kind.CIRCLED: "Whether packets that no instance knows went round within the last minute, and were answered here.",
+    Kind.REFUSED: "Whether adverts of somebody who is not of the group were kept from keepalived within the last minute.",
 }
 _BANDS = {str(band): band for band in Band}
 

@@ -29,6 +29,7 @@ CAUSES = {
     "reboot": "the machine was started anew",
     "start": "the watcher begins, or nobody had the VIP",
     "condition": "a condition began, or is over",
+    "damped": "so much happened that not all of it is told",
     "unknown": "none of these can be told",
 }
 # Causes of a move, or of what the watcher says of itself, that somebody asked for, or that make things well again.
@@ -57,10 +58,23 @@ class Kind(str, Enum):
     SILENT_MASTER = "silent_master"  # a peer adverts as MASTER, but nobody answers for the VIP
     NO_MASTER = "no_master"
     SATURATED = "haproxy_saturated"  # haproxy serves whom it has, and takes nobody new
-    WATCHER = "watcher"  # the watcher started, put things back after a reboot, or could not do something
+    CIRCLED = "packets_circled"  # packets of nobody's connection were handed on until they had no hop left
+    REFUSED = "adverts_refused"  # somebody's adverts with our VRID were kept from keepalived
+    WATCHER = "watcher"  # the watcher started, put things back after a reboot, or damps what happens too often
 
 
-CONDITIONS = frozenset({Kind.TWO_MASTERS, Kind.FOREIGN, Kind.STALE_VIP, Kind.SILENT_MASTER, Kind.NO_MASTER, Kind.SATURATED})
+CONDITIONS = frozenset(
+    {
+        Kind.TWO_MASTERS,
+        Kind.FOREIGN,
+        Kind.STALE_VIP,
+        Kind.SILENT_MASTER,
+        Kind.NO_MASTER,
+        Kind.SATURATED,
+        Kind.CIRCLED,
+        Kind.REFUSED,
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ class Sight:
 
     ``priority`` is what it adverts as MASTER, as far as we decide it; ``band_age`` is how many seconds ago the band was written;
     ``answered`` tells whether anybody else answers for the VIP, None where that is not known; ``obstacle`` is what is wrong with the
-    interface, asked when the VIP has just left it; ``full`` is why haproxy takes nobody new.
+    interface, asked when the VIP has just left it; ``full`` is why haproxy takes nobody new;
+    ``circled`` and ``refused`` are what the kernel's rules stopped lately (strays.py).
     """
 
     keepalived_runs: bool
@@ -36,6 +37,8 @@ class Sight:
     unhealthy: bool
     answered: bool | None = None
     obstacle: str = ""
+    circled: str = ""
+    refused: str = ""
     full: str = ""
 
     @property
@@ -216,6 +219,8 @@ class Observer:
         yield from self._condition(Kind.SILENT_MASTER, self._silent(sight, now), now, at)
         yield from self._condition(Kind.NO_MASTER, self._nobody(sight, now), now, at)
         yield from self._condition(Kind.SATURATED, self._saturated(sight), now, at)
+        yield from self._condition(Kind.CIRCLED, sight.circled, now, at)
+        yield from self._condition(Kind.REFUSED, sight.refused, now, at)
 
     def _condition(self, kind: Kind, why: str, now: float, at: float) -> Iterator[Notice]:
         since = self._on.get(kind)

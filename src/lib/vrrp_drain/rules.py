@@ -190,6 +190,15 @@ class Rules:
         except Refusal as error:
             raise SystemFault(f"the kernel does not tell its nftables rules ({error})") from error
 
+    def stopped(self) -> tuple[int, int]:
+        """Return how many packets went round and how many adverts were refused: a part of ``state``. Raises SystemFault."""
+        try:
+            counted = [self._nftables.counted(version, TABLE) for version in self._nftables.versions(TABLE)]
+        except Refusal as error:
+            raise SystemFault(f"the kernel does not tell its nftables rules ({error})") from error
+        circled, refused = (sum(packets.get(chain, 0) for packets in counted) for chain in (handoff.CIRCLED, admission.REFUSED))
+        return circled, refused
+
     def armed(self) -> tuple[Armed, ...]:
         """Return who gets packets of which VIP now: a part of ``state`` that costs little. Raises SystemFault."""
         try:

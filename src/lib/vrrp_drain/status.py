@@ -176,7 +176,7 @@ def _why(story: Sequence[Notice]) -> Notice | None:
 
 def _conditions(story: Sequence[Notice]) -> list[str]:
     """Return the reasons of the conditions that began and are not over, as far as the watcher that began last knows."""
-    began = max((n for n, each in enumerate(story) if each.kind is Kind.WATCHER), default=0)
+    began = max((n for n, each in enumerate(story) if each.kind is Kind.WATCHER and each.cause != "damped"), default=0)
     last = {each.kind: each for each in story[began:] if each.kind in CONDITIONS}
     return [each.reason for each in last.values() if each.state == "on"]
 

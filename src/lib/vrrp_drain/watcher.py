@@ -9,12 +9,13 @@ import logging
 import os
 import selectors
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
 from . import health, hello, process
 from .comeback import Comeback
+from .damper import Damper
 from .errors import SystemFault
 from .judge import Register
 from .keepalived_log import KeepalivedLog
@@ -30,6 +31,7 @@ from .pulse import Pulse
 from .remedies import Health, Introduction, Question
 from .segment import Segment
 from .signals import Cancellation
+from .strays import Strays
 from .tap import Tap
 from .vigil import Verdict, Vigil
 
@@ -69,13 +71,13 @@ class Watcher:
     ) -> None:
         drain = node.config.drain
         self._node, self._netlink, self._cancellation = node, netlink, cancellation
-        self._metrics, self._tell = metrics, (metrics.notice, *tell)
+        self._metrics, self._tell, self._damper = metrics, tell, Damper()
         self._complaints = Complaints(log)
         self._segment = Segment(node.config.keepalived.advert_int)
         self._health = Health(node, self._complaints)
         self._comeback = Comeback(node)
         self._question = Question(node, netlink)
-        self._leavers = Leavers(node, netlink)
+        self._leavers, self._strays = Leavers(node, netlink), Strays(node.rules)
         self._introduction = Introduction(node, self._complaints)
         self._keepalived_log = KeepalivedLog(node.paths.keepalived_log, self._complaints)
         self._vigil = Vigil(
@@ -109,6 +111,7 @@ class Watcher:
             while not self._cancellation.requested:
                 self._wait_and_act()
         self._health.leave()
+        self._tell_all(self._damper.rest(time.monotonic()))
 
     def _wait_and_act(self) -> None:
         due = min(self._look_at, self._health.tick())
@@ -129,7 +132,7 @@ class Watcher:
             self._introduction.tick(time.monotonic())
             self._keepalived_log.tick(time.monotonic())
             self._question.tick(time.monotonic(), vip_here=self._vip_here)
-            self._ask_leavers()
+            self._ask_the_rules()
             sight = self._sight()
             self._comeback.tick(sight.band, alive=self._vigil.alive, keepalived_runs=sight.keepalived_runs)
             if self._observer.yields(sight):
@@ -138,17 +141,19 @@ class Watcher:
             self._metrics.see(sight.state, sight.band, sight.priority, self._vigil.alive)
             for notice in self._observer.look(sight, time.monotonic(), time.time()):
                 self._send(notice)
+            self._tell_all(self._damper.due(time.monotonic()))
             self._take_stale_vip_away(sight)
             self._complaints.over("look")
         except (OSError, SystemFault) as error:
             self._complaints.about("look", f"cannot see how this instance stands ({error}); it is tried again")
 
-    def _ask_leavers(self) -> None:
+    def _ask_the_rules(self) -> None:
         try:
             self._leavers.tick(time.monotonic(), vip_here=self._vip_here)
-            self._complaints.over("leavers")
+            self._strays.tick(time.monotonic())
+            self._complaints.over("rules")
         except SystemFault as error:
-            self._complaints.about("leavers", f"{error}: whether a peer that open connections are handed on to is there is not known")
+            self._complaints.about("rules", f"{error}: whether a peer that open connections are handed on to is there is not known")
 
     def _sight(self) -> Sight:
         band = self._node.band()
@@ -161,6 +166,8 @@ class Watcher:
             unhealthy=self._health.unhealthy,
             answered=self._question.answered,
             full=self._vigil.full,
+            circled=self._strays.circled,
+            refused=self._strays.refused,
         )
 
     def _obstacle(self) -> str:
@@ -169,6 +176,15 @@ class Watcher:
         return f"{self._node.interface} {wrong}" if wrong else ""
 
     def _send(self, notice: Notice) -> None:
+        """Count it, and tell it unless there are too many of its kind."""
+        self._metrics.notice(notice)
+        self._tell_all(self._damper.take(notice, time.monotonic()))
+
+    def _tell_all(self, notices: Iterable[Notice]) -> None:
+        for notice in notices:
+            self._tell_one(notice)
+
+    def _tell_one(self, notice: Notice) -> None:
         log.log(logging.WARNING if notice.severity == "warning" else logging.INFO, "%s", notice.line())
         for tell in self._tell:
             tell(notice)
