@@ -101,8 +101,9 @@ def run_directory(node: Node, spoil: str, mend: str) -> Iterator[None]:
 
 FULL = "mount -o remount,size=1m /var/vcap/sys/run; cat /dev/zero > /var/vcap/sys/run/fill 2>/dev/null || true"
 FREE = "rm /var/vcap/sys/run/fill"
-READ_ONLY = "mount -o remount,bind,ro /var/vcap/sys/run"
-WRITABLE = "mount -o remount,bind,rw /var/vcap/sys/run"
+# A mount of its own on top: keepalived has its pid file open to write, and would keep the one below from it.
+READ_ONLY = "mount --bind /var/vcap/sys/run /var/vcap/sys/run; mount -o remount,bind,ro /var/vcap/sys/run"
+WRITABLE = "umount --lazy /var/vcap/sys/run"
 
 
 def kernel(node: Node) -> str:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -371,6 +371,27 @@ class FakeLock:
 
     def __exit__(self, *error: object) -> None:
         pass
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_lock_that_is_held_keeps_post_stop_from_nothing(
+    vrrpctl: Vrrpctl, paths: Paths, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str
+) -> None:
+    """keepalived has been stopped by then, and what is left behind would stay; every other script gives up."""
+
+    class Held(FakeLock):
+        def __enter__(self) -> None:
+            raise Busy("vrrpctl rehearse did not finish")
+
+    monkeypatch.setattr(FakeLock, "wanted", [], raising=False)
+    monkeypatch.setattr(cli, "Lock", Held)
+    monkeypatch.setattr(cli, "Netlink", lambda: nullcontext(Netlink(ipr)))
+    monkeypatch.setattr(Config, "load", lambda path: Config.parse(rendered()))
+    called: list[str] = []
+    monkeypatch.setattr(lifecycle, script.replace("-", "_"), lambda *_: called.append(script))
+    assert vrrpctl(script) == (0 if script == "post-stop" else 1)
+    assert called == (["post-stop"] if script == "post-stop" else [])
+    assert "vrrpctl rehearse did not finish" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -71,10 +71,7 @@ plants = pytest.mark.parametrize("plant", PARAMS)
 @pytest.fixture
 def victim(tmp_path: Path) -> Path:
     """A file outside, that nobody may touch."""
-    path = tmp_path / "outside/victim"
-    path.parent.mkdir()
-    path.write_text(VICTIM)
-    return path
+    return a_victim(tmp_path)
 
 
 @pytest.fixture
@@ -84,6 +81,13 @@ def path(tmp_path: Path) -> Path:
     directory.mkdir()
     directory.chmod(0o770)
     return directory / "file"
+
+
+def a_victim(directory: Path) -> Path:
+    path = directory / "outside/victim"
+    path.parent.mkdir()
+    path.write_text(VICTIM)
+    return path
 
 
 def names(directory: Path) -> list[str]:

@@ -66,6 +66,20 @@ def test_a_full_disk_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "still here\n"
 
 
+def test_what_others_said_does_nothing_to_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Escape sequences and turned lines are shown as Python writes them, on the console and in the file; a traceback keeps its lines."""
+    logs.set_up("demote", tmp_path / "log", chatty=True)
+    try:
+        raise ValueError("\x1b[2J")
+    except ValueError:
+        logger.exception("it said %s", "\x9b1m\u202e\r")
+    for said in (capsys.readouterr().err, (tmp_path / "log").read_text()):
+        assert r"it said \x9b1m\u202e\r" in said
+        assert r"ValueError: \x1b[2J" in said
+        assert all(line.isprintable() for line in said.splitlines())
+        assert len(said.splitlines()) > 3
+
+
 def test_a_fifo_holds_nobody_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was planted under the name of the log is removed, which is said; the log begins anew."""
     path = tmp_path / "vrrp-drain.log"

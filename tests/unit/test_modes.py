@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import PEER, VIP
+from unit.test_files import Plant, a_victim, plants, unharmed
 from vrrp_drain import cli, logs
 from vrrp_drain.band_file import BandFile
 from vrrp_drain.bands import Band
@@ -22,6 +23,12 @@ from vrrp_drain.pid_file import PidFile
 from vrrp_drain.signals import Cancellation
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A file outside, that nobody may touch."""
+    return a_victim(tmp_path)
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
@@ -60,6 +67,37 @@ def test_nobody_but_root_writes(paths: Paths, cancellation: Cancellation, umask:
     assert mode(paths.drain_run / "lock") == 0o600
     assert {mode(path) for path in (paths.history, paths.drain_log)} == {0o644}
     assert [path for path in paths.root.rglob("*") if path.is_dir() and mode(path) & 0o022] == []
+
+
+OURS = [
+    *(f"run/keepalived/{name}" for name in ("band", ".band.new", "health", ".health.new")),
+    *(f"run/vrrp-drain/{name}" for name in ("lock", "boot", ".boot.new", "watch.pid")),
+    *(f"log/vrrp-drain/{name}" for name in ("vrrp-drain.log", "history.log")),
+]
+
+
+@plants
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("before", [0o770, 0o700], ids=oct)
+def test_what_stands_under_a_name_of_ours(
+    paths: Paths, cancellation: Cancellation, victim: Path, plant: Plant, name: str, before: int
+) -> None:
+    """Wherever something writes: what was planted there is gone, what it led to is as it was, and the file is ours."""
+    planted = paths.root / "sys" / name
+    planted.parent.mkdir(parents=True)
+    planted.parent.chmod(before)
+    plant.put(planted, victim)
+    leave_everything(paths, cancellation)
+    assert unharmed(victim)
+    if planted.name.endswith(".new"):
+        assert not os.path.lexists(planted)
+    else:
+        found = planted.lstat()
+        assert (stat.S_ISREG(found.st_mode), found.st_nlink, found.st_uid) == (True, 1, os.geteuid())
+    assert BandFile(paths.keepalived_run).read() is Band.DRAINING
+    assert Boot(paths.drain_run).stage() is Stage.LEAVING
+    assert len(History(paths.history).last(10)) == 1
+    assert "a line" in paths.drain_log.read_text()
 
 
 @pytest.mark.parametrize("before", [0o777, 0o770, 0o755, 0o500])
