@@ -95,7 +95,7 @@ def test_what_stands_under_a_name_of_ours(
         found = planted.lstat()
         assert (stat.S_ISREG(found.st_mode), found.st_nlink, found.st_uid) == (True, 1, os.geteuid())
     assert BandFile(paths.keepalived_run).read() is Band.DRAINING
-    assert Boot(paths.drain_run).stage() is Stage.LEAVING
+    assert Boot(paths.drain_run).stage() is Stage.PROMOTED
     assert len(History(paths.history).last(10)) == 1
     assert "a line" in paths.drain_log.read_text()
 
