@@ -70,7 +70,7 @@ def ends_well(killer: Killer, *scripts: str) -> None:
 @pytest.mark.parametrize(
     ("before", "killed", "calls", "states"),
     [
-        pytest.param([], "pre-start", {"mkdir", "open", "write", "__exit__", "replace", "send"}, 8, id="pre-start"),
+        pytest.param([], "pre-start", {"mkdir", "open", "write", "__exit__", "rename", "send"}, 8, id="pre-start"),
         pytest.param(["pre-start"], "post-stop", {"open", "write", "__exit__", "unlink", "send"}, 6, id="post-stop"),
     ],
 )

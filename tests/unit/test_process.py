@@ -51,6 +51,19 @@ def test_a_pid_that_somebody_else_has_now_is_not_keepalived(pid_file: Path) -> N
     assert pidfd(pid_file) is None
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_the_pid_file_of_another_job_may_be_anybodys(keepalived: subprocess.Popen[bytes], pid_file: Path) -> None:
+    """haproxy-boshrelease's job gives its run directory to vcap, with the pid file that a keepalived left there for the next one."""
+    os.chown(pid_file, 1000, 1000)
+    assert running(pid_file) == keepalived.pid
+
+
+def test_nobody_waits_for_who_may_write_a_pid(pid_file: Path) -> None:
+    """A FIFO under that name names nobody."""
+    os.mkfifo(pid_file)
+    assert running(pid_file) is None
+
+
 def test_a_running_keepalived_is_found(keepalived: subprocess.Popen[bytes], pid_file: Path) -> None:
     """The pid file with its newline names the process, and the descriptor tells of its end."""
     assert running(pid_file) == keepalived.pid

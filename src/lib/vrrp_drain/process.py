@@ -11,7 +11,7 @@ _LONGEST = 20  # bytes of a pid
 def running(pid_file: Path) -> int | None:
     """Return the pid of the keepalived that ``pid_file`` names, or None: no file, no process, or somebody else's pid."""
     try:
-        pid = int(files.read(pid_file, _LONGEST))
+        pid = int(files.read_anyones(pid_file, _LONGEST))  # haproxy-boshrelease's job gives its files to vcap
         name = Path(f"/proc/{pid}/comm").read_text().strip()
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, ValueError, IndexError):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _LIBRARY = Path(__file__).resolve().parents[3] / "lib"
 _STEPS: Mapping[type, frozenset[str]] = {  # of whose calls which
-    ModuleType: frozenset({"open", "pwrite", "ftruncate", "rename", "replace", "unlink", "mkdir"}),
+    ModuleType: frozenset({"open", "write", "pwrite", "ftruncate", "fchown", "fchmod", "rename", "unlink", "rmdir", "mkdir"}),
     io.IOBase: frozenset({"write", "close", "__exit__"}),
     socket.socket: frozenset({"send", "sendto", "sendmsg"}),
 }
