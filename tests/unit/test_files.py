@@ -327,12 +327,16 @@ def test_a_directory_that_is_filled_while_it_is_emptied_is_moved_away(path: Path
 
 
 def test_another_jobs_file_never_blocks(tmp_path: Path) -> None:
-    """It may be anybody's and lie behind a link; a FIFO, which nobody may ever write to, is refused at once."""
+    """It may be anybody's; a FIFO, which nobody may ever write to, and a link are refused at once."""
     pid_file = tmp_path / "haproxy.pid"
-    (tmp_path / "there").write_text("42\n")
-    pid_file.symlink_to(tmp_path / "there")
-    assert files.read_anybodys(pid_file) == b"42\n"
+    pid_file.write_text("42\n")
+    os.chown(pid_file, 12345, 12345)
+    assert files.read_anyones(pid_file, 20) == b"42\n"
     pid_file.unlink()
     os.mkfifo(pid_file)
     with pytest.raises(files.Impostor, match="it is a FIFO"):
-        files.read_anybodys(pid_file)
+        files.read_anyones(pid_file, 20)
+    pid_file.unlink()
+    pid_file.symlink_to("/etc/passwd")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        files.read_anyones(pid_file, 20)

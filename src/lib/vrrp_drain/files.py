@@ -71,14 +71,6 @@ def read_text(path: Path) -> str:
     return read(path).decode()
 
 
-def read_anybodys(path: Path, longest: int = LONGEST) -> bytes:
-    """Return the first bytes of a file that need not be ours, such as another job's pid file: what blocks is refused. Raises OSError."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb") as file:
-        if kind := _KINDS.get(stat.S_IFMT(os.fstat(file.fileno()).st_mode)):
-            raise Impostor(path, f"it is {kind}")
-        return file.read(longest)
-
-
 def open_private(path: Path, mode: int = 0o600) -> int:
     """Open a file of a run directory to read and write, empty where there was none of ours. Raises OSError."""
     private(path.parent)

@@ -16,6 +16,7 @@ from .advert import IPAddress
 from .errors import SystemFault
 
 _MOST = 1 << 20  # bytes that we read of one answer
+_LONGEST_PID = 20  # bytes
 _ACCEPTS = 1 << 16  # __SO_ACCEPTCON, linux/net.h
 _STREAM = 1  # SOCK_STREAM
 _UNTIL_RENAMED = re.compile(r"\.\d+\.tmp$")  # haproxy binds a socket under such a name first
@@ -80,7 +81,7 @@ def master_process(pid_file: Path) -> int:
     Under bpm the pid file names its init. haproxy is the child of the wrapper that init runs, or, where it runs as a daemon, init's own,
     beside the wrapper. Raises OSError or ValueError where the pid file is no help, IndexError where no haproxy is there.
     """
-    level = [int(files.read_anybodys(pid_file))]
+    level = [int(files.read_anyones(pid_file, _LONGEST_PID))]
     while True:
         for pid in level:
             if _is_haproxy(pid):
