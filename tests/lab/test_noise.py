@@ -27,7 +27,7 @@ def test_moves_under_noise(make_cluster: MakeCluster, stranger: PlugIn, kind: st
 
 def test_the_highest_priority_of_nobody_takes_no_vip(make_cluster: MakeCluster, stranger: PlugIn) -> None:
     """With unicast, adverts at priority 255 to both instances, of a machine that is no peer: the MASTER keeps the VIP."""
-    cluster = make_cluster(2, keepalived={"unicast": True})
+    cluster = make_cluster(2, fast=False, keepalived={"unicast": True})
     first, second = cluster.nodes
     payload = KINDS["priority 255"]
     frames = [frame(payload, destination=node.spec.address, mac=bytes((2, 0, 0, 0, 0, node.spec.index + 1))) for node in (first, second)]
@@ -40,7 +40,7 @@ def test_the_highest_priority_of_nobody_takes_no_vip(make_cluster: MakeCluster, 
 
 def test_keepalived_without_our_rules_hears_its_unicast_peers_alone(make_cluster: MakeCluster, stranger: PlugIn) -> None:
     """Where the kernel lacks nftables, keepalived checks the source itself: the same adverts take nothing."""
-    cluster = make_cluster(2, keepalived={"unicast": True}, create=False)
+    cluster = make_cluster(2, fast=False, keepalived={"unicast": True}, create=False)
     first, second = cluster.nodes
     for node in cluster.nodes:
         node.agent.run_script("pre-start")

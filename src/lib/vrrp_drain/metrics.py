@@ -69,7 +69,10 @@ class Metrics(Collector):
         self._moves = self._counter("moves", "Times that the VIP came to this instance or left it, by cause.", "cause")
         self._transitions = self._counter("transitions", "Notices of the watcher, by kind and cause.", "kind", "cause")
         self._adverts = self._counter(
-            "adverts", "VRRP packets heard: valid (of a peer), damaged, or foreign (of somebody who is not of the group).", "verdict"
+            "adverts",
+            "VRRP packets heard: valid (of a peer), damaged, or foreign (of somebody who is not of the group), "
+            "of unknown senders 200 a second at most.",
+            "verdict",
         )
         self._notifications = notifications
         self._handover = Histogram(
