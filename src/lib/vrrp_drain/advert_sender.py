@@ -1,7 +1,7 @@
 """Sends packets of protocol 112 from the VIP's interface, as keepalived there does, and beside it."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from .advert import PROTOCOL, TTL, IPAddress
@@ -27,12 +27,19 @@ class AdvertSender:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self._socket.close()
 
-    def send(self, payload: bytes, destination: IPAddress) -> None:
-        """Send ``payload`` to ``destination``, a group or a peer. Raises SystemFault."""
-        try:
-            self._socket.sendto(payload, (str(destination), 0))
-        except OSError as error:
-            raise self._fault(error) from error
+    def send(self, build: Callable[[IPAddress], bytes], destinations: Iterable[IPAddress]) -> None:
+        """Send what ``build`` makes for it to each of ``destinations``, groups or peers.
+
+        Raises SystemFault when all have had their turn: one that cannot be told keeps nothing from the others.
+        """
+        failed: OSError | None = None
+        for destination in destinations:
+            try:
+                self._socket.sendto(build(destination), (str(destination), 0))
+            except OSError as error:
+                failed = failed or error
+        if failed is not None:
+            raise self._fault(failed) from failed
 
     def _fault(self, error: OSError) -> SystemFault:
         return SystemFault(f"cannot send an advert on {self._interface}: {error.strerror}")

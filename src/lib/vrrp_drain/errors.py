@@ -4,6 +4,7 @@ Commands raise; ``cli.main`` prints one line and exits with ``exit_code``. Lifec
 success and failure, so for BOSH every error is exit code 1.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
 
 
@@ -98,3 +99,15 @@ class AdvertError(VrrpDrainError):
     def __init__(self, field: str, got: object, expected: object) -> None:
         super().__init__(f"{field} is {got}, expected {expected}")
         self.field = field
+
+
+def all_of(*steps: Callable[[], object]) -> None:
+    """Do every one of ``steps``, whatever becomes of the others. Raises SystemFault then, with what each of them could not do."""
+    faults: list[str] = []
+    for step in steps:
+        try:
+            step()
+        except SystemFault as fault:
+            faults.append(str(fault))
+    if faults:
+        raise SystemFault("; ".join(dict.fromkeys(faults)))

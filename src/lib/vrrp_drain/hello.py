@@ -14,11 +14,13 @@ Whoever can listen on the segment can copy a token. What that means is in docs/s
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import partial
 
 from .advert import ALL_HOSTS_V4, ALL_HOSTS_V6, TTL, TYPE_ADVERT, IPAddress, Packet, internet_checksum, pseudo_header
 from .advert_sender import AdvertSender
 from .config import Config
+from .errors import all_of
 from .place import Place
 
 TOKEN_BYTES = 16
@@ -55,16 +57,22 @@ def introduces(packet: Packet, proof: bytes, vrid: int) -> bool:
 
 
 def say(config: Config, place: Place) -> None:
-    """Say hello to every peer, in each family of which there are VIPs. Raises SystemFault."""
+    """Say hello to every peer, in each family of which there are VIPs. Raises SystemFault, when all that can be told has been."""
+    sources = [each for each in (place.source, place.further_source) if each is not None]
+    all_of(*(partial(_say, config, place, source) for source in sources for _ in range(_TIMES)))
+
+
+def _say(config: Config, place: Place, source: IPAddress) -> None:
     vrid = config.keepalived.virtual_router_id
-    for source in (each for each in (place.source, place.further_source) if each is not None):
-        with AdvertSender(place.interface, source) as sender:
-            for _ in range(_TIMES):
-                for peer in config.peers:
-                    for destination in destinations(place, source.version):
-                        sender.send(build(token(peer.id, vrid), vrid, source, destination), destination)
+    with AdvertSender(place.interface, source) as sender:
+        all_of(
+            *(
+                partial(sender.send, partial(build, token(peer.id, vrid), vrid, source), destinations(place, source.version))
+                for peer in config.peers
+            )
+        )
 
 
-def destinations(place: Place, family: int) -> Iterable[IPAddress]:
+def destinations(place: Place, family: int) -> Sequence[IPAddress]:
     """Return where what keepalived must not hear is sent to: the unicast peers of ``family``, or all hosts of the segment."""
     return [each for each in place.peers if each.version == family] or [ALL_HOSTS_V4 if family == 4 else ALL_HOSTS_V6]

@@ -15,7 +15,7 @@ from . import bosh_scripts, connections, files, haproxy, health, listeners
 from .bands import Band
 from .boot import Boot, Stage
 from .demote import Demote
-from .errors import Cancelled, NoSuccessor, NotSettled, SystemFault
+from .errors import Cancelled, NoSuccessor, NotSettled, SystemFault, all_of
 from .handover import Ending
 from .node import Node
 from .promote import Promote
@@ -165,14 +165,7 @@ def post_stop(node: Node) -> None:
 
     Each of them goes whatever becomes of the others; what stays is said. Raises SystemFault then.
     """
-    stays = []
-    for undo in (partial(_remove_stale_vip, node), node.let_go):
-        try:
-            undo()
-        except SystemFault as error:
-            stays.append(str(error))
-    if stays:
-        raise SystemFault("; ".join(stays))
+    all_of(partial(_remove_stale_vip, node), node.let_go)
 
 
 def _remove_stale_vip(node: Node) -> None:

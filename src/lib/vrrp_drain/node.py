@@ -8,7 +8,7 @@ from .advert import IPAddress
 from .band_file import BandFile
 from .bands import Band
 from .config import Config
-from .errors import SystemFault
+from .errors import SystemFault, all_of
 from .handover import Ending, run
 from .judge import Electorate, Register
 from .listener import adverts
@@ -147,14 +147,7 @@ class Node:
 
     def let_go(self) -> None:
         """Undo ``hold``, the rest of it even where a part cannot be undone. Raises SystemFault."""
-        stays = []
-        for release in (self.rules.release, partial(self.overlap.release, self.config.keepalived.addresses)):
-            try:
-                release()
-            except SystemFault as error:
-                stays.append(str(error))
-        if stays:
-            raise SystemFault("; ".join(stays))
+        all_of(self.rules.release, partial(self.overlap.release, self.config.keepalived.addresses))
 
     def _remove_former_vips(self) -> None:
         """Take VIPs away that a killed keepalived left on the interface: of an earlier deployment, nobody else knows them any more."""

@@ -7,12 +7,14 @@ not preempt takes a draining advert after that for a MASTER that goes on. So wha
 the rules in their kernels hear it, keepalived does not. Where there are unicast peers alone it waits for the successor.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import partial
 
 from . import hello
 from .advert import GROUP_V4, GROUP_V6, RESIGN, Advert, IPAddress, build
 from .advert_sender import AdvertSender
 from .config import Config
+from .errors import all_of
 from .place import Place
 
 _AUTH_NONE, _AUTH_SIMPLE = 0, 1  # RFC 2338 section 5.3.6, as keepalived's auth_type PASS
@@ -21,30 +23,31 @@ _LONGEST_V3 = 40.95  # seconds, RFC 9568 section 5.2.7
 
 
 def send(config: Config, place: Place, priority: int, *, resign: bool = True) -> None:
-    """Advert ``priority``, and then 0 if we ``resign``, to the group or to the unicast peers. Raises SystemFault.
+    """Advert ``priority``, and then 0 if we ``resign``, to the group or to the unicast peers.
 
-    The first says why: one of the draining band tells the peers to leave us the connections that are open.
+    The first says why: one of the draining band tells the peers to leave us the connections that are open. Raises SystemFault, when all
+    that can be said has been.
     """
-    group = (GROUP_V4 if config.vip.version == 4 else GROUP_V6,)
-    beside = () if place.peers else tuple(hello.destinations(place, config.vip.version))
-    hello.say(config, place)
-    with AdvertSender(place.interface, place.source) as sender:
-        for _ in range(_TIMES):
-            _tell(sender, _ours(config, priority), place.peers or group)
-            _tell(sender, _ours(config, priority), beside)
-        if resign:
-            _tell(sender, _ours(config, RESIGN), place.peers or group)
-            for _ in range(_TIMES):
-                _tell(sender, _ours(config, priority), beside)
-    _tell_the_other_family(config, place, priority)
+    group = place.peers or (GROUP_V4 if config.vip.version == 4 else GROUP_V6,)
+    beside = () if place.peers else hello.destinations(place, config.vip.version)
+    before = [partial(_tell, config, place, priority, where) for _ in range(_TIMES) for where in (group, beside)]
+    after = [partial(_tell, config, place, RESIGN, group), *(partial(_tell, config, place, priority, beside) for _ in range(_TIMES))]
+    all_of(
+        partial(hello.say, config, place),
+        partial(_tell_the_other_family, config, place, priority),
+        *before,
+        *(after if resign else ()),
+    )
 
 
 def remind(config: Config, place: Place, priority: int, successor: IPAddress) -> None:
-    """Advert ``priority`` once more, to ``successor``, which has the VIP now. Raises SystemFault."""
-    hello.say(config, place)
-    with AdvertSender(place.interface, place.source) as sender:
-        _tell(sender, _ours(config, priority), (successor,) if place.peers else hello.destinations(place, config.vip.version))
-    _tell_the_other_family(config, place, priority)
+    """Advert ``priority`` once more, to ``successor``, which has the VIP now. Raises SystemFault, when all that can be said has been."""
+    where = (successor,) if place.peers else hello.destinations(place, config.vip.version)
+    all_of(
+        partial(hello.say, config, place),
+        partial(_tell, config, place, priority, where),
+        partial(_tell_the_other_family, config, place, priority),
+    )
 
 
 def authentication(password: str | None) -> tuple[int, bytes]:
@@ -52,9 +55,11 @@ def authentication(password: str | None) -> tuple[int, bytes]:
     return (_AUTH_NONE, bytes(8)) if password is None else (_AUTH_SIMPLE, password.encode().ljust(8, b"\0"))
 
 
-def _ours(config: Config, priority: int) -> Advert:
+def _tell(config: Config, place: Place, priority: int, destinations: Sequence[IPAddress]) -> None:
     ours = config.keepalived
-    return Advert(ours.vrrp_version, ours.virtual_router_id, priority, ours.advert_int, (config.vip,), *authentication(ours.auth_pass))
+    advert = Advert(ours.vrrp_version, ours.virtual_router_id, priority, ours.advert_int, (config.vip,), *authentication(ours.auth_pass))
+    with AdvertSender(place.interface, place.source) as sender:
+        sender.send(partial(build, advert, sender.source), destinations)
 
 
 def _tell_the_other_family(config: Config, place: Place, priority: int) -> None:
@@ -66,9 +71,4 @@ def _tell_the_other_family(config: Config, place: Place, priority: int) -> None:
     advert = Advert(3, ours.virtual_router_id, priority, min(ours.advert_int, _LONGEST_V3), (vip,))
     with AdvertSender(place.interface, source) as sender:
         for _ in range(_TIMES):
-            _tell(sender, advert, hello.destinations(place, source.version))
-
-
-def _tell(sender: AdvertSender, advert: Advert, destinations: Iterable[IPAddress]) -> None:
-    for destination in destinations:
-        sender.send(build(advert, sender.source, destination), destination)
+            sender.send(partial(build, advert, source), hello.destinations(place, source.version))
