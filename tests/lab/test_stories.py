@@ -82,16 +82,21 @@ def test_a_planned_drain(begin: Begin) -> None:
 
 
 def test_haproxy_dies_and_hangs(begin: Begin) -> None:
-    """Both are told apart, the VIP goes away and comes back, and each side says why; nobody waits for an election."""
+    """Both are told apart, the VIP goes away and comes back, and each side says why; nobody waits for an election.
+
+    One that hangs leaves, as far as a peer can tell: it keeps the connections that it has.
+    """
     story, cluster = begin()
     first, second = cluster.nodes
-    for harm, cause in ((KILLED, "haproxy_died"), (HUNG, "haproxy_hung")):
+    died = (KILLED, "haproxy_died", "peer_unhealthy", "haproxy of 10.0.0.1 does not serve (priority 66)")
+    hung = (HUNG, "haproxy_hung", "drain", "10.0.0.1 is leaving (priority 99)")
+    for harm, cause, to_peers, reason in (died, hung):
         harm.do(first)
         problem, away = story.tells(first, f"haproxy up -> down, {cause}", f"state master -> backup, {cause}")
-        (taken,) = story.tells(second, "state backup -> master, peer_unhealthy")
+        (taken,) = story.tells(second, f"state backup -> master, {to_peers}")
         assert problem.reason.endswith("clients of the VIP are not served from here")
         assert "10.0.0.2 has it" in away.reason
-        assert taken.reason == "haproxy of 10.0.0.1 does not serve (priority 66)"
+        assert taken.reason == reason
         assert taken.seconds is not None
         assert taken.seconds < MASTER_DOWN
         story.ends_with(second)
