@@ -359,6 +359,12 @@ def stopped(**what: str) -> Callable[[View], list[Notice]]:
     return happens
 
 
+def refuses(view: View) -> list[Notice]:
+    view.hear()
+    assert view.see(replace(BACKUP, refused="4 VRRP packets")) == [], "their sender may be named in a moment"
+    return [each for _ in range(6) for each in view.adverts(1)]
+
+
 def nobody(view: View) -> list[Notice]:
     return view.see(after=6.0)
 
@@ -378,7 +384,7 @@ def somebody(view: View) -> list[Notice]:
         (Kind.NO_MASTER, nobody, somebody, 0.25, "nobody adverts 10.0.0.10, and it is not here (we are backup)"),
         (Kind.SATURATED, full, not_full, 0.25, "20 of 20 connections: it has no VIP now"),
         (Kind.CIRCLED, stopped(circled="3 packets"), not_full, 0.25, "3 packets"),
-        (Kind.REFUSED, stopped(refused="4 VRRP packets"), not_full, 0.25, "4 VRRP packets"),
+        (Kind.REFUSED, refuses, not_full, 0.25, "4 VRRP packets"),
     ],
     ids=lambda value: value.value if isinstance(value, Kind) else None,
 )
@@ -476,3 +482,18 @@ def test_whatever_happens(first: Sight, steps: list[tuple[Sight, list[tuple[int,
                 assert (notice.state == "on") is (notice.kind not in on)
                 on ^= {notice.kind}
         state = sight.state
+
+
+def test_what_a_stranger_sends_is_told_once() -> None:
+    """While he is known by name, and what is counted may still be his, the condition of his name is all."""
+    view = with_master()
+    view.sight = replace(BACKUP, refused="4 VRRP packets")
+    told: list[Notice] = []
+    for _ in range(20):
+        view.hear(version=3, source=STRANGER)
+        view.hear()
+        told += view.see(after=1.0)
+    for _ in range(60):
+        view.hear()
+        told += view.see(after=1.0)
+    assert [(each.kind, each.state) for each in told] == [(Kind.FOREIGN, "on"), (Kind.FOREIGN, "off")]

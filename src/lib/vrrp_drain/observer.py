@@ -14,6 +14,8 @@ from .vigil import Verdict
 
 MASTER, BACKUP, STOPPED = "master", "backup", "stopped"
 _LOST = 2.5  # advert intervals of silence that no delay explains: Master_Down_Interval is three
+_NAMED = 90.0  # seconds after a stranger was heard in which what the kernel refused was his: the condition of his name tells of it
+_NAMELESS = 5.0  # seconds in which a stranger becomes known by name
 _STALE_SECONDS = 0.5  # keepalived takes its VIP away a moment before or after it ends
 _GRACE = 1.5  # seconds on top of Master_Down_Interval until nobody counts as MASTER
 _RECENT = 10.0  # seconds, on top of what keepalived waits, within which a promotion explains that the VIP came
@@ -63,6 +65,8 @@ class Observer:
         self._down: tuple[float, str] | None = None  # when haproxy went down, and the cause
         self._back = self._started = float("-inf")  # when haproxy was back, and keepalived was started
         self._lost: tuple[IPAddress, float] | None = None  # the MASTER that fell silent before we took over, and when it was heard last
+        self._named = float("-inf")  # when a stranger was heard last
+        self._nameless_since: float | None = None
         self._gone: tuple[str, float] | None = None  # why and when we yielded, while nobody is heard who has the VIP
         ours = config.keepalived
         self._recent = _RECENT + ours.preempt_delay + ours.healthcheck_rise * ours.healthcheck_interval
@@ -214,13 +218,14 @@ class Observer:
     def _conditions(self, sight: Sight, now: float, at: float) -> Iterator[Notice]:
         yield from self._condition(Kind.TWO_MASTERS, self._two_masters(sight, now), now, at)
         strangers = self._segment.strangers(now)
+        self._named = now if strangers else self._named
         yield from self._condition(Kind.FOREIGN, strangers[0].why if strangers else "", now, at)
         yield from self._condition(Kind.STALE_VIP, self._stale(sight, now), now, at)
         yield from self._condition(Kind.SILENT_MASTER, self._silent(sight, now), now, at)
         yield from self._condition(Kind.NO_MASTER, self._nobody(sight, now), now, at)
         yield from self._condition(Kind.SATURATED, self._saturated(sight), now, at)
         yield from self._condition(Kind.CIRCLED, sight.circled, now, at)
-        yield from self._condition(Kind.REFUSED, sight.refused, now, at)
+        yield from self._condition(Kind.REFUSED, self._nameless(sight, now), now, at)
 
     def _condition(self, kind: Kind, why: str, now: float, at: float) -> Iterator[Notice]:
         since = self._on.get(kind)
@@ -230,6 +235,14 @@ class Observer:
         elif not why and since is not None:
             del self._on[kind]
             yield self._notice(at, kind, "on", "off", "condition", "it is over", now - since)
+
+    def _nameless(self, sight: Sight, now: float) -> str:
+        """What the kernel refused, unless it is of a stranger who is known by name, or may be in a moment."""
+        if not sight.refused or now - self._named < _NAMED:
+            self._nameless_since = None
+            return ""
+        self._nameless_since = now if self._nameless_since is None else self._nameless_since
+        return sight.refused if now - self._nameless_since >= _NAMELESS else ""
 
     def _two_masters(self, sight: Sight, now: float) -> str:
         """A peer that yields adverts once more at most: two adverts, an interval apart, while we have the VIP, are one too many."""

@@ -57,6 +57,6 @@ class Strays:
         if not self._refused.lately:
             return ""
         return (
-            f"{self._refused.lately} VRRP packets of somebody who is not of the group were kept from keepalived: clients are not affected. "
-            "vrrpctl doctor names him where his packets are whole"
+            f"{self._refused.lately} VRRP packets of somebody who is not of the group, none of them a whole advert, were kept from "
+            "keepalived: clients are not affected"
         )
