@@ -326,6 +326,7 @@ def test_a_directory_that_is_filled_while_it_is_emptied_is_moved_away(path: Path
     assert path.read_text() == "ours"
 
 
+@needs_root
 def test_another_jobs_file_never_blocks(tmp_path: Path) -> None:
     """It may be anybody's; a FIFO, which nobody may ever write to, and a link are refused at once."""
     pid_file = tmp_path / "haproxy.pid"
