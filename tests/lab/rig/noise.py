@@ -142,17 +142,22 @@ def table(found: Mapping[tuple[str, float], Sequence[Pair]]) -> Table:
 
 
 def run(package: Path, console: Console, pairs: int = _PAIRS) -> Mapping[tuple[str, float], Sequence[Pair]]:
+    found: dict[tuple[str, float], Sequence[Pair]] = {}
+    for rate in RATES:
+        for kind in KINDS:
+            found[kind, rate] = [_alone(package, kind, rate) for _ in range(pairs)]
+            console.print(f"[dim]{kind}, {rate} a second: {sum(each.clean for each in found[kind, rate])} of {pairs}[/dim]")
+    return found
+
+
+def _alone(package: Path, kind: str, rate: float) -> Pair:
+    """A pair in a group of its own: each leaves TIME_WAIT sockets behind, which the next one's clients would meet from the same ports."""
     with Cluster(package, 2, vrrp_drain={"haproxy_soft_stop": False}) as cluster:
         cluster.create()
         cluster.nodes[0].wait_for(cluster.vip)
         machine = plug_in(cluster)
         try:
-            found: dict[tuple[str, float], Sequence[Pair]] = {}
-            for rate in RATES:
-                for kind in KINDS:
-                    found[kind, rate] = [pair(cluster, machine, kind, rate) for _ in range(pairs)]
-                    console.print(f"[dim]{kind}, {rate} a second: {sum(each.clean for each in found[kind, rate])} of {pairs}[/dim]")
-            return found
+            return pair(cluster, machine, kind, rate)
         finally:
             machine.kill()
 
