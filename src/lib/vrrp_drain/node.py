@@ -184,6 +184,11 @@ class Node:
         """Install the rules that keep strangers' adverts out, and open connections alive if that is wanted. Raises SystemFault."""
         self.rules.hold(self.group())
 
+    @property
+    def _peers(self) -> frozenset[IPAddress]:
+        """Return the addresses of the peers that the link or the operator names."""
+        return frozenset({*self.config.peer_addresses, *(peer.address for peer in self.config.peers)})
+
     def group(self) -> Group:
         """Return what the kernel's rules must know."""
         ours, me = self.config.keepalived, self.config.me
@@ -194,7 +199,7 @@ class Node:
             vrid=ours.virtual_router_id,
             vrrp_version=ours.vrrp_version,
             token=hello.token(me.id, ours.virtual_router_id),
-            members=frozenset({*self.config.peer_addresses, *(peer.address for peer in self.config.peers)}) - own,
+            members=self._peers - own,
             nobody=own | self._broadcasts(),
             closed=place.closed(self.config, self.place),
             window=self.config.drain.handoff_window if self.hands_off else 0.0,
@@ -244,7 +249,7 @@ class Node:
     def electorate(self) -> Electorate:
         """Return who we are in the election, as things stand now."""
         ours = self.config.keepalived
-        peers = frozenset({*self.config.peer_addresses, *(peer.address for peer in self.config.peers)})
+        peers = self._peers
         situation = self._situation()
         return Electorate(
             vrid=ours.virtual_router_id,
