@@ -15,15 +15,16 @@ from typing import Any, get_args, get_type_hints
 
 import yaml
 
-from vrrp_drain import demote, doctor, promote
-from vrrp_drain.bands import Band
-from vrrp_drain.errors import MEANINGS
-from vrrp_drain.metrics import Metrics
-from vrrp_drain.notice import CAUSES, Kind, Notice
-from vrrp_drain.notify import Counts
-from vrrp_drain.rules import Situation
-from vrrp_drain.status import Status
-from vrrp_drain.transitions import Table
+from vrrp_drain import doctor
+from vrrp_drain.commands.status import Status
+from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handover import demote, promote
+from vrrp_drain.handover.transitions import Table
+from vrrp_drain.notify.notice import CAUSES, Kind, Notice
+from vrrp_drain.notify.notifier import Counts
+from vrrp_drain.runtime.errors import MEANINGS
+from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.watcher.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = (

@@ -15,8 +15,8 @@ from lab.rig.node import Node
 from lab.rig.stray import stray
 from lab.rig.wait import until
 from lab.rig.watchdog import watchdog
-from vrrp_drain.handoff import MOST_HOPS
-from vrrp_drain.overlap import Overlap
+from vrrp_drain.handoff.forwarding import MOST_HOPS
+from vrrp_drain.handoff.vip_on_lo import VipOnLo
 
 NODES = 3
 SECONDS = 20.0  # a storm of so long is ended from outside
@@ -45,10 +45,10 @@ def machines(cluster: Cluster) -> list[Namespace]:
 
 
 def _hold_vips(node: Node, directory: Path) -> None:
-    from vrrp_drain.netlink import Netlink
+    from vrrp_drain.linux.rtnetlink import Netlink
 
     with Netlink() as netlink:
-        Overlap(directory, netlink, Path("/proc/sys/net/ipv4/conf")).hold([ip_address(vip) for vip in VIPS.values()], "eth0")
+        VipOnLo(directory, netlink, Path("/proc/sys/net/ipv4/conf")).hold([ip_address(vip) for vip in VIPS.values()], "eth0")
 
 
 def address(version: int, target: int | str) -> str:

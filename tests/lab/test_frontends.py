@@ -21,7 +21,7 @@ from lab.rig.cluster import VIP, VIP6, Cluster
 from lab.rig.node import Node
 from lab.rig.servers import echo, serving
 from lab.rig.wait import until
-from vrrp_drain.rules import Rules
+from vrrp_drain.handoff.rules import Rules
 
 HTTP, PROXY, HTTP2, WEBSOCKET, PASSTHROUGH, TCP, NARROW = range(8001, 8008)  # frontends
 BEHIND = 1000  # what a backend's port is above its frontend's

@@ -13,8 +13,8 @@ from lab.rig.crowd import Crowd
 from lab.rig.kernel_rules import group, hold
 from lab.rig.node import Node
 from lab.rig.wait import until
-from vrrp_drain import connections
-from vrrp_drain.rules import Rules
+from vrrp_drain.handoff.rules import Rules
+from vrrp_drain.linux import connections
 
 CLIENTS = 10_000
 THE_VIP = ipaddress.ip_address("10.0.0.10")

@@ -14,7 +14,7 @@ from lab.rig.kernel_rules import situation
 from lab.rig.load import Load
 from lab.rig.node import Node
 from lab.rig.wait import until
-from vrrp_drain.rules import Rules
+from vrrp_drain.handoff.rules import Rules
 
 CLIENTS = 30
 FAMILIES = pytest.mark.parametrize("vip", ["10.0.0.10", "fd00::10"])

@@ -13,9 +13,9 @@ from lab.rig.kernel_rules import group, hold, situation
 from lab.rig.load import Load
 from lab.rig.refusal import NETFILTER, SOCK_DIAG, refuse
 from lab.rig.wait import until
-from vrrp_drain import nftables
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.rules import Rules
+from vrrp_drain.handoff.rules import Rules
+from vrrp_drain.linux import nftables
+from vrrp_drain.runtime.errors import SystemFault
 
 DRAIN_TIMEOUT = 30
 

@@ -16,8 +16,8 @@ from lab.rig.load import Load
 from lab.rig.node import Node
 from lab.rig.story import Story
 from lab.rig.wait import until
-from vrrp_drain.netlink import Netlink
-from vrrp_drain.rules import Rules
+from vrrp_drain.handoff.rules import Rules
+from vrrp_drain.linux.rtnetlink import Netlink
 
 Begin = Callable[..., tuple[Story, Cluster]]
 STARTED = ("state stopped -> backup, keepalived_started",)  # told where the watcher was first

@@ -16,10 +16,10 @@ from prometheus_client import generate_latest
 
 from lab.rig.release import BUILD, REPOSITORY
 from release.conftest import lacking
-from vrrp_drain.bands import Band
-from vrrp_drain.metrics import CONDITIONS, OUTCOMES, STATES, VERDICTS, Metrics
-from vrrp_drain.notify import Counts
-from vrrp_drain.rules import Situation
+from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.notify.notifier import Counts
+from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.watcher.metrics import CONDITIONS, OUTCOMES, STATES, VERDICTS, Metrics
 
 ALERTS = REPOSITORY / "manifests/prometheus/alerts.yml"
 TESTS = REPOSITORY / "manifests/prometheus/alerts_test.yml"
@@ -131,8 +131,8 @@ def test_the_dashboard_is_bound_to_no_grafana() -> None:
                 assert 'deployment=~"$deployment", vip=~"$vip"' in (match[2] or ""), panel["title"]
 
 
-def _span(place: dict[str, int], start: str, length: str) -> Iterable[int]:
-    return range(place[start], place[start] + place[length])
+def _span(attachment: dict[str, int], start: str, length: str) -> Iterable[int]:
+    return range(attachment[start], attachment[start] + attachment[length])
 
 
 def _found(value: Any, key: str) -> Iterator[Any]:

@@ -11,8 +11,8 @@ from lab.rig import release
 from lab.rig.release import Rendering
 from templates.conftest import GROUP, Render
 from unit.test_config import PEM
-from vrrp_drain import bands
-from vrrp_drain.config import Config
+from vrrp_drain.config.model import Config
+from vrrp_drain.vrrp import bands
 
 CONFIG = {"keepalived": "config/keepalived.json", "vrrp-drain": "config/vrrp-drain.json"}
 

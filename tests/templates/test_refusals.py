@@ -12,8 +12,8 @@ import pytest
 from lab.rig.release import Rendering, Spec, refusals
 from templates.conftest import GROUP
 from unit.test_config import CONTRADICTIONS, WRONG
-from vrrp_drain.config import Config
-from vrrp_drain.errors import ConfigError
+from vrrp_drain.config.model import Config
+from vrrp_drain.runtime.errors import ConfigError
 
 VIP = "10.0.0.10"
 JOB = {"keepalived": "keepalived", "vrrp_drain": "vrrp-drain"}

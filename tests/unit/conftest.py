@@ -11,12 +11,13 @@ from freezegun import freeze_time
 from hypothesis import settings
 
 from unit.fakes import Clock, FakeHaproxy, FakeIPR, FakeNode, FakeSocket, rendered
-from vrrp_drain import haproxy, hello
-from vrrp_drain.config import Config
-from vrrp_drain.netlink import Netlink
-from vrrp_drain.paths import Paths
-from vrrp_drain.place import Place
-from vrrp_drain.signals import Cancellation
+from vrrp_drain.config.model import Config
+from vrrp_drain.haproxy import health_check
+from vrrp_drain.keepalived.attachment import Attachment
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp import hello
 
 settings.register_profile("unit", database=None, deadline=None)  # leaves no directory behind, and a busy machine is no failure
 settings.load_profile("unit")
@@ -85,11 +86,11 @@ def raw_socket(monkeypatch: pytest.MonkeyPatch) -> FakeSocket:
 
 
 @pytest.fixture(autouse=True)
-def hellos(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[Place]:
+def hellos(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[Attachment]:
     """Note from where hello is said; nothing leaves this machine. A test with a raw socket says it to that one."""
-    said: list[Place] = []
+    said: list[Attachment] = []
     if "raw_socket" not in request.fixturenames:
-        monkeypatch.setattr(hello, "say", lambda config, place: said.append(place))
+        monkeypatch.setattr(hello, "say", lambda config, attachment: said.append(attachment))
     return said
 
 
@@ -102,5 +103,5 @@ def node(config: Config, paths: Paths, netlink: Netlink, cancellation: Cancellat
 def haproxy_health(monkeypatch: pytest.MonkeyPatch) -> FakeHaproxy:
     """haproxy answers, until the test gives it a problem."""
     fake = FakeHaproxy()
-    monkeypatch.setattr(haproxy, "check", fake.check)
+    monkeypatch.setattr(health_check, "check", fake.check)
     return fake

@@ -9,19 +9,19 @@ from urllib.parse import SplitResult
 from freezegun.api import FrozenDateTimeFactory, StepTickTimeFactory, TickingDateTimeFactory
 from pyroute2.netlink.exceptions import NetlinkError
 
-from vrrp_drain.advert import Advert, IPAddress, Packet, build
-from vrrp_drain.config import Config
-from vrrp_drain.demote import Demote
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.handover import Ending
-from vrrp_drain.netlink import Netlink
-from vrrp_drain.node import Node
-from vrrp_drain.overlap import Overlap
-from vrrp_drain.paths import Paths
-from vrrp_drain.promote import Promote
-from vrrp_drain.rules import Armed, Group, Rules, Situation
-from vrrp_drain.signals import Cancellation
-from vrrp_drain.transitions import State
+from vrrp_drain.config.model import Config
+from vrrp_drain.handoff.rules import Armed, Group, Rules, Situation
+from vrrp_drain.handoff.vip_on_lo import VipOnLo
+from vrrp_drain.handover.demote import Demote
+from vrrp_drain.handover.node import Node
+from vrrp_drain.handover.promote import Promote
+from vrrp_drain.handover.runner import Ending
+from vrrp_drain.handover.transitions import State
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp.advert import Advert, IPAddress, Packet, build
 
 VIP = "10.0.0.10"
 OWN = "10.0.0.1"
@@ -31,7 +31,7 @@ MAC = "02:00:00:00:00:01"
 PEER_MAC = "02:00:00:00:00:02"
 
 
-# What other_job.read finds in the configuration of a keepalived job like haproxy-boshrelease's.
+# What upstream_job.read finds in the configuration of a keepalived job like haproxy-boshrelease's.
 OTHER_SETTINGS: dict[str, Any] = {
     "interface": "auto",
     "virtual_router_id": 1,
@@ -302,7 +302,7 @@ class FakeInquiry:
         self.closed = True
 
 
-class FakeOverlap(Overlap):
+class FakeOverlap(VipOnLo):
     """An Overlap that notes what it was told and leaves this machine's settings alone."""
 
     def __init__(self) -> None:
@@ -371,12 +371,12 @@ class FakeRules(Rules):
 class FakeNode(Node):
     """A Node whose handovers end as told, at once."""
 
-    overlap: FakeOverlap
+    vip_on_lo: FakeOverlap
     rules: FakeRules
 
     def __init__(self, config: Config, paths: Paths, netlink: Netlink, cancellation: Cancellation) -> None:
         super().__init__(config, paths, netlink, cancellation)
-        self.overlap = FakeOverlap()
+        self.vip_on_lo = FakeOverlap()
         self.rules = FakeRules()
         self.pid: int | None = 4711
         self.demotion = Ending(Demote.DONE, "handed over", 0.25)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyroute2.netlink.nfnetlink import nftsocket
 
-from vrrp_drain.nftables import ACCEPT, DROP, ETHERNET, GOTO, Order
+from vrrp_drain.linux.nftables import ACCEPT, DROP, ETHERNET, GOTO, Order
 
 _REGISTERS, _WORD = 20, 4  # of 32 bits; the first four are the verdict's
 _COMPARE: dict[int, Callable[[bytes, bytes], bool]] = {

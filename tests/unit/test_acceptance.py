@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from vrrp_drain import acceptance
+from vrrp_drain.haproxy import acceptance
 
 V4, V6, ANY6 = "127.0.0.1", "::1", "::"
 

@@ -10,8 +10,8 @@ from scapy.layers.inet import IP, IPOption_NOP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.vrrp import VRRP, VRRPv3
 
-from vrrp_drain.advert import GROUP_V4, GROUP_V6, PROTOCOL, TTL, Advert, IPAddress, Packet, build, internet_checksum, parse
-from vrrp_drain.errors import AdvertError
+from vrrp_drain.runtime.errors import AdvertError
+from vrrp_drain.vrrp.advert import GROUP_V4, GROUP_V6, PROTOCOL, TTL, Advert, IPAddress, Packet, build, internet_checksum, parse
 
 SOURCE = {4: ip_address("10.0.0.2"), 6: ip_address("fe80::2")}
 GROUP: dict[int, IPAddress] = {4: GROUP_V4, 6: GROUP_V6}

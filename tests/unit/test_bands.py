@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from vrrp_drain.bands import HIGHEST, LOWEST, LOWEST_BASE, UNHEALTHY_WEIGHT, WIDTH, Band, base_of_rank, describe, effective, is_active
+from vrrp_drain.vrrp.bands import HIGHEST, LOWEST, LOWEST_BASE, UNHEALTHY_WEIGHT, WIDTH, Band, base_of_rank, describe, effective, is_active
 
 BASES = range(LOWEST_BASE, HIGHEST + 1)
 OFFSETS = (Band.ACTIVE.value, Band.DRAINING.value, UNHEALTHY_WEIGHT, Band.DRAINING.value + UNHEALTHY_WEIGHT)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vrrp_drain.boot import Boot, Stage
+from vrrp_drain.runtime.boot import Boot, Stage
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vrrp_drain.bosh_scripts import ending_haproxy, running
+from vrrp_drain.haproxy.other_drain import ending_haproxy, running
 
 PID_FILE = Path("/var/vcap/sys/run/bpm/haproxy/haproxy.pid")
 HEAD = "#!/bin/bash\nset -e\npidfile=/var/vcap/sys/run/bpm/haproxy/haproxy.pid\nlog=/var/vcap/sys/log/haproxy/drain.log\n"

@@ -13,8 +13,8 @@ from ipaddress import ip_address
 import pytest
 
 from unit.kernel import Packet, Table
-from vrrp_drain.handoff import LEAVERS, LEAVING, MOST_HOPS
-from vrrp_drain.rules import Group, installation
+from vrrp_drain.handoff.forwarding import LEAVERS, LEAVING, MOST_HOPS
+from vrrp_drain.handoff.rules import Group, installation
 
 VIPS = {4: ip_address("10.0.0.10"), 6: ip_address("fd00::10")}
 CLIENT_MAC = bytes.fromhex("0200000000c8")
@@ -40,10 +40,10 @@ def packet(version: int, flags: int = ACK, *, hops: int = 64, came_from: bytes =
         network = struct.pack("!BBHHHBBH", 0x45, 0, 40, 0, 0, hops, protocol, 0) + source.packed + vip.packed
     else:
         network = struct.pack("!IHBB", 6 << 28, 20, protocol, hops) + source.packed + vip.packed
-    segment = (
+    peer_table = (
         bytes(({4: 3, 6: 2}[version],)).ljust(20, b"\0") if icmp else struct.pack("!HHIIBBHHH", 40_000, 80, 1, 1, 5 << 4, flags, 0, 0, 0)
     )
-    return Packet(bytearray(bytes(6) + came_from + b"\x08\x00"), bytearray(network), bytearray(segment), protocol, sock)
+    return Packet(bytearray(bytes(6) + came_from + b"\x08\x00"), bytearray(network), bytearray(peer_table), protocol, sock)
 
 
 def table(version: int, target: int | None = None, known: bytes | None = None) -> Table:
@@ -169,5 +169,5 @@ def test_a_handshake_stays_where_it_began(version: int) -> None:
 def test_the_model_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the bound it sees what the kernel showed: a packet goes to and fro for as long as it has hops."""
     unbounded: Callable[..., object] = outcome.__wrapped__
-    monkeypatch.setattr("vrrp_drain.handoff.MOST_HOPS", 254)
+    monkeypatch.setattr("vrrp_drain.handoff.forwarding.MOST_HOPS", 254)
     assert [unbounded(4, 1, known=False, hops=hops, icmp=False) for hops in (64, 63, 62)] == [(False, 63), (False, 62), (False, 61)]

@@ -17,23 +17,36 @@ import pytest
 import vrrp_drain
 from unit.fakes import MAC, OWN, PEER_MAC, VIP, FakeIPR, FakeNode, rendered
 from unit.test_status import BACKUP
-from vrrp_drain import cli, doctor, lifecycle, logs, rehearsal, status
-from vrrp_drain.bands import Band
-from vrrp_drain.boot import Boot, Stage
-from vrrp_drain.config import Config
-from vrrp_drain.demote import Demote
-from vrrp_drain.errors import MEANINGS, Busy, Cancelled, ConfigError, ExitCode, NoSuccessor, NotSettled, SystemFault, Unwell, VrrpDrainError
-from vrrp_drain.handover import Ending
-from vrrp_drain.history import History
-from vrrp_drain.keepalived import Keepalived
-from vrrp_drain.netlink import Netlink
-from vrrp_drain.node import Node
-from vrrp_drain.notice import Kind, Notice
-from vrrp_drain.paths import Paths
-from vrrp_drain.pid_file import PidFile
-from vrrp_drain.promote import Promote
+from vrrp_drain import doctor, rehearsal
+from vrrp_drain.commands import lifecycle, main, status
+from vrrp_drain.config.model import Config
+from vrrp_drain.handover.demote import Demote
+from vrrp_drain.handover.node import Node
+from vrrp_drain.handover.promote import Promote
+from vrrp_drain.handover.runner import Ending
+from vrrp_drain.keepalived.daemon import Keepalived
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.notify.history import History
+from vrrp_drain.notify.notice import Kind, Notice
 from vrrp_drain.rehearsal.tally import Outcome, Probe
-from vrrp_drain.signals import Cancellation
+from vrrp_drain.runtime import logs
+from vrrp_drain.runtime.boot import Boot, Stage
+from vrrp_drain.runtime.errors import (
+    MEANINGS,
+    Busy,
+    Cancelled,
+    ConfigError,
+    ExitCode,
+    NoSuccessor,
+    NotSettled,
+    SystemFault,
+    Unwell,
+    VrrpDrainError,
+)
+from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.runtime.pid_file import PidFile
+from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp.bands import Band
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 NOTICE = Notice(1.0, "haproxy/0", VIP, Kind.STATE, "backup", "master", "drain", "10.0.0.2 is leaving", "10.0.0.1", 254, 0.021)
@@ -58,8 +71,8 @@ class Vrrpctl(Protocol):
 @pytest.fixture
 def vrrpctl(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Vrrpctl:
     """Run a command under the temporary root; the terminal of the tests stays where it is, also for drain."""
-    monkeypatch.setattr(cli, "_keep_stdout_clean", lambda: os.open(os.devnull, os.O_WRONLY))
-    return lambda *words: int(cli.main(["--root", str(paths.root), *words]))
+    monkeypatch.setattr(main, "_keep_stdout_clean", lambda: os.open(os.devnull, os.O_WRONLY))
+    return lambda *words: int(main.main(["--root", str(paths.root), *words]))
 
 
 @pytest.fixture
@@ -67,10 +80,10 @@ def node(node: FakeNode, netlink: Netlink, cancellation: Cancellation, monkeypat
     """The node that every command gets."""
 
     @contextmanager
-    def give(session: cli.Session, *, lock_timeout: float | None = None) -> Iterator[tuple[Node, Netlink, Cancellation]]:
+    def give(session: main.Session, *, lock_timeout: float | None = None) -> Iterator[tuple[Node, Netlink, Cancellation]]:
         yield node, netlink, cancellation
 
-    monkeypatch.setattr(cli.Session, "node", give)
+    monkeypatch.setattr(main.Session, "node", give)
     return node
 
 
@@ -186,10 +199,10 @@ def test_the_timeout_is_the_manifests_or_the_operators(
 )
 def test_how_a_demotion_ends(vrrpctl: Vrrpctl, node: FakeNode, words: list[str], ending: Demote, code: ExitCode, band: Band) -> None:
     """Without a successor the priority goes back, unless --keep says that it shall not."""
-    node.lever.write(Band.DRAINING)  # as the table's action does
+    node.priority_control.write(Band.DRAINING)  # as the table's action does
     node.demotion = Ending(ending, "a reason", 5.1)
     assert vrrpctl("demote", *words) == code
-    assert node.lever.read() is band
+    assert node.priority_control.read() is band
 
 
 @pytest.mark.parametrize(
@@ -214,7 +227,7 @@ def test_no_wait_only_changes_the_band(
     """--no-wait writes the band and returns, saying that nothing is proven."""
     assert vrrpctl(command, "--no-wait", "--json") == 0
     said = capsys.readouterr()
-    assert node.lever.read() is band
+    assert node.priority_control.read() is band
     assert node.timeouts == []
     assert json.loads(said.out) == {"instance": "haproxy/0", "vip": VIP, "state": str(band), "priority": priority}
     assert said.err == f"priority is {priority} ({band}); not waiting for what follows\n"
@@ -350,7 +363,7 @@ def test_keepalived_is_for_monit(
     paths.keepalived_config.parent.mkdir(parents=True)
     paths.keepalived_config.write_text(json.dumps(rendered()))
     called = []
-    monkeypatch.setattr(cli, "Netlink", lambda: Netlink(ipr))
+    monkeypatch.setattr(main, "Netlink", lambda: Netlink(ipr))
     monkeypatch.setattr(Keepalived, action, lambda keepalived, config, netlink: called.append(config))
     assert vrrpctl("keepalived", action) == 0
     assert called == [config]
@@ -384,8 +397,8 @@ def test_a_lock_that_is_held_keeps_post_stop_from_nothing(
             raise Busy("vrrpctl rehearse did not finish")
 
     monkeypatch.setattr(FakeLock, "wanted", [], raising=False)
-    monkeypatch.setattr(cli, "Lock", Held)
-    monkeypatch.setattr(cli, "Netlink", lambda: nullcontext(Netlink(ipr)))
+    monkeypatch.setattr(main, "Lock", Held)
+    monkeypatch.setattr(main, "Netlink", lambda: nullcontext(Netlink(ipr)))
     monkeypatch.setattr(Config, "load", lambda path: Config.parse(rendered()))
     called: list[str] = []
     monkeypatch.setattr(lifecycle, script.replace("-", "_"), lambda *_: called.append(script))
@@ -403,15 +416,15 @@ def test_a_session(
     """A look takes no lock. A change waits for it as long as a handover takes; a script, which may meet the watcher, as two."""
     paths.drain_config.parent.mkdir(parents=True)
     paths.drain_config.write_text(json.dumps(rendered()))
-    monkeypatch.setattr(cli, "Netlink", lambda: Netlink(ipr))
-    monkeypatch.setattr(cli, "Lock", FakeLock)
+    monkeypatch.setattr(main, "Netlink", lambda: Netlink(ipr))
+    monkeypatch.setattr(main, "Lock", FakeLock)
     monkeypatch.setattr(FakeLock, "wanted", [], raising=False)
     logs.set_up("demote", paths.drain_log, chatty=False)
-    session = cli.Session()
+    session = main.Session()
     session.command, session.paths, session.is_script = "demote", paths, is_script
     with session.node(lock_timeout=lock_timeout) as (node, _, _):
         assert node.interface == "eth0"
-        cli.log.info("at work")
+        main.log.info("at work")
     assert " haproxy/0 demote[" in paths.drain_log.read_text()
     assert FakeLock.wanted == ([] if bound is None else [(paths.drain_run / "lock", "vrrpctl demote", pytest.approx(bound, abs=0.001))])
     assert ipr.closed
@@ -421,8 +434,8 @@ def test_a_session(
 
 DRAIN = """
 import contextlib, os, sys
-from vrrp_drain import cli, lifecycle
-from vrrp_drain.errors import NoSuccessor
+from vrrp_drain.commands import lifecycle, main
+from vrrp_drain.runtime.errors import NoSuccessor
 
 @contextlib.contextmanager
 def node(session, *, lock_timeout=None):
@@ -434,9 +447,9 @@ def drain(node, cancellation):
     os.system("echo 3")
     {ending}
 
-cli.Session.node = node
+main.Session.node = node
 lifecycle.drain = drain
-sys.exit(cli.main(sys.argv[1:]))
+sys.exit(main.main(sys.argv[1:]))
 """
 
 
@@ -527,7 +540,7 @@ class FakeWatcher:
 
 @pytest.fixture
 def watcher(monkeypatch: pytest.MonkeyPatch) -> type[FakeWatcher]:
-    monkeypatch.setattr("vrrp_drain.watcher.Watcher", FakeWatcher)
+    monkeypatch.setattr("vrrp_drain.watcher.loop.Watcher", FakeWatcher)
     monkeypatch.setattr(FakeWatcher, "made", [])
     return FakeWatcher
 
@@ -535,7 +548,7 @@ def watcher(monkeypatch: pytest.MonkeyPatch) -> type[FakeWatcher]:
 def test_watch(vrrpctl: Vrrpctl, node: FakeNode, paths: Paths, watcher: type[FakeWatcher], monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds the pid file while it runs, serves metrics at the port of the manifest, and its notices go into the history."""
     served: list[int] = []
-    monkeypatch.setattr("vrrp_drain.metrics.Metrics.serve", lambda self, port: served.append(port))
+    monkeypatch.setattr("vrrp_drain.watcher.metrics.Metrics.serve", lambda self, port: served.append(port))
     assert vrrpctl("watch") == ExitCode.OK
     ((its_node, *_),) = watcher.made
     assert its_node is node
@@ -566,7 +579,7 @@ def test_a_metrics_port_that_is_taken_does_not_stop_the_watcher(
     def taken(metrics: object, port: int) -> None:
         raise SystemFault(f"no metrics: 127.0.0.1:{port} is taken")
 
-    monkeypatch.setattr("vrrp_drain.metrics.Metrics.serve", taken)
+    monkeypatch.setattr("vrrp_drain.watcher.metrics.Metrics.serve", taken)
     assert vrrpctl("watch") == ExitCode.OK
     assert len(watcher.made) == 1
     assert "no metrics: 127.0.0.1:9922 is taken" in capsys.readouterr().err
@@ -577,9 +590,9 @@ def test_a_watcher_that_fails_is_closed(
 ) -> None:
     """Queued notices get their last seconds and the port is given back, however it ends."""
     closed: list[str] = []
-    monkeypatch.setattr("vrrp_drain.metrics.Metrics.serve", lambda self, port: None)
-    monkeypatch.setattr("vrrp_drain.metrics.Metrics.close", lambda self: closed.append("metrics"))
-    monkeypatch.setattr("vrrp_drain.notify.Notifier.close", lambda self, seconds: closed.append(f"notifier {seconds:g}"))
+    monkeypatch.setattr("vrrp_drain.watcher.metrics.Metrics.serve", lambda self, port: None)
+    monkeypatch.setattr("vrrp_drain.watcher.metrics.Metrics.close", lambda self: closed.append("metrics"))
+    monkeypatch.setattr("vrrp_drain.notify.notifier.Notifier.close", lambda self, seconds: closed.append(f"notifier {seconds:g}"))
     monkeypatch.setattr(watcher, "fault", SystemFault("cannot hear VRRP adverts on eth0"))
     assert vrrpctl("watch") == ExitCode.FAILED
     assert closed == ["notifier 2", "metrics"]
@@ -644,7 +657,7 @@ def test_a_promotion_that_fails_stays_due(vrrpctl: Vrrpctl, node: FakeNode, path
 
 def test_no_other_command_imports_what_only_the_watcher_needs() -> None:
     """prometheus_client takes a tenth of a second, which a drain shall not wait for."""
-    done = python("-c", "import sys, vrrp_drain.cli; print('prometheus_client' in sys.modules)")
+    done = python("-c", "import sys, vrrp_drain.commands.main; print('prometheus_client' in sys.modules)")
     assert done.stdout == "False\n"
 
 
@@ -664,8 +677,8 @@ def test_the_watcher_tells_again_when_it_is_asked(
 ) -> None:
     """SIGUSR1 has the notifier repeat itself."""
     asked: list[bool] = []
-    monkeypatch.setattr("vrrp_drain.metrics.Metrics.serve", lambda self, port: None)
-    monkeypatch.setattr("vrrp_drain.notify.Notifier.again", lambda self: asked.append(True))
+    monkeypatch.setattr("vrrp_drain.watcher.metrics.Metrics.serve", lambda self, port: None)
+    monkeypatch.setattr("vrrp_drain.notify.notifier.Notifier.again", lambda self: asked.append(True))
     before = signal.getsignal(signal.SIGUSR1)
     try:
         assert vrrpctl("watch") == ExitCode.OK

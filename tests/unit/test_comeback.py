@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from unit.fakes import VIP, Clock, FakeNode
-from vrrp_drain import bosh_scripts, comeback, haproxy
-from vrrp_drain.bands import Band
-from vrrp_drain.boot import Boot, Stage
-from vrrp_drain.comeback import Comeback
-from vrrp_drain.lock import Lock
-from vrrp_drain.signals import Cancellation
+from vrrp_drain.haproxy import health_check, other_drain
+from vrrp_drain.runtime.boot import Boot, Stage
+from vrrp_drain.runtime.lock import Lock
+from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.watcher import comeback
+from vrrp_drain.watcher.comeback import Comeback
 
 
 class Promotions:
@@ -49,7 +50,7 @@ def promotions(monkeypatch: pytest.MonkeyPatch) -> Promotions:
 def busy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The lifecycle scripts that run on this machine, as the test says."""
     scripts: list[str] = []
-    monkeypatch.setattr(bosh_scripts, "running", lambda jobs: list(scripts))
+    monkeypatch.setattr(other_drain, "running", lambda jobs: list(scripts))
     return scripts
 
 
@@ -72,7 +73,7 @@ def test_after_a_reboot_the_handover_is_prepared(node: FakeNode, paths: Any) -> 
     found = Comeback(node)
     assert found.rebooted
     found.prepare()
-    assert (node.overlap.holds, len(node.rules.held)) == ([([VIP], "eth0")], 1)
+    assert (node.vip_on_lo.holds, len(node.rules.held)) == ([([VIP], "eth0")], 1)
     assert Boot(paths.drain_run).stage() is Stage.REBOOTED
 
 
@@ -83,7 +84,7 @@ def test_without_a_reboot_nothing_is_prepared(node: FakeNode, paths: Any, clock:
     found = Comeback(node)
     found.prepare()
     tick(found, clock, 1.0)
-    assert (found.rebooted, node.overlap.holds) == (False, [])
+    assert (found.rebooted, node.vip_on_lo.holds) == (False, [])
     assert len(promotions.started) == (stage is Stage.REBOOTED)
 
 
@@ -279,6 +280,6 @@ def test_it_waits_for_whoever_is_at_work(node: FakeNode, paths: Any, busy: list[
 
 def test_a_haproxy_that_runs_but_does_not_answer(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """To start it again would be no mend by itself: its log comes first."""
-    monkeypatch.setattr(haproxy, "processes", lambda pid_file: [7])
+    monkeypatch.setattr(health_check, "processes", lambda pid_file: [7])
     said = comeback.waits_for(node, Stage.LEAVING, problem="refused", running=True, watched=True)
     assert said == "haproxy to answer: its log, then monit restart haproxy, or deploy again"

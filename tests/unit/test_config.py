@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from unit.fakes import OTHER_SETTINGS, OWN, PEER, VIP, rendered
-from vrrp_drain.config import Config, Mail
-from vrrp_drain.errors import ConfigError
-from vrrp_drain.other_job import Files
-from vrrp_drain.receivers import Hook, Webhook
+from vrrp_drain.config.model import Config, Mail
+from vrrp_drain.config.receivers import Hook, Webhook
+from vrrp_drain.config.upstream_job import UpstreamJob
+from vrrp_drain.runtime.errors import ConfigError
 
 IPV6_VIP = "2001:db8::10"
 MAIL: dict[str, Any] = {
@@ -38,7 +38,7 @@ def test_defaults() -> None:
     assert (ours.garp_master_refresh, ours.garp_master_delay) == (60, 5)
     assert (ours.vips, ours.addresses, ours.use_vmac) == ((), (ip_address(VIP),), False)
     assert (ours.mail, ours.extra_global_config, ours.extra_instance_config) == (None, "", "")
-    assert config.drain.other_job is None
+    assert config.drain.upstream_job is None
     assert (config.drain.post_start_timeout, config.drain.on_no_successor) == (120.0, "proceed")
     assert config.drain.health_check.geturl() == "tcp://127.0.0.1:80"
     assert (config.drain.health_interval, config.drain.health_fall, config.drain.health_rise) == (1, 2, 2)
@@ -477,8 +477,8 @@ OTHER = {"keepalived_config": "/other/keepalived.config", "keepalived_pid_file":
 def beside(found: dict[str, Any], **sections: dict[str, Any]) -> Config:
     """Return the configuration beside another release's keepalived that is set to ``found``."""
 
-    def read(files: Files) -> dict[str, Any]:
-        assert files == Files(Path("/other/keepalived.config"), Path("/other/keepalived.pid"))
+    def read(job: UpstreamJob) -> dict[str, Any]:
+        assert job == UpstreamJob(Path("/other/keepalived.config"), Path("/other/keepalived.pid"))
         return OTHER_SETTINGS | found
 
     return Config.parse(rendered(**sections | {"vrrp_drain": {**OTHER, **sections.get("vrrp_drain", {})}}), read=read)
@@ -508,7 +508,7 @@ def test_the_settings_of_another_jobs_keepalived() -> None:
     assert (ours.vip, ours.vips) == (ip_interface(f"{VIP}/24"), ())
     assert {name: getattr(ours, name) for name in found} == found
     assert (ours.unicast, config.peer_addresses) == (True, (ip_address(PEER),))
-    assert config.drain.other_job == Files(Path(OTHER["keepalived_config"]), Path(OTHER["keepalived_pid_file"]))
+    assert config.drain.upstream_job == UpstreamJob(Path(OTHER["keepalived_config"]), Path(OTHER["keepalived_pid_file"]))
     assert config.drain.handover_timeout == pytest.approx(3 * 2 + (256 - 222) / 256 + 2)
 
 
@@ -545,7 +545,7 @@ def test_another_jobs_link_gives_the_vip_alone() -> None:
 
 def test_our_own_job_is_read_from_no_file() -> None:
     """Without vrrp_drain.keepalived_config nothing is looked for on the disk."""
-    assert Config.parse(rendered(), read=lambda files: pytest.fail("read")).drain.other_job is None
+    assert Config.parse(rendered(), read=lambda job: pytest.fail("read")).drain.upstream_job is None
 
 
 def test_another_jobs_file_is_read(tmp_path: Path) -> None:

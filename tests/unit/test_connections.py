@@ -8,8 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from unit.fakes import FakeSocket
-from vrrp_drain import connections
-from vrrp_drain.errors import SystemFault
+from vrrp_drain.linux import connections
+from vrrp_drain.runtime.errors import SystemFault
 
 VIP, OTHER, VIP6 = ip_address("10.0.0.10"), ip_address("10.0.0.11"), ip_address("fd00::10")
 ERROR, DONE, SOCKET = 2, 3, 20  # NLMSG_ERROR, NLMSG_DONE, SOCK_DIAG_BY_FAMILY

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from vrrp_drain.damper import BURST, EVERY, Damper
-from vrrp_drain.notice import Kind, Notice
+from vrrp_drain.notify.damper import BURST, EVERY, Damper
+from vrrp_drain.notify.notice import Kind, Notice
 
 MOVED = Notice(0.0, "haproxy/0", "10.0.0.10", Kind.MASTER_MOVED, "10.0.0.2", "10.0.0.3", "preempt", "", None, 254)
 

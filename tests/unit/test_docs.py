@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from vrrp_drain.delivery import Message
-from vrrp_drain.notice import Kind, Notice
+from vrrp_drain.notify.delivery import Message
+from vrrp_drain.notify.notice import Kind, Notice
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

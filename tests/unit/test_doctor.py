@@ -11,18 +11,20 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP, FakeHaproxy, FakeIPR, FakeNode, address, link, rendered, route
-from vrrp_drain import connections, doctor, foreign_source, haproxy, listeners, process_events
-from vrrp_drain.advert import Advert, IPAddress
-from vrrp_drain.bands import Band
-from vrrp_drain.checks import IPInterface
-from vrrp_drain.config import Config
-from vrrp_drain.doctor import Check, Finding, Patient, Report, Severity, Wait, machine, moves, segment
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.foreign_source import Outcome
-from vrrp_drain.netlink import Netlink
-from vrrp_drain.paths import Paths
-from vrrp_drain.rules import Situation
-from vrrp_drain.survey import Router, Survey
+from vrrp_drain import doctor
+from vrrp_drain.config.model import Config
+from vrrp_drain.config.validators import IPInterface
+from vrrp_drain.doctor import Check, Finding, Patient, Report, Severity, Wait, foreign_source, machine, moves, segment
+from vrrp_drain.doctor.foreign_source import Outcome
+from vrrp_drain.doctor.survey import Router, Survey
+from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.haproxy import health_check
+from vrrp_drain.linux import connections, listeners, proc_connector
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.vrrp.advert import Advert, IPAddress
+from vrrp_drain.vrrp.bands import Band
 
 THE_VIP, THE_PEER, US, THIRD = map(ip_address, (VIP, PEER, OWN, "10.0.0.3"))
 STRANGE_MAC = "02:00:00:00:00:66"
@@ -262,7 +264,7 @@ def test_successors(
     patient: Patient, monkeypatch: pytest.MonkeyPatch, answering: list[IPAddress], peer: list[str], severity: str, what: str
 ) -> None:
     """None is a problem, fewer than there should be a warning; a dead haproxy is told from a dead machine."""
-    monkeypatch.setattr(haproxy, "answering", lambda check, peers, timeout: answering)
+    monkeypatch.setattr(health_check, "answering", lambda check, peers, timeout: answering)
     patient.node.config = replace(Config.parse(rendered(3)), keepalived=patient.config.keepalived)
     patient.survey = heard(peer=peer)
     found = segment.successor(patient)
@@ -327,11 +329,11 @@ def test_another_binary(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_band(patient: Patient) -> None:
     """Draining is a note with since when; what is no band is a problem."""
     assert machine.band(patient) == []
-    patient.node.lever.write(Band.DRAINING)
+    patient.node.priority_control.write(Band.DRAINING)
     (found,) = machine.band(patient)
     assert found.severity is Severity.NOTE
     assert "draining band since" in found.what
-    patient.node.lever.path.write_text("?")
+    patient.node.priority_control.path.write_text("?")
     assert severities(machine.band(patient)) == ["problem"]
 
 
@@ -346,7 +348,7 @@ def test_the_interface(patient: Patient, ipr: FakeIPR, node: FakeNode) -> None:
     ipr.addresses = [address(2, "10.9.0.1/24"), address(2, f"{VIP}/32")]
     (found,) = machine.interface(patient)
     assert (found.severity, found.what) == (Severity.WARNING, f"{VIP} lies in no network of eth0, which has 10.9.0.1/24")
-    node.place = replace(node.place, source=None)
+    node.attachment = replace(node.attachment, source=None)
     assert severities(machine.interface(patient)) == ["problem"]
 
 
@@ -394,7 +396,7 @@ def test_the_kernel(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(vips: object) -> int:
         raise SystemFault("the kernel does not tell its connections")
 
-    monkeypatch.setattr(process_events, "available", lambda: "Connection refused")
+    monkeypatch.setattr(proc_connector, "available", lambda: "Connection refused")
     monkeypatch.setattr(connections, "count", lambda vips: 0)
     assert machine.kernel(patient) == []
     patient.node.config = replace(patient.config, keepalived=replace(patient.config.keepalived, track_process="haproxy"))

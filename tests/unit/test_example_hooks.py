@@ -13,10 +13,10 @@ import pytest
 
 from unit.receiver import Manner, Server, answer, certificate, serving
 from unit.test_notice import MOVED
-from vrrp_drain.delivery import Message, Refused
-from vrrp_drain.hook import HookDelivery
-from vrrp_drain.notice import Kind, Notice
-from vrrp_drain.receivers import Hook
+from vrrp_drain.config.receivers import Hook
+from vrrp_drain.notify.delivery import Message, Refused
+from vrrp_drain.notify.hook import HookDelivery
+from vrrp_drain.notify.notice import Kind, Notice
 
 HOOKS = Path(__file__).resolve().parents[2] / "src/hooks"
 ROLE = {"AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "secret", "Token": "session"}

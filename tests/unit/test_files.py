@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vrrp_drain import files
+from vrrp_drain.runtime import files
 
 SOMEBODY = 12345
 VICTIM = "what others rely on\n"
@@ -253,7 +253,7 @@ def test_no_more_is_read_than_is_bounded(path: Path) -> None:
 FILL = """
 import errno, os, sys
 from pathlib import Path
-from vrrp_drain import files
+from vrrp_drain.runtime import files
 run = Path(sys.argv[1])
 files.replace(run / "file", "before")
 with open(run / "fill", "wb", buffering=0) as fill:

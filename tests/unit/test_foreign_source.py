@@ -11,9 +11,9 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NS, ICMPv6NDOptSrcLLA
 from scapy.layers.l2 import ARP, Ether
 
 from unit.fakes import MAC, PEER_MAC, FakeInquiry
-from vrrp_drain import foreign_source
-from vrrp_drain.advert import IPAddress
-from vrrp_drain.errors import SystemFault
+from vrrp_drain.doctor import foreign_source
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.vrrp.advert import IPAddress
 
 US, THEM = (bytes.fromhex(mac.replace(":", "")) for mac in (MAC, PEER_MAC))
 SOURCE, PEER = ip_address("10.0.0.77"), ip_address("10.0.0.2")

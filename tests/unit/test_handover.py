@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from unit.fakes import PEER, PEER_MAC, Clock
-from vrrp_drain import demote, promote
-from vrrp_drain.demote import Demote
-from vrrp_drain.handover import Ending, run
-from vrrp_drain.promote import Promote
-from vrrp_drain.transitions import Action, Event, Sign, Table
+from vrrp_drain.handover import demote, promote
+from vrrp_drain.handover.demote import Demote
+from vrrp_drain.handover.promote import Promote
+from vrrp_drain.handover.runner import Ending, run
+from vrrp_drain.handover.transitions import Action, Event, Sign, Table
 
 FACTS = {"vip": "10.0.0.10", "interface": "eth0", "vrid": 1, "active": 254, "lowered": 99}
 TIMEOUT = 5.1

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from unit.fakes import Clock
-from vrrp_drain import haproxy
-from vrrp_drain.errors import SystemFault
+from vrrp_drain.haproxy import health_check
+from vrrp_drain.runtime.errors import SystemFault
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def stats_socket(tmp_path: Path) -> Iterator[StatsSocket]:
 
 
 def check(url: str) -> None:
-    haproxy.check(urlsplit(url))
+    health_check.check(urlsplit(url))
 
 
 def test_tcp_is_content_with_a_process_that_accepts(http_server: str) -> None:
@@ -106,7 +106,7 @@ def test_tcp_refuses_a_process_that_hangs(listener: socket.socket) -> None:
     """The kernel opens connections for a process that accepts none: that is no health."""
     url = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
     with pytest.raises(SystemFault, match=f"^haproxy does not answer at {url}: the port is open, but the process did not accept"):
-        haproxy.check(urlsplit(url), 0.1)
+        health_check.check(urlsplit(url), 0.1)
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "http"])
@@ -140,7 +140,7 @@ def test_http_asks_haproxy_and_no_proxy(http_server: str, monkeypatch: pytest.Mo
 def test_the_stats_socket_of_a_healthy_haproxy(stats_socket: StatsSocket) -> None:
     """show info comes in pieces and becomes a dictionary; a colon in a value stays."""
     stats_socket.answer(b"Name: HAProxy\nStop", b"ping: 0\nDescription: a: b\n", b"\n")
-    info = haproxy.show_info(stats_socket.path)
+    info = health_check.show_info(stats_socket.path)
     assert stats_socket.heard == b"show info\n"
     assert info == {"Name": "HAProxy", "Stopping": "0", "Description": "a: b"}
 
@@ -172,7 +172,7 @@ def test_unix_without_a_socket_is_named(tmp_path: Path) -> None:
 def test_an_endless_answer_is_cut_off(stats_socket: StatsSocket) -> None:
     """A program that never stops talking is not listened to for ever."""
     stats_socket.answer_all(itertools.chain([b"Name: HAProxy\n"], itertools.repeat(b"x" * 65536)))
-    assert haproxy.show_info(stats_socket.path, timeout=60) == {"Name": "HAProxy"}
+    assert health_check.show_info(stats_socket.path, timeout=60) == {"Name": "HAProxy"}
 
 
 @pytest.mark.parametrize(("pause", "said"), [(0.3, "timed out"), (0.25, "no whole answer within 1 s")])
@@ -212,18 +212,18 @@ def test_peers_are_asked_as_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
         if "10.0.0.3" in health_check.geturl():
             raise SystemFault("haproxy does not answer")
 
-    monkeypatch.setattr(haproxy, "check", check)
+    monkeypatch.setattr(health_check, "check", check)
     peers = [ip_address(each) for each in ("10.0.0.2", "10.0.0.3", "fd00::4")]
-    assert haproxy.answering(urlsplit("http://127.0.0.1:8080/health"), peers) == [peers[0], peers[2]]
+    assert health_check.answering(urlsplit("http://127.0.0.1:8080/health"), peers) == [peers[0], peers[2]]
     assert sorted(asked) == ["http://10.0.0.2:8080/health", "http://10.0.0.3:8080/health", "http://[fd00::4]:8080/health"]
-    assert haproxy.answering(urlsplit("http://127.0.0.1/"), peers[:1]) == peers[:1]
+    assert health_check.answering(urlsplit("http://127.0.0.1/"), peers[:1]) == peers[:1]
     assert asked[-1] == "http://10.0.0.2/"
 
 
-@pytest.mark.parametrize(("health_check", "peers"), [("unix:///var/vcap/stats.sock", ["10.0.0.2"]), ("tcp://127.0.0.1:80", [])])
-def test_who_cannot_be_asked_does_not_answer(health_check: str, peers: list[str]) -> None:
+@pytest.mark.parametrize(("check", "peers"), [("unix:///var/vcap/stats.sock", ["10.0.0.2"]), ("tcp://127.0.0.1:80", [])])
+def test_who_cannot_be_asked_does_not_answer(check: str, peers: list[str]) -> None:
     """A stats socket is on this machine only, and nobody has no health."""
-    assert haproxy.answering(urlsplit(health_check), [ip_address(each) for each in peers]) == []
+    assert health_check.answering(urlsplit(check), [ip_address(each) for each in peers]) == []
 
 
 def test_the_master_process_is_told_to_finish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_the_master_process_is_told_to_finish(tmp_path: Path, monkeypatch: pytes
         assert wrapper.stdout is not None
         wrapper.stdout.readline()
         pid_file.write_text(f"{wrapper.pid}\n")
-        found = haproxy.soft_stop(pid_file)
+        found = health_check.soft_stop(pid_file)
         assert Path(f"/proc/{found}/comm").read_text() == "haproxy\n"
         assert told == [(found, signal.SIGUSR1)]
         monkeypatch.undo()
@@ -288,8 +288,8 @@ def test_the_master_is_found_in_every_tree(tmp_path: Path, tree: list[object]) -
         wanted = int(top.stdout.readline())
         assert top.stdout.readline() == "grown\n"
         (tmp_path / "pid").write_text(f"{top.pid}\n")
-        assert haproxy.master_process(tmp_path / "pid") == wanted
-        workers = haproxy.processes(tmp_path / "pid")
+        assert health_check.master_process(tmp_path / "pid") == wanted
+        workers = health_check.processes(tmp_path / "pid")
         assert (workers[0], len(workers)) == (wanted, 1 + json.dumps(tree).partition("HAPROXY")[2].count('"haproxy"'))
 
 
@@ -297,8 +297,8 @@ def test_a_tree_without_haproxy(tmp_path: Path) -> None:
     """A wrapper that has outlived its haproxy has none to tell, and the message says so."""
     (tmp_path / "pid").write_text(str(os.getpid()))
     with pytest.raises(SystemFault, match=r"leads to no haproxy process \(none of its processes is haproxy\)"):
-        haproxy.soft_stop(tmp_path / "pid")
-    assert haproxy.processes(tmp_path / "pid") == []
+        health_check.soft_stop(tmp_path / "pid")
+    assert health_check.processes(tmp_path / "pid") == []
 
 
 @pytest.mark.parametrize("content", [None, "", "0", "4194305"])
@@ -308,7 +308,7 @@ def test_a_pid_file_that_leads_nowhere(tmp_path: Path, content: str | None) -> N
     if content is not None:
         pid_file.write_text(content)
     with pytest.raises(SystemFault, match=f"haproxy could not be told to finish: {pid_file} leads to no haproxy process"):
-        haproxy.soft_stop(pid_file)
+        health_check.soft_stop(pid_file)
 
 
 @pytest.mark.parametrize("content", [None, "", "4194305"])
@@ -316,7 +316,7 @@ def test_a_haproxy_that_does_not_run_has_no_processes(tmp_path: Path, content: s
     """Nothing to watch is no error."""
     if content is not None:
         (tmp_path / "pid").write_text(content)
-    assert haproxy.processes(tmp_path / "pid") == []
+    assert health_check.processes(tmp_path / "pid") == []
 
 
 @given(st.binary(max_size=2000))
@@ -329,7 +329,7 @@ def test_whatever_the_stats_socket_says(tmp_path: Path, said: bytes) -> None:
     url = urlsplit(served.answer(said))
     problem = ""
     try:
-        haproxy.check(url, 30)
+        health_check.check(url, 30)
     except SystemFault as error:
         problem = str(error)
     finally:

@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from vrrp_drain import haproxy, health, listeners, progress
-from vrrp_drain.config import Config, VrrpDrain
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.health import Health
-from vrrp_drain.progress import Progress, Thread
+from vrrp_drain.config.model import Config, VrrpDrain
+from vrrp_drain.haproxy import health, health_check, progress
+from vrrp_drain.haproxy.health import Health
+from vrrp_drain.haproxy.progress import Progress, Thread
+from vrrp_drain.linux import listeners
+from vrrp_drain.runtime.errors import SystemFault
 
 PATIENCE = 30.0  # seconds, for a machine that is busy
 BE_HAPROXY = """
@@ -188,7 +189,7 @@ def test_who_finishes_after_a_reload_is_not_asked(
     drain = start(WAITS)
     idle = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     started.append(idle)
-    monkeypatch.setattr(haproxy, "processes", lambda pid_file: [1, idle.pid, started[0].pid])
+    monkeypatch.setattr(health_check, "processes", lambda pid_file: [1, idle.pid, started[0].pid])
     assert health._workers(drain.haproxy_pid_file) == [started[0].pid]
 
     def untold(inodes: object) -> bool:

@@ -6,40 +6,40 @@ from typing import Any
 import pytest
 
 from unit.fakes import OWN, VIP, FakeSocket, rendered
-from vrrp_drain import hello
-from vrrp_drain.advert import Packet, internet_checksum, parse, pseudo_header
-from vrrp_drain.config import Config
-from vrrp_drain.errors import AdvertError
-from vrrp_drain.place import Place
+from vrrp_drain.config.model import Config
+from vrrp_drain.keepalived.attachment import Attachment
+from vrrp_drain.runtime.errors import AdvertError
+from vrrp_drain.vrrp import hello
+from vrrp_drain.vrrp.advert import Packet, internet_checksum, parse, pseudo_header
 
 OWN6 = "fe80::1"
 TOKENS = {n: hello.token(f"id-{n}", 7) for n in range(3)}
 
 
-def say(place: Place, **keepalived: Any) -> None:
-    hello.say(Config.parse(rendered(3, keepalived={"virtual_router_id": 7, **keepalived})), place)
+def say(attachment: Attachment, **keepalived: Any) -> None:
+    hello.say(Config.parse(rendered(3, keepalived={"virtual_router_id": 7, **keepalived})), attachment)
 
 
-def place(source: str = OWN, *peers: str, further: str | None = None) -> Place:
-    return Place("eth0", "eth0", ip_address(source), tuple(map(ip_address, peers)), ip_address(further) if further else None)
+def attachment(source: str = OWN, *peers: str, further: str | None = None) -> Attachment:
+    return Attachment("eth0", "eth0", ip_address(source), tuple(map(ip_address, peers)), ip_address(further) if further else None)
 
 
 def test_every_peer_gets_its_own_token(raw_socket: FakeSocket) -> None:
     """All hosts of the segment hear them; each peer knows its own alone, and none is for ourselves."""
-    say(place())
+    say(attachment())
     assert {(payload[8:], to) for payload, (to, _) in raw_socket.sent} == {(TOKENS[n], "224.0.0.1") for n in (1, 2)}
     assert len(raw_socket.sent) == 4, "twice: one may be lost"
 
 
 def test_unicast_peers_are_told_one_by_one(raw_socket: FakeSocket) -> None:
     """Where there is no multicast, every peer gets all of them: unicast_peers does not say which instance has which address."""
-    say(place(OWN, "10.0.0.2", "10.0.0.3"), unicast=True)
+    say(attachment(OWN, "10.0.0.2", "10.0.0.3"), unicast=True)
     assert {to for _, (to, _) in raw_socket.sent} == {"10.0.0.2", "10.0.0.3"}
 
 
 def test_further_vips_of_the_other_family_need_one_there_too(raw_socket: FakeSocket) -> None:
     """The rules of each family know its own addresses."""
-    say(place(OWN, further=OWN6), vips=["2001:db8::10"])
+    say(attachment(OWN, further=OWN6), vips=["2001:db8::10"])
     assert {to for _, (to, _) in raw_socket.sent} == {"224.0.0.1", "ff02::1"}
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import PEER, VIP
-from vrrp_drain import files
-from vrrp_drain.history import History
-from vrrp_drain.notice import Kind, Notice
+from vrrp_drain.notify.history import History
+from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.runtime import files
 
 NOTICE = Notice(1.5, "haproxy/0", VIP, Kind.STATE, "backup", "master", "drain", "10.0.0.2 is leaving", PEER, 254, 0.021)
 

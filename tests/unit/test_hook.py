@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from unit.test_notice import MOVED
-from vrrp_drain.delivery import Message, Refused
-from vrrp_drain.hook import HookDelivery
-from vrrp_drain.receivers import Hook
+from vrrp_drain.config.receivers import Hook
+from vrrp_drain.notify.delivery import Message, Refused
+from vrrp_drain.notify.hook import HookDelivery
 
 
 def run(*command: str, timeout: float = 20.0) -> None:

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from vrrp_drain import haproxy
-from vrrp_drain.errors import SystemFault
+from vrrp_drain.haproxy import health_check
+from vrrp_drain.runtime.errors import SystemFault
 
 TIMEOUT, LATE = 0.1, 0.2  # seconds
 CHECKS = 100
@@ -88,7 +88,7 @@ def test_what_never_ends_is_ended(serve: Serve) -> None:
         for _ in range(10):
             began = time.monotonic()
             with pytest.raises(SystemFault, match=f"^haproxy (does not answer at|answers) {url}"):
-                haproxy.check(urlsplit(url), TIMEOUT)
+                health_check.check(urlsplit(url), TIMEOUT)
             assert time.monotonic() - began < TIMEOUT + LATE
         settled(until_idle)
 
@@ -100,7 +100,7 @@ def test_a_hundred_checks_leave_nothing_behind(name: str) -> None:
         before = held()
         for _ in range(CHECKS):
             with pytest.raises(SystemFault):
-                haproxy.check(urlsplit(url), 0.02)
+                health_check.check(urlsplit(url), 0.02)
             assert threading.active_count() == before[0]
         settled(before)
 
@@ -111,7 +111,7 @@ def test_a_body_is_not_waited_for(head: bytes) -> None:
     with serving(drip(head)) as url:
         before = held()
         for _ in range(10):
-            haproxy.check(urlsplit(url), 30)
+            health_check.check(urlsplit(url), 30)
         settled(before)
 
 
@@ -120,15 +120,15 @@ def test_a_haproxy_that_stands_collects_no_sockets() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=CHECKS) as server:
         before = held()
         for _ in range(CHECKS):
-            with pytest.raises(haproxy.Silent, match=r"the process did not accept a connection within 0\.01 s"):
-                haproxy.check(urlsplit(f"http://127.0.0.1:{server.getsockname()[1]}/"), 0.01)
+            with pytest.raises(health_check.Silent, match=r"the process did not accept a connection within 0\.01 s"):
+                health_check.check(urlsplit(f"http://127.0.0.1:{server.getsockname()[1]}/"), 0.01)
         settled(before)
 
 
 def test_an_ipv6_address() -> None:
     """A URL with brackets is asked too."""
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server, pytest.raises(haproxy.Silent):
-        haproxy.check(urlsplit(f"http://[::1]:{server.getsockname()[1]}/"), 0.05)
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server, pytest.raises(health_check.Silent):
+        health_check.check(urlsplit(f"http://[::1]:{server.getsockname()[1]}/"), 0.05)
 
 
 def settled(before: tuple[int, int]) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from unit.fakes import OWN, PEER, STRANGER, VIP, came_from
-from vrrp_drain.advert import Advert
-from vrrp_drain.judge import Electorate, Register
-from vrrp_drain.transitions import Event, Sign
+from vrrp_drain.handover.transitions import Event, Sign
+from vrrp_drain.vrrp.advert import Advert
+from vrrp_drain.vrrp.election import Electorate, Register
 
 OTHER_VIP = ip_address("10.0.0.20")
 OUR_PRIORITY = 99

@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 
 from unit.fakes import VIP, Clock, FakeIPR, address, link, rendered
-from vrrp_drain import keepalived, process_events
-from vrrp_drain.bands import Band
-from vrrp_drain.config import Config
-from vrrp_drain.errors import ConfigError, SystemFault
-from vrrp_drain.keepalived import Keepalived
-from vrrp_drain.netlink import Netlink
-from vrrp_drain.paths import Paths
-from vrrp_drain.process import running
-from vrrp_drain.rules import Situation
+from vrrp_drain.config.model import Config
+from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.keepalived import daemon
+from vrrp_drain.keepalived.daemon import Keepalived
+from vrrp_drain.linux import proc_connector
+from vrrp_drain.linux.process import running
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.errors import ConfigError, SystemFault
+from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.vrrp.bands import Band
 
 WAIT = 'read _ < "$0.fifo"'  # for ever: nobody writes there
 RUN = f'echo $$ > "$pid_file"; {WAIT}'
@@ -92,7 +93,7 @@ def test_start(job: Job) -> None:
     process = job.processes[0]
     assert running(job.keepalived.pid_file) == process.pid
     assert "interface eth0" in (job.paths.keepalived_run / "keepalived.conf").read_text()
-    assert job.keepalived.band_file.read() is Band.ACTIVE
+    assert job.keepalived.track_files.read() is Band.ACTIVE
     assert job.said == [f"keepalived started for {VIP} on eth0 (pid {process.pid}, priority 254)"]
     assert os.getsid(process.pid) == process.pid
 
@@ -129,7 +130,7 @@ def test_a_process_is_tracked_as_the_kernel_allows(
     job: Job, monkeypatch: pytest.MonkeyPatch, reason: str, block: str, said: list[str]
 ) -> None:
     """Where keepalived could not hear of the end of a process, a check takes its place, and that is said."""
-    monkeypatch.setattr(process_events, "available", lambda: reason)
+    monkeypatch.setattr(proc_connector, "available", lambda: reason)
     with_properties(job, track_process="haproxy")
     job.start()
     assert f"\n{block} {{\n" in (job.paths.keepalived_run / "keepalived.conf").read_text()
@@ -138,7 +139,7 @@ def test_a_process_is_tracked_as_the_kernel_allows(
 
 def test_the_kernel_is_not_asked_for_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without keepalived.track_process nobody needs to know."""
-    monkeypatch.setattr(process_events, "available", lambda: pytest.fail("asked"))
+    monkeypatch.setattr(proc_connector, "available", lambda: pytest.fail("asked"))
     job.start()
 
 
@@ -151,7 +152,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (directory / "killall").touch(mode=0o755)
     (directory / "nc").symlink_to("nc.openbsd")
     (directory / "nc.openbsd").touch(mode=0o755)
-    monkeypatch.setattr(keepalived, "_PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(daemon, "_PATH", str(tmp_path / "bin"))
     return directory
 
 
@@ -168,7 +169,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_program_is_located_behind_linked_directories(programs: Path, command: str, found: str) -> None:
     """keepalived trusts no path with a link in its directories; the program itself may be one, and arguments stay as they are."""
     names = {"usr": str(programs), "bin": str(programs.parents[1] / "bin")}
-    assert keepalived.located(command.format(**names)) == found.format(**names)
+    assert daemon.located(command.format(**names)) == found.format(**names)
 
 
 def test_commands_are_located_for_keepalived(job: Job, programs: Path) -> None:
@@ -179,17 +180,17 @@ def test_commands_are_located_for_keepalived(job: Job, programs: Path) -> None:
 
 def test_start_keeps_the_band(job: Job) -> None:
     """What pre-start has written holds: a restarted node does not take part before it is promoted."""
-    job.keepalived.band_file.write(Band.DRAINING)
+    job.keepalived.track_files.write(Band.DRAINING)
     job.start()
-    assert job.keepalived.band_file.read() is Band.DRAINING
+    assert job.keepalived.track_files.read() is Band.DRAINING
 
 
 def test_start_mends_a_damaged_band(job: Job) -> None:
     """A band file that keepalived could not read is replaced, and that is said."""
-    job.keepalived.band_file.write(Band.DRAINING)
-    job.keepalived.band_file.path.write_text("")
+    job.keepalived.track_files.write(Band.DRAINING)
+    job.keepalived.track_files.path.write_text("")
     job.start()
-    assert job.keepalived.band_file.read() is Band.ACTIVE
+    assert job.keepalived.track_files.read() is Band.ACTIVE
     assert job.said[0].endswith(": writing active")
 
 
@@ -333,15 +334,15 @@ def test_the_band_after_a_reboot(job: Job, drained_by_us: bool, band: Band) -> N
         job.paths.drain_config.parent.mkdir(parents=True)
         job.paths.drain_config.touch()
     job.start()
-    assert job.keepalived.band_file.read() is band
-    assert not job.keepalived.band_file.unhealthy()
+    assert job.keepalived.track_files.read() is band
+    assert not job.keepalived.track_files.unhealthy()
 
 
 def test_start_keeps_the_watchers_mark(job: Job) -> None:
     """A keepalived that is started again while haproxy is dead does not advert as if it were well."""
-    job.keepalived.band_file.mark(unhealthy=True)
+    job.keepalived.track_files.mark(unhealthy=True)
     job.start()
-    assert job.keepalived.band_file.unhealthy()
+    assert job.keepalived.track_files.unhealthy()
 
 
 @pytest.mark.parametrize("before", [None, 0o777])

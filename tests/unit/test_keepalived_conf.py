@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from unit.fakes import OWN, PEER, rendered
-from vrrp_drain.config import Config
-from vrrp_drain.keepalived_conf import render
-from vrrp_drain.place import Place
+from vrrp_drain.config.model import Config
+from vrrp_drain.keepalived.attachment import Attachment
+from vrrp_drain.keepalived.conf import render
 
 FILES = {"vrrp_drain": Path("/run/keepalived/band"), "vrrp_drain_health": Path("/run/keepalived/health")}
-PLACE = Place("eth0", "eth0", ip_address(OWN), ())
+PLACE = Attachment("eth0", "eth0", ip_address(OWN), ())
 INSTANCE, GLOBAL, CHECK = "vrrp_instance haproxy_check_haproxy", "global_defs", "vrrp_script check_haproxy"
 MAIL = {
     "notification_email": ["a@example.org", "b@example.org"],
@@ -22,11 +22,11 @@ MAIL = {
 }
 
 
-def blocks(keepalived: dict[str, Any], place: Place = PLACE, *, process_events: bool = True) -> dict[str, list[str]]:
+def blocks(keepalived: dict[str, Any], attachment: Attachment = PLACE, *, process_events: bool = True) -> dict[str, list[str]]:
     """Return the rendered file as a list of settings for every block, under the block's first line."""
     found: dict[str, list[str]] = {}
     path: list[str] = []
-    for line in render(Config.parse(rendered(keepalived=keepalived)), place, FILES, process_events=process_events).splitlines():
+    for line in render(Config.parse(rendered(keepalived=keepalived)), attachment, FILES, process_events=process_events).splitlines():
         words = line.strip()
         if words.endswith("{"):
             path.append(words.removesuffix(" {"))

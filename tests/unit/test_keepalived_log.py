@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import Clock
-from vrrp_drain import keepalived_log
-from vrrp_drain.keepalived_log import KeepalivedLog
-from vrrp_drain.logs import Complaints
+from vrrp_drain.keepalived import log_limit
+from vrrp_drain.keepalived.log_limit import KeepalivedLog
+from vrrp_drain.runtime.logs import Complaints
 
 MIB = 1 << 20
 LINE = b"(haproxy_check_haproxy) Received advert from 10.0.0.66 with lower priority 10, ours 254\n"
@@ -84,7 +84,7 @@ def test_what_is_no_log_is_left_alone(
         path.symlink_to(victim)
     else:
         os.mkfifo(path)
-    monkeypatch.setattr(keepalived_log, "_LARGEST", -1)
+    monkeypatch.setattr(log_limit, "_LARGEST", -1)
     tick(keeper, clock)
     tick(keeper, clock)
     assert victim.read_bytes() == LINE

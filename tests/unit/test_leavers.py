@@ -7,16 +7,16 @@ from ipaddress import ip_address
 import pytest
 
 from unit.fakes import MAC, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeNode
-from vrrp_drain import leavers
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.leavers import Leavers
-from vrrp_drain.netlink import Netlink
-from vrrp_drain.rules import Armed, Situation
+from vrrp_drain.handoff import leavers
+from vrrp_drain.handoff.leavers import Leavers
+from vrrp_drain.handoff.rules import Armed, Situation
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.errors import SystemFault
 
 EVERY = 0.25  # seconds between two ticks, as the watcher has them
 
 
-class Segment:
+class PeerTable:
     """Who was asked for, with what each answers."""
 
     def __init__(self) -> None:
@@ -33,14 +33,14 @@ class Segment:
 
 
 @pytest.fixture
-def segment(monkeypatch: pytest.MonkeyPatch) -> Segment:
-    fake = Segment()
+def peer_table(monkeypatch: pytest.MonkeyPatch) -> PeerTable:
+    fake = PeerTable()
     monkeypatch.setattr(leavers, "inquire", fake.inquire)
     return fake
 
 
 @pytest.fixture
-def found(node: FakeNode, netlink: Netlink, segment: Segment, clock: Clock) -> Iterator[Leavers]:
+def found(node: FakeNode, netlink: Netlink, peer_table: PeerTable, clock: Clock) -> Iterator[Leavers]:
     arm(node, PEER)
     made = Leavers(node, netlink)
     yield made
@@ -65,12 +65,12 @@ def test_one_that_answers_is_left_alone(found: Leavers, node: FakeNode, clock: C
 
 
 def test_one_that_is_gone_gets_nothing_more(
-    found: Leavers, node: FakeNode, clock: Clock, segment: Segment, log: pytest.LogCaptureFixture
+    found: Leavers, node: FakeNode, clock: Clock, peer_table: PeerTable, log: pytest.LogCaptureFixture
 ) -> None:
     """Between one and two seconds after it has gone: one lost answer or two are no proof."""
     run(found, clock, 5)
-    first = segment.inquiries[PEER]
-    segment.there.clear()
+    first = peer_table.inquiries[PEER]
+    peer_table.there.clear()
     run(found, clock, 1)
     assert node.rules.disarmed == []
     run(found, clock, 1)
@@ -79,44 +79,44 @@ def test_one_that_is_gone_gets_nothing_more(
     assert f"{PEER} left and went on serving open connections, but does not answer any more" in log.text
 
 
-def test_answers_that_are_lost_now_and_then(found: Leavers, node: FakeNode, clock: Clock, segment: Segment) -> None:
+def test_answers_that_are_lost_now_and_then(found: Leavers, node: FakeNode, clock: Clock, peer_table: PeerTable) -> None:
     """One answer in four is enough."""
     for _ in range(40):
-        segment.there.clear()
+        peer_table.there.clear()
         run(found, clock, 3 * EVERY)
-        segment.there.add(PEER)
+        peer_table.there.add(PEER)
         run(found, clock, EVERY)
     assert node.rules.disarmed == []
 
 
-def test_who_is_not_master_asks_nobody(found: Leavers, clock: Clock, segment: Segment) -> None:
+def test_who_is_not_master_asks_nobody(found: Leavers, clock: Clock, peer_table: PeerTable) -> None:
     """No client's packet comes here; and whoever was asked before is forgotten."""
     run(found, clock, 1)
-    assert segment.inquiries[PEER].asked
+    assert peer_table.inquiries[PEER].asked
     run(found, clock, 5, vip_here=False)
-    assert segment.inquiries[PEER].closed
+    assert peer_table.inquiries[PEER].closed
 
 
-def test_one_that_is_no_longer_armed_is_not_asked(found: Leavers, node: FakeNode, clock: Clock, segment: Segment) -> None:
+def test_one_that_is_no_longer_armed_is_not_asked(found: Leavers, node: FakeNode, clock: Clock, peer_table: PeerTable) -> None:
     """The window ended: whether it is there does not matter."""
     run(found, clock, 1)
     arm(node)
     run(found, clock, 1)
-    asked = len(segment.inquiries[PEER].asked)
+    asked = len(peer_table.inquiries[PEER].asked)
     run(found, clock, 5)
-    assert len(segment.inquiries[PEER].asked) == asked
+    assert len(peer_table.inquiries[PEER].asked) == asked
     assert node.rules.disarmed == []
 
 
-def test_one_behind_a_router_is_not_asked(found: Leavers, node: FakeNode, clock: Clock, segment: Segment) -> None:
+def test_one_behind_a_router_is_not_asked(found: Leavers, node: FakeNode, clock: Clock, peer_table: PeerTable) -> None:
     """It answers no ARP, and is there all the same."""
     arm(node, "10.7.0.2")
     run(found, clock, 5)
-    assert segment.inquiries == {}
+    assert peer_table.inquiries == {}
 
 
 def test_an_interface_that_is_away_proves_nothing(
-    found: Leavers, node: FakeNode, clock: Clock, segment: Segment, monkeypatch: pytest.MonkeyPatch
+    found: Leavers, node: FakeNode, clock: Clock, peer_table: PeerTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A question that was not sent is not unanswered."""
     run(found, clock, 1)
@@ -124,7 +124,7 @@ def test_an_interface_that_is_away_proves_nothing(
     def down() -> None:
         raise OSError(100, "Network is down")
 
-    segment.inquiries[PEER].on_ask = down
+    peer_table.inquiries[PEER].on_ask = down
     run(found, clock, 10)
     assert node.rules.disarmed == []
 
@@ -136,11 +136,11 @@ def test_a_kernel_that_does_not_tell(found: Leavers, node: FakeNode) -> None:
         found.tick(time.monotonic(), vip_here=True)
 
 
-def test_without_a_handoff_nobody_is_asked(node: FakeNode, netlink: Netlink, clock: Clock, segment: Segment, ipr: FakeIPR) -> None:
+def test_without_a_handoff_nobody_is_asked(node: FakeNode, netlink: Netlink, clock: Clock, peer_table: PeerTable, ipr: FakeIPR) -> None:
     """use_vmac and connection_handoff false have no rules that could send a packet on."""
     from dataclasses import replace
 
     arm(node, PEER)
     node.config = replace(node.config, drain=replace(node.config.drain, connection_handoff=False))
     run(Leavers(node, netlink), clock, 2)
-    assert segment.inquiries == {}
+    assert peer_table.inquiries == {}

@@ -10,18 +10,21 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import PEER, VIP, Clock, FakeHaproxy, FakeIPR, FakeNode, address
-from vrrp_drain import connections, haproxy, lifecycle, listeners
-from vrrp_drain.advert import IPAddress
-from vrrp_drain.bands import Band
-from vrrp_drain.boot import Boot, Stage
-from vrrp_drain.demote import Demote
-from vrrp_drain.errors import Cancelled, NoSuccessor, NotSettled, SystemFault
-from vrrp_drain.handover import Ending
-from vrrp_drain.other_job import ConfigLever, Files
-from vrrp_drain.place import Place
-from vrrp_drain.promote import Promote
-from vrrp_drain.signals import Cancellation
-from vrrp_drain.timing import master_down_interval
+from vrrp_drain.commands import lifecycle
+from vrrp_drain.config.upstream_job import UpstreamJob
+from vrrp_drain.handover.demote import Demote
+from vrrp_drain.handover.promote import Promote
+from vrrp_drain.handover.runner import Ending
+from vrrp_drain.haproxy import health_check
+from vrrp_drain.keepalived.attachment import Attachment
+from vrrp_drain.keepalived.upstream_config import UpstreamConfig
+from vrrp_drain.linux import connections, listeners
+from vrrp_drain.runtime.boot import Boot, Stage
+from vrrp_drain.runtime.errors import Cancelled, NoSuccessor, NotSettled, SystemFault
+from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.timing import master_down_interval
 
 LEFT_ALONE = Ending(Demote.NO_SUCCESSOR, "nobody is there", 5.1)
 NOT_CANCELLED = Cancellation()
@@ -67,7 +70,7 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> Clients:
     fake = Clients()
     monkeypatch.setattr(connections, "count", fake.count)
     monkeypatch.setattr(listeners, "bound_to", fake.bound_to)
-    monkeypatch.setattr(haproxy, "soft_stop", lambda pid_file: 4711)
+    monkeypatch.setattr(health_check, "soft_stop", lambda pid_file: 4711)
     return fake
 
 
@@ -96,13 +99,13 @@ def test_without_a_successor_proceed_warns(node: FakeNode, leave: Script, log: p
 def test_without_a_successor_fail_stops_the_deploy(node: FakeNode, leave: Script) -> None:
     """on_no_successor: fail puts the priority back and says so, with the property and where to look."""
     policy(node, "fail")
-    node.lever.write(Band.DRAINING)
+    node.priority_control.write(Band.DRAINING)
     node.demotion = LEFT_ALONE
     with pytest.raises(
         NoSuccessor, match=r"vrrp_drain\.on_no_successor is fail: the priority of haproxy/0 is back at 254, .* vrrpctl status"
     ):
         leave(node)
-    assert node.lever.read() is Band.ACTIVE
+    assert node.priority_control.read() is Band.ACTIVE
 
 
 @leaving
@@ -156,8 +159,8 @@ def test_pre_start_begins_in_the_draining_band(node: FakeNode, advert_int: float
     node.config = replace(node.config, keepalived=replace(node.config.keepalived, advert_int=advert_int))
     lifecycle.pre_start(node)
     assert node.listened == [pytest.approx(seconds)]
-    assert node.lever.read() is Band.DRAINING
-    assert node.overlap.holds == [([VIP], "eth0")]
+    assert node.priority_control.read() is Band.DRAINING
+    assert node.vip_on_lo.holds == [([VIP], "eth0")]
 
 
 def test_pre_start_prepares_every_vip(node: FakeNode) -> None:
@@ -165,14 +168,14 @@ def test_pre_start_prepares_every_vip(node: FakeNode) -> None:
     further = (ip_interface("10.0.0.11/24"), ip_interface("2001:db8::10/64"))
     node.config = replace(node.config, keepalived=replace(node.config.keepalived, vips=further))
     lifecycle.pre_start(node)
-    assert node.overlap.holds == [([VIP, "10.0.0.11", "2001:db8::10"], "eth0")]
+    assert node.vip_on_lo.holds == [([VIP, "10.0.0.11", "2001:db8::10"], "eth0")]
 
 
 def test_pre_start_lowers_another_jobs_keepalived_before_its_start(node: FakeNode, tmp_path: Path) -> None:
     """What that job is about to start from is lowered already, and leaving or failing goes through the same file."""
     template = tmp_path / "keepalived.config.template"
     template.write_text("priority 101\n")
-    node.lever = ConfigLever(Files(tmp_path / "keepalived.config", tmp_path / "keepalived.pid"))
+    node.priority_control = UpstreamConfig(UpstreamJob(tmp_path / "keepalived.config", tmp_path / "keepalived.pid"))
     lifecycle.pre_start(node)
     assert template.read_text().startswith("priority 81 ")
     policy(node, "fail")
@@ -184,10 +187,10 @@ def test_pre_start_lowers_another_jobs_keepalived_before_its_start(node: FakeNod
 
 def test_pre_start_does_without_an_overlap(node: FakeNode, log: pytest.LogCaptureFixture) -> None:
     """Where the VIP cannot be put on lo, a warning says what is lost, and the deploy goes on."""
-    node.overlap.fault = SystemFault("the VIP could not be put on lo")
+    node.vip_on_lo.fault = SystemFault("the VIP could not be put on lo")
     lifecycle.pre_start(node)
     assert [record.getMessage() for record in log.records if record.levelno == logging.WARNING] == ["the VIP could not be put on lo"]
-    assert node.lever.read() is Band.DRAINING
+    assert node.priority_control.read() is Band.DRAINING
 
 
 def test_pre_start_does_not_join_strangers(node: FakeNode) -> None:
@@ -195,15 +198,15 @@ def test_pre_start_does_not_join_strangers(node: FakeNode) -> None:
     node.foreigner = "10.0.0.77 uses VRID 1 on this segment"
     with pytest.raises(NotSettled, match=r"^10\.0\.0\.77 uses VRID 1"):
         lifecycle.pre_start(node)
-    assert node.lever.read() is None
-    assert (node.overlap.released, node.rules.released) == (1, 1)
+    assert node.priority_control.read() is None
+    assert (node.vip_on_lo.released, node.rules.released) == (1, 1)
 
 
-def test_pre_start_introduces_itself_before_it_listens(node: FakeNode, hellos: list[Place], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pre_start_introduces_itself_before_it_listens(node: FakeNode, hellos: list[Attachment], monkeypatch: pytest.MonkeyPatch) -> None:
     """With the rules in place: a peer's watcher answers, and the kernel learns its address before keepalived starts."""
 
     def stranger(seconds: float) -> str:
-        assert hellos == [node.place]
+        assert hellos == [node.attachment]
         assert len(node.rules.held) == 1
         return ""
 
@@ -247,13 +250,13 @@ def test_post_start_gives_up_in_time(
     node: FakeNode, clock: Clock, cancellation: Cancellation, haproxy_health: FakeHaproxy, pid: int | None, problem: str, said: str
 ) -> None:
     """After vrrp_drain.post_start_timeout it fails with what was missing, in the draining band, so that the rollout halts."""
-    node.lever.write(Band.DRAINING)
+    node.priority_control.write(Band.DRAINING)
     node.pid, haproxy_health.problem = pid, problem
     with pytest.raises(NotSettled, match=said + r"; waited 120 s \(vrrp_drain\.post_start_timeout\)"):
         lifecycle.post_start(node, cancellation, clock.sleep)
     assert sum(clock.slept) == pytest.approx(120, abs=0.201)
     assert node.timeouts == []
-    assert node.lever.read() is Band.DRAINING
+    assert node.priority_control.read() is Band.DRAINING
 
 
 def test_a_promotion_in_the_last_moment_has_time_to_settle(node: FakeNode, clock: Clock, cancellation: Cancellation) -> None:
@@ -333,7 +336,7 @@ def test_post_stop_leaves_no_stale_vip(node: FakeNode, ipr: FakeIPR, log: pytest
     lifecycle.post_stop(node)
     assert node.vip_here() is not removed
     assert bool(log.records) is removed
-    assert node.overlap.released == 1
+    assert node.vip_on_lo.released == 1
 
 
 def test_post_stop_leaves_no_stale_vip_of_several(node: FakeNode, ipr: FakeIPR) -> None:
@@ -353,7 +356,7 @@ def test_post_stop_leaves_nothing_on_lo_whatever_else_fails(node: FakeNode, ipr:
     ipr.deletion_error = errno.EPERM
     with pytest.raises(SystemFault, match="could not be taken off eth0"):
         lifecycle.post_stop(node)
-    assert node.overlap.released == 1
+    assert node.vip_on_lo.released == 1
 
 
 def test_post_stop_tells_everything_that_stays(node: FakeNode, ipr: FakeIPR) -> None:
@@ -361,7 +364,7 @@ def test_post_stop_tells_everything_that_stays(node: FakeNode, ipr: FakeIPR) -> 
     node.pid = None
     ipr.addresses.append(address(2, f"{VIP}/32"))
     ipr.deletion_error = errno.EPERM
-    node.overlap.release_fault = SystemFault("the record cannot be read")
+    node.vip_on_lo.release_fault = SystemFault("the record cannot be read")
     with pytest.raises(SystemFault, match=r"could not be taken off eth0.*; the record cannot be read$"):
         lifecycle.post_stop(node)
     assert node.rules.released == 1
@@ -466,20 +469,20 @@ def test_connections_that_cannot_be_counted_are_not_waited_for(node: FakeNode, c
 def test_a_cancelled_wait(node: FakeNode, clients: Clients, monkeypatch: pytest.MonkeyPatch, finishing: bool) -> None:
     """The priority goes back, unless haproxy is on its way out: then the node would attract clients that it refuses."""
     clients.open = [1]
-    node.lever.write(Band.DRAINING)
+    node.priority_control.write(Band.DRAINING)
     drain_properties(node, haproxy_soft_stop=finishing)
-    monkeypatch.setattr(haproxy, "soft_stop", lambda pid_file: 4711)
+    monkeypatch.setattr(health_check, "soft_stop", lambda pid_file: 4711)
     cancellation = Cancellation()
     cancellation.requested = True
     with pytest.raises(Cancelled, match=r"restart haproxy, then promote$" if finishing else r"haproxy/0 goes on as before$"):
         drain(node, cancellation)
-    assert node.lever.read() is (Band.DRAINING if finishing else Band.ACTIVE)
+    assert node.priority_control.read() is (Band.DRAINING if finishing else Band.ACTIVE)
 
 
 def test_haproxy_is_told_to_finish_if_wanted(node: FakeNode, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture) -> None:
     """With haproxy_soft_stop it is told once, after the takeover; a haproxy that is not found is a warning."""
     told: list[Path] = []
-    monkeypatch.setattr(haproxy, "soft_stop", lambda pid_file: told.append(pid_file) or 4711)  # type: ignore[func-returns-value]
+    monkeypatch.setattr(health_check, "soft_stop", lambda pid_file: told.append(pid_file) or 4711)  # type: ignore[func-returns-value]
     drain_properties(node, haproxy_soft_stop=False)
     drain(node)
     assert told == []
@@ -491,7 +494,7 @@ def test_haproxy_is_told_to_finish_if_wanted(node: FakeNode, monkeypatch: pytest
     def nobody(pid_file: Path) -> int:
         raise SystemFault("haproxy could not be told to finish")
 
-    monkeypatch.setattr(haproxy, "soft_stop", nobody)
+    monkeypatch.setattr(health_check, "soft_stop", nobody)
     drain(node)
     assert "haproxy could not be told to finish: clients are not asked to close" in log.text
 
@@ -507,7 +510,7 @@ def test_a_haproxy_that_another_jobs_drain_ends_is_left_to_it(
 ) -> None:
     """That drain would fail, and the deploy, if haproxy ended under its hands: it is told nothing, and connections are waited for."""
     told: list[Path] = []
-    monkeypatch.setattr(haproxy, "soft_stop", lambda pid_file: told.append(pid_file) or 4711)  # type: ignore[func-returns-value]
+    monkeypatch.setattr(health_check, "soft_stop", lambda pid_file: told.append(pid_file) or 4711)  # type: ignore[func-returns-value]
     other_drain(node)
     clients.open = [3] * 10 + [0]
     drain(node, sleep=clock.sleep)
@@ -519,7 +522,7 @@ def test_a_haproxy_that_another_jobs_drain_ends_is_left_to_it(
 def test_a_drain_that_is_switched_off_ends_no_haproxy(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """haproxy-boshrelease's default: then haproxy is told by us."""
     told: list[Path] = []
-    monkeypatch.setattr(haproxy, "soft_stop", lambda pid_file: told.append(pid_file) or 4711)  # type: ignore[func-returns-value]
+    monkeypatch.setattr(health_check, "soft_stop", lambda pid_file: told.append(pid_file) or 4711)  # type: ignore[func-returns-value]
     other_drain(node, "echo drain is disabled >> drain.log")
     drain(node)
     assert len(told) == 1
@@ -535,12 +538,12 @@ def test_a_cancelled_wait_beside_another_drain(
     other_drain(node)
     clients.open = [1]
     haproxy_health.problem = problem
-    node.lever.write(Band.DRAINING)
+    node.priority_control.write(Band.DRAINING)
     cancellation = Cancellation()
     cancellation.requested = True
     with pytest.raises(Cancelled):
         drain(node, cancellation)
-    assert node.lever.read() is band
+    assert node.priority_control.read() is band
 
 
 def test_pre_start_installs_the_handoff_and_post_stop_takes_it_away(node: FakeNode, log: pytest.LogCaptureFixture) -> None:
@@ -554,7 +557,7 @@ def test_pre_start_installs_the_handoff_and_post_stop_takes_it_away(node: FakeNo
     node.rules.fault = SystemFault("the kernel refuses the rules")
     lifecycle.pre_start(node)
     assert "the kernel refuses the rules" in log.text
-    assert node.lever.read() is Band.DRAINING
+    assert node.priority_control.read() is Band.DRAINING
 
 
 def test_a_handoff_that_is_not_wanted_is_not_there(node: FakeNode) -> None:
@@ -566,9 +569,9 @@ def test_a_handoff_that_is_not_wanted_is_not_there(node: FakeNode) -> None:
 
 def test_pre_start_begins_anew(node: FakeNode) -> None:
     """A mark that a watcher left behind is gone, and the watcher knows that no reboot brought this instance up."""
-    node.lever.mark(unhealthy=True)
+    node.priority_control.mark(unhealthy=True)
     lifecycle.pre_start(node)
-    assert not node.lever.unhealthy()
+    assert not node.priority_control.unhealthy()
     assert Boot(node.paths.drain_run).stage() is Stage.STARTED
 
 
@@ -586,12 +589,12 @@ def test_post_start_says_that_it_has_promoted(node: FakeNode, cancellation: Canc
 
 def test_post_start_waits_for_the_watchers_verdict(node: FakeNode, clock: Clock, cancellation: Cancellation) -> None:
     """A marked instance would be promoted into the unhealthy band: it waits until the mark is gone, within its bound."""
-    node.lever.mark(unhealthy=True)
+    node.priority_control.mark(unhealthy=True)
 
     def sleep(seconds: float) -> None:
         clock.sleep(seconds)
         if len(clock.slept) == 10:
-            node.lever.mark(unhealthy=False)
+            node.priority_control.mark(unhealthy=False)
 
     lifecycle.post_start(node, cancellation, sleep)
     assert len(clock.slept) == 10
@@ -611,6 +614,6 @@ def test_an_instance_that_leaves_is_not_promoted_because_of_a_reboot(node: FakeN
 def test_an_operators_word_outlives_a_stop(node: FakeNode, leave: Script, band: Band, stage: Stage) -> None:
     """An instance that was demoted by hand is not promoted because a deploy failed on it; a demotion that was put back is none."""
     Boot(node.paths.drain_run).enter(Stage.DEMOTED)
-    node.lever.write(band)
+    node.priority_control.write(band)
     leave(node)
     assert Boot(node.paths.drain_run).stage() is stage

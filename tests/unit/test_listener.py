@@ -11,10 +11,10 @@ import pytest
 from scapy.layers.inet import IP
 
 from unit.fakes import PEER, VIP, Clock, FakeListener, FakeSocket
-from vrrp_drain import listener
-from vrrp_drain.advert import GROUP_V4, GROUP_V6, PROTOCOL, TTL, Advert, Packet, build
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.listener import AdvertListener
+from vrrp_drain.linux import advert_socket
+from vrrp_drain.linux.advert_socket import AdvertListener
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.vrrp.advert import GROUP_V4, GROUP_V6, PROTOCOL, TTL, Advert, Packet, build
 
 SOURCE = ip_address(PEER)
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
@@ -124,9 +124,9 @@ def test_adverts_are_heard_for_a_time(clock: Clock, monkeypatch: pytest.MonkeyPa
         clock.sleep(min(seconds, next(pauses, seconds)))
         fake.packets = [replace(PACKET, ttl=254), PACKET] if sum(clock.slept) < 1 else []
 
-    monkeypatch.setattr(listener, "AdvertListener", lambda interface, family: fake)
+    monkeypatch.setattr(advert_socket, "AdvertListener", lambda interface, family: fake)
     monkeypatch.setattr(select, "select", wait)
-    assert list(listener.adverts("eth0", 4, 1.1)) == [(ADVERT, PACKET)] * 2
+    assert list(advert_socket.adverts("eth0", 4, 1.1)) == [(ADVERT, PACKET)] * 2
     assert sum(clock.slept) == pytest.approx(1.1, abs=1e-5)
     assert fake.closed
 
@@ -135,9 +135,9 @@ def test_who_has_heard_enough_leaves_no_socket_open(clock: Clock, monkeypatch: p
     """Ending early closes the socket too."""
     fake = FakeListener()
     fake.packets = [PACKET]
-    monkeypatch.setattr(listener, "AdvertListener", lambda interface, family: fake)
+    monkeypatch.setattr(advert_socket, "AdvertListener", lambda interface, family: fake)
     monkeypatch.setattr(select, "select", lambda *arguments: None)
-    heard = listener.adverts("eth0", 4, 1.1)
+    heard = advert_socket.adverts("eth0", 4, 1.1)
     next(heard)
     assert not fake.closed
     del heard

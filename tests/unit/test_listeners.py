@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
-from vrrp_drain import listeners
-from vrrp_drain.errors import SystemFault
+from vrrp_drain.linux import listeners
+from vrrp_drain.runtime.errors import SystemFault
 
 VIP, VIP6 = ip_address("10.0.0.10"), ip_address("fd00::10")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import Clock
-from vrrp_drain.errors import Busy, Cancelled
-from vrrp_drain.lock import Lock
-from vrrp_drain.signals import Cancellation
+from vrrp_drain.runtime.errors import Busy, Cancelled
+from vrrp_drain.runtime.lock import Lock
+from vrrp_drain.runtime.signals import Cancellation
 
 NewLock = Callable[[str], Lock]
 

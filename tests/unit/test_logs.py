@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import Clock
-from vrrp_drain import files, logs
+from vrrp_drain.runtime import files, logs
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 logger = logging.getLogger("vrrp_drain.test")

@@ -11,12 +11,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from unit.fakes import PEER, VIP, Clock
 from vrrp_drain import __version__
-from vrrp_drain.bands import Band
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.metrics import CONDITIONS, STATES, Metrics
-from vrrp_drain.notice import CAUSES, Kind, Notice
-from vrrp_drain.notify import Counts
-from vrrp_drain.rules import Armed, Situation
+from vrrp_drain.handoff.rules import Armed, Situation
+from vrrp_drain.notify.notice import CAUSES, Kind, Notice
+from vrrp_drain.notify.notifier import Counts
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.watcher.metrics import CONDITIONS, STATES, Metrics
 
 SITUATION = Situation((4,), (Armed(ip_address(VIP), ip_address(PEER), 12.0),), 345, circled=6, refused=7, tables=(4,))
 NOTICE = Notice(1.0, "haproxy/0", VIP, Kind.STATE, "backup", "master", "peer_resigned", "haproxy/1 resigned", PEER, 254, 0.021)
@@ -208,6 +208,6 @@ def test_serve_and_close(metrics: Metrics, port: int) -> None:
 
 def test_port_0_is_off(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
     """vrrp_drain.metrics_port 0: no socket at all."""
-    monkeypatch.setattr("vrrp_drain.metrics.MetricsServer", None)
+    monkeypatch.setattr("vrrp_drain.watcher.metrics.MetricsServer", None)
     metrics.serve(0)
     metrics.close()

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from vrrp_drain import metrics_server
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.metrics_server import ADDRESS, MOST_CLIENTS, MetricsServer
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.watcher import metrics_server
+from vrrp_drain.watcher.metrics_server import ADDRESS, MOST_CLIENTS, MetricsServer
 
 
 @pytest.fixture

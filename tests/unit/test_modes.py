@@ -10,17 +10,18 @@ import pytest
 
 from unit.fakes import PEER, VIP
 from unit.test_files import Plant, a_victim, plants, unharmed
-from vrrp_drain import cli, logs
-from vrrp_drain.band_file import BandFile
-from vrrp_drain.bands import Band
-from vrrp_drain.boot import Boot, Stage
-from vrrp_drain.files import private
-from vrrp_drain.history import History
-from vrrp_drain.lock import Lock
-from vrrp_drain.notice import Kind, Notice
-from vrrp_drain.paths import Paths
-from vrrp_drain.pid_file import PidFile
-from vrrp_drain.signals import Cancellation
+from vrrp_drain.commands import main
+from vrrp_drain.keepalived.track_files import TrackFiles
+from vrrp_drain.notify.history import History
+from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.runtime import logs
+from vrrp_drain.runtime.boot import Boot, Stage
+from vrrp_drain.runtime.files import private
+from vrrp_drain.runtime.lock import Lock
+from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.runtime.pid_file import PidFile
+from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp.bands import Band
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
@@ -45,12 +46,12 @@ def mode(path: Path) -> int:
 
 def leave_everything(paths: Paths, cancellation: Cancellation) -> None:
     """Write every file that a command, a script or the watcher writes."""
-    cli.main(["--root", str(paths.root), "history"])  # sets the umask, as every command does
+    main.main(["--root", str(paths.root), "history"])  # sets the umask, as every command does
     logs.set_up("watch", paths.drain_log, chatty=False)
     logging.getLogger("vrrp_drain").info("a line")
-    band_file = BandFile(paths.keepalived_run)
-    band_file.write(Band.DRAINING)
-    band_file.mark(unhealthy=True)
+    track_files = TrackFiles(paths.keepalived_run)
+    track_files.write(Band.DRAINING)
+    track_files.mark(unhealthy=True)
     Boot(paths.drain_run).enter(Stage.PROMOTED)
     History(paths.history).append(Notice(1.0, "haproxy/0", VIP, Kind.STATE, "backup", "master", "drain", "", PEER, 254))
     with PidFile(paths.watcher_pid_file) as pid_file, Lock(paths.drain_run / "lock", "vrrpctl demote", 1.0, cancellation, print):
@@ -94,7 +95,7 @@ def test_what_stands_under_a_name_of_ours(
     else:
         found = planted.lstat()
         assert (stat.S_ISREG(found.st_mode), found.st_nlink, found.st_uid) == (True, 1, os.geteuid())
-    assert BandFile(paths.keepalived_run).read() is Band.DRAINING
+    assert TrackFiles(paths.keepalived_run).read() is Band.DRAINING
     assert Boot(paths.drain_run).stage() is Stage.PROMOTED
     assert len(History(paths.history).last(10)) == 1
     assert "a line" in paths.drain_log.read_text()

@@ -13,10 +13,10 @@ from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, I
 from scapy.layers.l2 import ARP, Ether
 
 from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeSocket
-from vrrp_drain import neighbour
-from vrrp_drain.advert import IPAddress
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.neighbour import advertised_mac, announced_mac, arp_answer, arp_probe, inquire, solicitation, solicited_node
+from vrrp_drain.linux import neighbour
+from vrrp_drain.linux.neighbour import advertised_mac, announced_mac, arp_answer, arp_probe, inquire, solicitation, solicited_node
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.vrrp.advert import IPAddress
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 OURS = bytes.fromhex(MAC.replace(":", ""))

@@ -8,8 +8,8 @@ import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
 from unit.fakes import MAC, OWN, VIP, FakeIPR, FakeSocket, Message, address, link, route
-from vrrp_drain.errors import ConfigError, SystemFault
-from vrrp_drain.netlink import AddressWatch, Netlink
+from vrrp_drain.linux.rtnetlink import AddressWatch, Netlink
+from vrrp_drain.runtime.errors import ConfigError, SystemFault
 
 IPV4, IPV6 = ip_address(VIP), ip_address("2001:db8::10")
 MAIN_TABLE = 254

@@ -9,22 +9,25 @@ from typing import Any
 import pytest
 
 from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeIPR, FakeRules, address, came_from, link, rendered
-from vrrp_drain import haproxy, hello, process, resignation
-from vrrp_drain import node as node_module
-from vrrp_drain.advert import Advert, IPAddress
-from vrrp_drain.bands import Band
-from vrrp_drain.config import Config
-from vrrp_drain.demote import Demote
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.judge import Electorate, Register
-from vrrp_drain.netlink import Netlink
-from vrrp_drain.node import Node
-from vrrp_drain.paths import Paths
-from vrrp_drain.place import Place
-from vrrp_drain.promote import Promote
-from vrrp_drain.rules import Situation
-from vrrp_drain.signals import Cancellation
-from vrrp_drain.transitions import Event, Sign
+from vrrp_drain.config.model import Config
+from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handover import node as node_module
+from vrrp_drain.handover import resignation
+from vrrp_drain.handover.demote import Demote
+from vrrp_drain.handover.node import Node
+from vrrp_drain.handover.promote import Promote
+from vrrp_drain.handover.transitions import Event, Sign
+from vrrp_drain.haproxy import health_check
+from vrrp_drain.keepalived.attachment import Attachment
+from vrrp_drain.linux import process
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp import hello
+from vrrp_drain.vrrp.advert import Advert, IPAddress
+from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.election import Electorate, Register
 
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
 SUCCESSOR = Event(Sign.SUCCESSOR, {"peer": PEER, "priority": 253})
@@ -34,7 +37,7 @@ ANSWER = Event(Sign.PEER_ANSWERS, {"mac": PEER_MAC})
 Build = Callable[..., Node]
 
 
-class FakeSenses:
+class FakeEventSource:
     """Senses that tell the signs of a script, one at a time, and then the deadline's silence."""
 
     def __init__(self) -> None:
@@ -44,11 +47,11 @@ class FakeSenses:
         self.our_priority = 0
         self.probes = 0
 
-    def __call__(self, register: Register, our_priority: int, *others: object) -> "FakeSenses":
+    def __call__(self, register: Register, our_priority: int, *others: object) -> "FakeEventSource":
         self.electorate, self.our_priority = register.current, our_priority
         return self
 
-    def __enter__(self) -> "FakeSenses":
+    def __enter__(self) -> "FakeEventSource":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -71,9 +74,9 @@ class FakeSenses:
 
 
 @pytest.fixture
-def senses(monkeypatch: pytest.MonkeyPatch, haproxy_health: FakeHaproxy) -> FakeSenses:
-    fake = FakeSenses()
-    monkeypatch.setattr(node_module, "Senses", fake)
+def event_source(monkeypatch: pytest.MonkeyPatch, haproxy_health: FakeHaproxy) -> FakeEventSource:
+    fake = FakeEventSource()
+    monkeypatch.setattr(node_module, "EventSource", fake)
     for name in ("send", "remind"):  # nothing leaves this machine
         monkeypatch.setattr(resignation, name, lambda *arguments, **more: None)
     monkeypatch.setattr(node_module, "adverts", lambda *arguments: iter(()))  # and nothing comes
@@ -97,12 +100,12 @@ def node(build: Build) -> Node:
     return build()
 
 
-def test_demote_lowers_and_proves(node: Node, senses: FakeSenses, log: pytest.LogCaptureFixture) -> None:
+def test_demote_lowers_and_proves(node: Node, event_source: FakeEventSource, log: pytest.LogCaptureFixture) -> None:
     """A demotion leaves the draining band written, has asked the segment, and has logged its steps."""
-    senses.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
+    event_source.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
     assert node.demote(5).state is Demote.DONE
-    assert node.lever.read() is Band.DRAINING
-    assert senses.probes == 1
+    assert node.priority_control.read() is Band.DRAINING
+    assert event_source.probes == 1
     assert log.messages == [
         f"{VIP} is on eth0 here: priority lowered to 99; serving until a successor has it",
         f"{PEER} adverts priority 253, above our 99: it takes over",
@@ -111,12 +114,12 @@ def test_demote_lowers_and_proves(node: Node, senses: FakeSenses, log: pytest.Lo
     ]
 
 
-def test_the_electorate_is_that_of_the_configuration(node: Node, senses: FakeSenses, ipr: FakeIPR) -> None:
+def test_the_electorate_is_that_of_the_configuration(node: Node, event_source: FakeEventSource, ipr: FakeIPR) -> None:
     """Adverts are judged with the manifest's values, the addresses of this machine and the peers of the link."""
-    senses.script = [Event(Sign.KEEPALIVED_GONE)]
+    event_source.script = [Event(Sign.KEEPALIVED_GONE)]
     node.demote(5)
     vip, own, loopback, peer = map(ip_address, (VIP, OWN, "127.0.0.1", PEER))
-    assert senses.electorate == Electorate(
+    assert event_source.electorate == Electorate(
         1,
         2,
         1.0,
@@ -164,67 +167,69 @@ def test_a_group_is_closed_where_all_addresses_are_known(
     ids=["auth_pass", "unicast_peers"],
 )
 def test_the_electorate_knows_password_and_unicast_peers(
-    build: Build, senses: FakeSenses, keepalived: dict[str, Any], peers: set[str], authentication: tuple[int, bytes]
+    build: Build, event_source: FakeEventSource, keepalived: dict[str, Any], peers: set[str], authentication: tuple[int, bytes]
 ) -> None:
     """Peers are known by either address, and by the password that they must have."""
-    senses.script = [Event(Sign.KEEPALIVED_GONE)]
+    event_source.script = [Event(Sign.KEEPALIVED_GONE)]
     build(keepalived=keepalived).demote(5)
-    assert senses.electorate is not None
-    assert senses.electorate.peers == frozenset(map(ip_address, peers))
-    assert senses.electorate.authentication == authentication
+    assert event_source.electorate is not None
+    assert event_source.electorate.peers == frozenset(map(ip_address, peers))
+    assert event_source.electorate.authentication == authentication
 
 
 @pytest.mark.parametrize(("problem", "priority"), [("", 99), ("haproxy does not answer", 1)])
 def test_demote_knows_its_priority(
-    node: Node, senses: FakeSenses, haproxy_health: FakeHaproxy, log: pytest.LogCaptureFixture, problem: str, priority: int
+    node: Node, event_source: FakeEventSource, haproxy_health: FakeHaproxy, log: pytest.LogCaptureFixture, problem: str, priority: int
 ) -> None:
     """The priority to beat is that of the draining band; without a healthy haproxy, which is a warning, that of both bands."""
     haproxy_health.problem = problem
-    senses.script = [Event(Sign.KEEPALIVED_GONE)]
+    event_source.script = [Event(Sign.KEEPALIVED_GONE)]
     node.demote(5)
-    assert senses.our_priority == priority
+    assert event_source.our_priority == priority
     warnings = [record.getMessage() for record in log.records if record.levelname == "WARNING"]
     assert [warning.partition(":")[0] for warning in warnings] == ([problem] if problem else [])
 
 
-def test_a_cancelled_demotion_restores_the_priority(node: Node, senses: FakeSenses) -> None:
+def test_a_cancelled_demotion_restores_the_priority(node: Node, event_source: FakeEventSource) -> None:
     """After a signal the active band is back."""
-    senses.script = [Event(Sign.VIP_HERE), Event(Sign.CANCEL)]
+    event_source.script = [Event(Sign.VIP_HERE), Event(Sign.CANCEL)]
     assert node.demote(5).state is Demote.CANCELLED
-    assert node.lever.read() is Band.ACTIVE
+    assert node.priority_control.read() is Band.ACTIVE
 
 
-def test_a_demotion_without_a_successor_leaves_the_policy_to_the_caller(node: Node, senses: FakeSenses) -> None:
+def test_a_demotion_without_a_successor_leaves_the_policy_to_the_caller(node: Node, event_source: FakeEventSource) -> None:
     """With nobody there the priority stays lowered."""
-    senses.script = [Event(Sign.VIP_HERE), Event(Sign.DEADLINE)]
+    event_source.script = [Event(Sign.VIP_HERE), Event(Sign.DEADLINE)]
     assert node.demote(5).state is Demote.NO_SUCCESSOR
-    assert node.lever.read() is Band.DRAINING
+    assert node.priority_control.read() is Band.DRAINING
 
 
-def test_a_fault_of_ours_does_not_demote(node: Node, senses: FakeSenses) -> None:
+def test_a_fault_of_ours_does_not_demote(node: Node, event_source: FakeEventSource) -> None:
     """When the handover breaks on our side, the node goes on as it was and the fault is told."""
-    senses.script = [Event(Sign.VIP_HERE)]
-    senses.fault = SystemFault("interface eth0 does not exist")
+    event_source.script = [Event(Sign.VIP_HERE)]
+    event_source.fault = SystemFault("interface eth0 does not exist")
     with pytest.raises(SystemFault, match="interface eth0"):
         node.demote(5)
-    assert node.lever.read() is Band.ACTIVE
+    assert node.priority_control.read() is Band.ACTIVE
 
 
-def test_promote_raises_and_proves(node: Node, senses: FakeSenses) -> None:
+def test_promote_raises_and_proves(node: Node, event_source: FakeEventSource) -> None:
     """A promotion leaves the active band written and has made sure that nobody else answers."""
-    node.lever.write(Band.DRAINING)
-    senses.script = [Event(Sign.VIP_GONE), Event(Sign.VIP_HERE), Event(Sign.NOBODY_ANSWERS)]
+    node.priority_control.write(Band.DRAINING)
+    event_source.script = [Event(Sign.VIP_GONE), Event(Sign.VIP_HERE), Event(Sign.NOBODY_ANSWERS)]
     assert node.promote(5).state is Promote.MASTER
-    assert node.lever.read() is Band.ACTIVE
-    assert (senses.our_priority, senses.probes) == (254, 1)
+    assert node.priority_control.read() is Band.ACTIVE
+    assert (event_source.our_priority, event_source.probes) == (254, 1)
 
 
 @pytest.mark.parametrize(("preempt", "needed"), [(True, 254), (False, 102)])
-def test_without_preemption_any_active_master_is_a_good_end(build: Build, senses: FakeSenses, preempt: bool, needed: int) -> None:
+def test_without_preemption_any_active_master_is_a_good_end(
+    build: Build, event_source: FakeEventSource, preempt: bool, needed: int
+) -> None:
     """With keepalived.preempt a MASTER below us gives way; without it he stays, and we are his backup."""
-    senses.script = [Event(Sign.VIP_GONE), Event(Sign.SUCCESSOR, {"peer": PEER, "priority": 240})]
+    event_source.script = [Event(Sign.VIP_GONE), Event(Sign.SUCCESSOR, {"peer": PEER, "priority": 240})]
     assert build(keepalived={"preempt": preempt}).promote(5).state is Promote.BACKUP
-    assert senses.our_priority == needed
+    assert event_source.our_priority == needed
 
 
 @pytest.mark.parametrize(
@@ -233,7 +238,13 @@ def test_without_preemption_any_active_master_is_a_good_end(build: Build, senses
     ids=["a healthy peer", "no healthy peer", "not wanted", "peers that do not preempt"],
 )
 def test_whom_a_demotion_hurries(
-    build: Build, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch, preempt: bool, fast: bool, peers: list[str], resigned: bool
+    build: Build,
+    event_source: FakeEventSource,
+    monkeypatch: pytest.MonkeyPatch,
+    preempt: bool,
+    fast: bool,
+    peers: list[str],
+    resigned: bool,
 ) -> None:
     """After the band is written we say that we leave, and once more to the successor.
 
@@ -241,25 +252,25 @@ def test_whom_a_demotion_hurries(
     """
     node = build(keepalived={"preempt": preempt}, vrrp_drain={"fast_handover": fast})
     sent: list[object] = []
-    monkeypatch.setattr(resignation, "send", lambda *arguments, resign: sent.append((*arguments, resign, node.lever.read())))
+    monkeypatch.setattr(resignation, "send", lambda *arguments, resign: sent.append((*arguments, resign, node.priority_control.read())))
     monkeypatch.setattr(resignation, "remind", lambda *arguments: sent.append(arguments))
-    monkeypatch.setattr(haproxy, "answering", lambda check, asked: [each for each in asked if str(each) in peers])
-    senses.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
+    monkeypatch.setattr(health_check, "answering", lambda check, asked: [each for each in asked if str(each) in peers])
+    event_source.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
     assert node.demote(5).state is Demote.DONE
-    assert sent == [(node.config, node.place, 99, resigned, Band.DRAINING), (node.config, node.place, 99, ip_address(PEER))]
+    assert sent == [(node.config, node.attachment, 99, resigned, Band.DRAINING), (node.config, node.attachment, 99, ip_address(PEER))]
 
 
-def test_our_own_haproxy_is_no_peers(build: Build, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_haproxy_is_no_peers(build: Build, event_source: FakeEventSource, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own address among keepalived.unicast_peers is not asked: it would always answer."""
     asked: list[object] = []
-    monkeypatch.setattr(haproxy, "answering", lambda check, peers: asked.append(peers))
-    senses.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
+    monkeypatch.setattr(health_check, "answering", lambda check, peers: asked.append(peers))
+    event_source.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
     build(keepalived={"unicast": True, "unicast_peers": [OWN, PEER]}).demote(5)
     assert asked == [[ip_address(PEER)]]
 
 
 def test_a_resignation_that_cannot_be_sent_is_a_warning(
-    build: Build, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+    build: Build, event_source: FakeEventSource, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
 ) -> None:
     """The demotion goes on: peers may take over all the same, and if they do not, the deadline says so."""
 
@@ -267,7 +278,7 @@ def test_a_resignation_that_cannot_be_sent_is_a_warning(
         raise SystemFault("cannot send an advert on eth0: Network is down")
 
     monkeypatch.setattr(resignation, "send", fail)
-    senses.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
+    event_source.script = [Event(Sign.VIP_HERE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
     assert build(keepalived={"preempt": False}).demote(5).state is Demote.DONE
     warnings = [record.getMessage() for record in log.records if record.levelname == "WARNING"]
     assert [warning.startswith("cannot send an advert on eth0: Network is down: ") for warning in warnings] == [True]
@@ -287,16 +298,16 @@ def beside(build: Build, other_job: Path) -> Node:
     return build(vrrp_drain=files)
 
 
-def test_another_jobs_keepalived_is_demoted_through_its_configuration(beside: Node, senses: FakeSenses, other_job: Path) -> None:
+def test_another_jobs_keepalived_is_demoted_through_its_configuration(beside: Node, event_source: FakeEventSource, other_job: Path) -> None:
     """Its priority is the lever, there and back; our own band file is not written."""
-    senses.script = [Event(Sign.VIP_HERE), Event(Sign.DEADLINE)]
+    event_source.script = [Event(Sign.VIP_HERE), Event(Sign.DEADLINE)]
     beside.demote(5)
     assert "priority 81 " in (other_job / "keepalived.config").read_text()
-    assert senses.our_priority == 81
-    senses.script = [Event(Sign.VIP_GONE), SUCCESSOR]
+    assert event_source.our_priority == 81
+    event_source.script = [Event(Sign.VIP_GONE), SUCCESSOR]
     beside.promote(5)
     assert "priority 101\n" in (other_job / "keepalived.config").read_text()
-    assert senses.our_priority == 101
+    assert event_source.our_priority == 101
     assert not beside.paths.keepalived_run.exists()
 
 
@@ -313,29 +324,29 @@ def test_another_jobs_keepalived_is_found_by_its_pid_file(beside: Node, other_jo
 )
 @pytest.mark.parametrize("fault", [None, SystemFault("the interface went")], ids=["fails", "breaks"])
 def test_a_promotion_that_fails_puts_the_band_back(
-    node: Node, senses: FakeSenses, before: Band | None, after: Band, fault: Exception | None
+    node: Node, event_source: FakeEventSource, before: Band | None, after: Band, fault: Exception | None
 ) -> None:
     """Whether it fails or breaks, the band afterwards is the one before; without a file keepalived had counted us as active."""
     if before:
-        node.lever.write(before)
-    senses.script = [Event(Sign.VIP_GONE), Event(Sign.DEADLINE)]
-    senses.fault = fault
+        node.priority_control.write(before)
+    event_source.script = [Event(Sign.VIP_GONE), Event(Sign.DEADLINE)]
+    event_source.fault = fault
     if fault:
         with pytest.raises(SystemFault):
             node.promote(5)
     else:
         assert node.promote(5).state is Promote.FAILED
-    assert node.lever.read() is after
+    assert node.priority_control.read() is after
 
 
-def test_a_damaged_band_does_not_stop_a_promotion(node: Node, senses: FakeSenses, log: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_band_does_not_stop_a_promotion(node: Node, event_source: FakeEventSource, log: pytest.LogCaptureFixture) -> None:
     """What keepalived cannot read counts as active, with a warning, also when it is put back."""
-    node.lever.write(Band.DRAINING)
-    node.lever.path.write_text("?")
-    senses.script = [Event(Sign.VIP_GONE), Event(Sign.DEADLINE)]
+    node.priority_control.write(Band.DRAINING)
+    node.priority_control.path.write_text("?")
+    event_source.script = [Event(Sign.VIP_GONE), Event(Sign.DEADLINE)]
     assert node.promote(5).state is Promote.FAILED
     assert log.messages[0].endswith("; taken as active")
-    assert node.lever.read() is Band.ACTIVE
+    assert node.priority_control.read() is Band.ACTIVE
 
 
 @pytest.mark.parametrize(
@@ -376,7 +387,7 @@ def test_a_vip_of_an_earlier_deployment_is_removed(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("0\n")
     monkeypatch.setattr(process, "running", lambda pid_file: pid)
-    node.overlap.hold([FORMER], "eth0")
+    node.vip_on_lo.hold([FORMER], "eth0")
     ipr.addresses.append(address(2, f"{FORMER}/32"))
     node.hold_vips()
     found = {(each["index"], each.get_attr("IFA_ADDRESS")) for each in ipr.addresses}
@@ -386,10 +397,10 @@ def test_a_vip_of_an_earlier_deployment_is_removed(
     assert log.messages == ([f"{FORMER} was still on eth0, left by a keepalived that was killed: taken off"] if removed else [])
 
 
-def test_a_demotion_removes_a_stale_vip(node: Node, senses: FakeSenses, ipr: FakeIPR) -> None:
+def test_a_demotion_removes_a_stale_vip(node: Node, event_source: FakeEventSource, ipr: FakeIPR) -> None:
     """The table's action reaches the interface, once a peer is MASTER."""
     ipr.addresses.append(address(2, f"{VIP}/32"))
-    senses.script = [Event(Sign.VIP_STALE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
+    event_source.script = [Event(Sign.VIP_STALE), SUCCESSOR, Event(Sign.VIP_GONE), ANSWER]
     assert node.demote(5).state is Demote.DONE
     assert not node.vip_here()
 
@@ -412,21 +423,28 @@ def test_a_demotion_removes_a_stale_vip(node: Node, senses: FakeSenses, ipr: Fak
     ],
 )
 def test_a_promotion_leaves_connections_with_the_master(
-    node: Node, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch, advert: Advert, source: str, armed: list[tuple[list[str], str]]
+    node: Node,
+    event_source: FakeEventSource,
+    monkeypatch: pytest.MonkeyPatch,
+    advert: Advert,
+    source: str,
+    armed: list[tuple[list[str], str]],
 ) -> None:
     """Before the priority is raised, the MASTER's address is known: it goes on serving the connections that it has."""
     monkeypatch.setattr(node_module, "adverts", lambda *arguments: iter([(advert, came_from(source))]))
-    senses.script = [Event(Sign.VIP_GONE), SUCCESSOR]
+    event_source.script = [Event(Sign.VIP_GONE), SUCCESSOR]
     node.promote(5)
     assert isinstance(node.rules, FakeRules)
     assert node.rules.arms == armed
 
 
-def test_a_promotion_of_the_master_arms_nothing(node: Node, senses: FakeSenses, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_promotion_of_the_master_arms_nothing(
+    node: Node, event_source: FakeEventSource, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who has the VIP already takes it from nobody."""
     ipr.addresses.append(address(2, f"{VIP}/32"))
     monkeypatch.setattr(node_module, "adverts", lambda *arguments: iter([(ADVERT, came_from(PEER))]))
-    senses.script = [Event(Sign.VIP_HERE), Event(Sign.NOBODY_ANSWERS)]
+    event_source.script = [Event(Sign.VIP_HERE), Event(Sign.NOBODY_ANSWERS)]
     node.promote(5)
     assert isinstance(node.rules, FakeRules)
     assert node.rules.arms == []
@@ -439,10 +457,10 @@ def test_a_promotion_of_the_master_arms_nothing(node: Node, senses: FakeSenses, 
 def test_what_it_adverts(node: Node, beside: Node, band: Band, unhealthy: bool, priority: int, beside_it: int) -> None:
     """Band and mark together decide it, as keepalived reckons and as the other job's configuration has it."""
     for each, expected in ((node, priority), (beside, beside_it)):
-        each.lever.write(band)
+        each.priority_control.write(band)
         assert each.priority(band, unhealthy=unhealthy) == expected
-        each.lever.mark(unhealthy=unhealthy)
-    text = (beside.lever.path).read_text()
+        each.priority_control.mark(unhealthy=unhealthy)
+    text = (beside.priority_control.path).read_text()
     assert f"priority {beside_it}" in text
 
 
@@ -475,7 +493,13 @@ def test_a_handoff_that_cannot_be_armed_is_a_warning(node: Node, log: pytest.Log
 @pytest.mark.parametrize(("answers", "armed"), [(True, True), (False, False)])
 @pytest.mark.parametrize("asks", [True, False], ids=["a promotion", "the watcher"])
 def test_clients_packets_go_to_nobody_who_has_proven_nothing(
-    build: Build, senses: FakeSenses, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, answers: bool, armed: bool, asks: bool
+    build: Build,
+    event_source: FakeEventSource,
+    monkeypatch: pytest.MonkeyPatch,
+    log: pytest.LogCaptureFixture,
+    answers: bool,
+    armed: bool,
+    asks: bool,
 ) -> None:
     """In an open group whoever adverts our VIP is MASTER; its machine must answer for a peer's address too, which a promotion asks."""
     node, unknown = build(), "10.0.0.77"
@@ -489,7 +513,7 @@ def test_clients_packets_go_to_nobody_who_has_proven_nothing(
     monkeypatch.setattr(node_module, "one_machine", one_machine)
     monkeypatch.setattr(node_module, "adverts", lambda *arguments: iter([(ADVERT, came_from(unknown))]))
     if asks:
-        senses.script = [Event(Sign.VIP_GONE), SUCCESSOR]
+        event_source.script = [Event(Sign.VIP_GONE), SUCCESSOR]
         node.promote(5)
         assert asked == [("eth0", MAC, ip_address(unknown), {ip_address(PEER)}, 0.5)]
     else:
@@ -513,24 +537,29 @@ def test_what_cannot_be_held_is_done_without(node: Node, monkeypatch: pytest.Mon
     def refuse(*arguments: object) -> None:
         raise SystemFault("sysctl refuses")
 
-    monkeypatch.setattr(node.overlap, "hold", refuse)
+    monkeypatch.setattr(node.vip_on_lo, "hold", refuse)
     node.hold()
     assert log.messages == ["sysctl refuses", "nftables refuses"]
 
 
 @pytest.mark.parametrize("promoted", [True, False], ids=["promote", "demote"])
 def test_peers_are_told_who_we_are_before_anything_moves(
-    node: Node, senses: FakeSenses, hellos: list[Place], monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, promoted: bool
+    node: Node,
+    event_source: FakeEventSource,
+    hellos: list[Attachment],
+    monkeypatch: pytest.MonkeyPatch,
+    log: pytest.LogCaptureFixture,
+    promoted: bool,
 ) -> None:
     """A peer that does not know our address would not hear us, nor leave us our connections; where it cannot be told, the move goes on."""
-    senses.script = [Event(Sign.CANCEL)]
+    event_source.script = [Event(Sign.CANCEL)]
     (node.promote if promoted else node.demote)(5)
-    assert hellos == [node.place]
+    assert hellos == [node.attachment]
 
     def fail(*arguments: object) -> None:
         raise SystemFault("cannot send an advert on eth0: Network is down")
 
     monkeypatch.setattr(hello, "say", fail)
-    senses.script = [Event(Sign.CANCEL)]
+    event_source.script = [Event(Sign.CANCEL)]
     (node.promote if promoted else node.demote)(5)
     assert any(each.startswith("cannot send an advert on eth0: Network is down: peers that ") for each in log.messages)

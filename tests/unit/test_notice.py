@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from vrrp_drain.notice import CONDITIONS, Kind, Notice
+from vrrp_drain.notify.notice import CONDITIONS, Kind, Notice
 
 MOVED = Notice(
     1795406706.789, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", "peer_lost", "nobody adverts", "10.0.0.1", 254, 0.5

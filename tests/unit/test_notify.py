@@ -12,10 +12,10 @@ import pytest
 
 from unit.receiver import PATIENCE, answer, serving, silence
 from unit.test_notice import MOVED
-from vrrp_drain.delivery import Away, Message, Refused
-from vrrp_drain.notice import Kind, Notice
-from vrrp_drain.notify import MOST_QUEUED, Counts, Notifier, Receiver
-from vrrp_drain.receivers import Hook, Webhook
+from vrrp_drain.config.receivers import Hook, Webhook
+from vrrp_drain.notify.delivery import Away, Message, Refused
+from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.notify.notifier import MOST_QUEUED, Counts, Notifier, Receiver
 
 
 def at_once(tries: int) -> float:

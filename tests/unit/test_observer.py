@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unit.fakes import OWN, PEER, STRANGER, VIP, came_from, rendered
-from vrrp_drain.advert import Advert
-from vrrp_drain.bands import Band
-from vrrp_drain.config import Config
-from vrrp_drain.judge import Electorate
-from vrrp_drain.notice import CAUSES, CONDITIONS, Kind, Notice
-from vrrp_drain.observer import Observer, Sight
-from vrrp_drain.segment import Segment
-from vrrp_drain.vigil import Verdict
+from vrrp_drain.config.model import Config
+from vrrp_drain.haproxy.monitor import Verdict
+from vrrp_drain.notify.notice import CAUSES, CONDITIONS, Kind, Notice
+from vrrp_drain.vrrp.advert import Advert
+from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.election import Electorate
+from vrrp_drain.vrrp.peer_table import PeerTable
+from vrrp_drain.watcher.diagnosis import Diagnosis, Sight
 
 THIRD = "10.0.0.3"
 LONG_AGO = 3600.0
@@ -36,20 +36,20 @@ class View:
         self.config = Config.parse(rendered(3))
         self.now = 100.0
         self.sight = first
-        self.segment = Segment(1.0)
-        self.observer = Observer(self.config, self.segment, first, self.now)
+        self.peer_table = PeerTable(1.0)
+        self.diagnosis = Diagnosis(self.config, self.peer_table, first, self.now)
         peers = frozenset(map(ip_address, (PEER, THIRD)))
         self.electorate = Electorate(1, 2, 1.0, ip_address(VIP), frozenset({ip_address(OWN)}), peers)
 
     def hear(self, priority: int = 253, source: str = PEER, *, version: int = 2) -> None:
         advert = Advert(version, 1, priority, 1.0, (ip_address(VIP),))
-        self.segment.hear(self.electorate, advert, came_from(source), self.now)
+        self.peer_table.hear(self.electorate, advert, came_from(source), self.now)
 
     def see(self, sight: Sight | None = None, *, after: float = 0.25) -> list[Notice]:
         """Look, ``after`` seconds later."""
         self.now += after
         self.sight = sight or self.sight
-        return self.observer.look(self.sight, self.now, EPOCH + self.now)
+        return self.diagnosis.look(self.sight, self.now, EPOCH + self.now)
 
     def only(self, sight: Sight | None = None, *, after: float = 0.25) -> Notice:
         """Look; there is one notice."""
@@ -70,7 +70,7 @@ class View:
         return found
 
     def verdict(self, verdict: Verdict) -> Notice:
-        return self.observer.haproxy(verdict, self.now, EPOCH + self.now)
+        return self.diagnosis.haproxy(verdict, self.now, EPOCH + self.now)
 
 
 def with_master(sight: Sight = BACKUP) -> View:
@@ -242,7 +242,7 @@ def test_the_band() -> None:
 @pytest.mark.parametrize(("rebooted", "cause"), [(False, "start"), (True, "reboot")])
 def test_the_watcher_begins(rebooted: bool, cause: str) -> None:
     """It says in which state it finds this instance; that is no move."""
-    notice = View(MASTER).observer.started(EPOCH, rebooted=rebooted)
+    notice = View(MASTER).diagnosis.started(EPOCH, rebooted=rebooted)
     assert (notice.kind, notice.previous, notice.state, notice.cause, notice.at) == (Kind.WATCHER, "", "master", cause, EPOCH)
     assert notice.severity == "info"
 
@@ -278,7 +278,7 @@ def test_the_vip_moves_between_peers(last_words: list[int], silence: float, caus
     view.now += silence
     view.hear(253, PEER)
     if cause == "peer_unhealthy":  # it adverts until it hears the other one
-        assert view.segment.master(view.now) is not None
+        assert view.peer_table.master(view.now) is not None
     notice = view.only(after=0.0)
     assert (notice.kind, notice.previous, notice.state) == (Kind.MASTER_MOVED, THIRD, PEER)
     assert (notice.cause, notice.reason) == (cause, f"10.0.0.2 has the VIP now, with priority 253: {why}")
@@ -396,7 +396,7 @@ def test_a_condition_begins_and_ends(
     (on,) = [each for each in begins(view) if each.kind in CONDITIONS]
     assert (on.kind, on.previous, on.state, on.cause, on.severity) == (kind, "off", "on", "condition", "warning")
     assert on.reason.startswith(says)
-    assert view.observer.is_on(kind)
+    assert view.diagnosis.is_on(kind)
     began = view.now
     (off,) = [each for each in ends(view) if each.kind in CONDITIONS]
     assert (off.kind, off.previous, off.state, off.reason, off.severity) == (kind, "on", "off", "it is over", "info")
@@ -404,7 +404,7 @@ def test_a_condition_begins_and_ends(
     assert 0 < off.seconds <= view.now - began + 4.0
     if seconds is not None:
         assert off.seconds == pytest.approx(seconds, abs=1.0)
-    assert not view.observer.is_on(kind)
+    assert not view.diagnosis.is_on(kind)
 
 
 def test_every_condition_is_in_the_table() -> None:

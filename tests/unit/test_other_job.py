@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import OTHER_SETTINGS, VIP
-from vrrp_drain import other_job
-from vrrp_drain.bands import Band
-from vrrp_drain.errors import ConfigError, SystemFault
-from vrrp_drain.other_job import ConfigLever, Files
+from vrrp_drain.config import upstream_job
+from vrrp_drain.config.upstream_job import UpstreamJob
+from vrrp_drain.keepalived import upstream_config
+from vrrp_drain.keepalived.upstream_config import UpstreamConfig
+from vrrp_drain.runtime.errors import ConfigError, SystemFault
+from vrrp_drain.vrrp.bands import Band
 
 PID = 4711
 TEMPLATE = f"""\
@@ -45,9 +47,9 @@ class Job:
     """The other job's files, and the signals that its keepalived got."""
 
     def __init__(self, directory: Path) -> None:
-        self.files = Files(directory / "keepalived.config", directory / "keepalived.pid")
+        self.files = UpstreamJob(directory / "keepalived.config", directory / "keepalived.pid")
         self.template = directory / "keepalived.config.template"
-        self.lever = ConfigLever(self.files)
+        self.priority_control = UpstreamConfig(self.files)
         self.pid: int | None = PID
         self.signals: list[tuple[int, int]] = []
         self.files.config.write_text(RUNNING)
@@ -73,13 +75,13 @@ class Job:
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     created = Job(tmp_path)
     monkeypatch.setattr(os, "kill", created.kill)
-    monkeypatch.setattr(other_job, "running", created.running)
+    monkeypatch.setattr(upstream_config, "running", created.running)
     return created
 
 
 def test_its_settings_are_read(job: Job) -> None:
     """What its vrrp_instance says, and keepalived's defaults for what it does not say, stand under the names of our properties."""
-    assert other_job.read(job.files) == OTHER_SETTINGS
+    assert upstream_job.read(job.files) == OTHER_SETTINGS
 
 
 @pytest.mark.parametrize(
@@ -106,17 +108,17 @@ def test_its_settings_are_read(job: Job) -> None:
 def test_each_setting_that_matters_is_found(job: Job, old: str, new: str, name: str, value: object) -> None:
     """A setting is what its line says, an absent one is keepalived's default, a comment is none, and a lowered priority is the original."""
     job.says(TEMPLATE.replace(old, new))
-    assert other_job.read(job.files)[name] == value
+    assert upstream_job.read(job.files)[name] == value
 
 
 def test_the_template_is_read_first(job: Job) -> None:
     """Before its start the template is all that there is; without a template the configuration tells the same."""
     job.files.config.unlink()
-    assert other_job.read(job.files)["interface"] == "auto"
+    assert upstream_job.read(job.files)["interface"] == "auto"
     job.template.rename(job.files.config)
-    assert other_job.read(job.files)["interface"] == "auto"
+    assert upstream_job.read(job.files)["interface"] == "auto"
     job.says(RUNNING)
-    assert other_job.read(job.files)["interface"] == "eth0"
+    assert upstream_job.read(job.files)["interface"] == "eth0"
 
 
 SECOND_INSTANCE = "vrrp_instance second {\n\tpriority 90\n}\n"
@@ -143,7 +145,7 @@ def test_what_cannot_be_steered_is_refused(job: Job, text: str, allowed: str) ->
     """A file that is damaged, or not of the kind that we know, is refused with the property and the file."""
     job.says(text)
     with pytest.raises(ConfigError) as error:
-        other_job.read(job.files)
+        upstream_job.read(job.files)
     assert str(error.value).startswith(f"vrrp_drain.keepalived_config is '{job.template}': {allowed}")
 
 
@@ -152,49 +154,49 @@ def test_a_missing_file_is_refused(job: Job) -> None:
     job.template.unlink()
     job.files.config.unlink()
     with pytest.raises(ConfigError, match=rf"^vrrp_drain\.keepalived_config is '{job.files.config}': must be the configuration file"):
-        other_job.read(job.files)
+        upstream_job.read(job.files)
 
 
 def test_a_file_that_is_no_text_is_refused(job: Job) -> None:
     """What cannot be read is named, with the reason."""
     job.template.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=rf"^vrrp_drain\.keepalived_config is '{job.template}': must be readable \(.*codec can't decode"):
-        other_job.read(job.files)
+        upstream_job.read(job.files)
 
 
 def test_lowering_changes_one_line_of_both_files(job: Job) -> None:
     """Template and configuration get 50 less, with the original beside it; every other byte stays, and keepalived is told once."""
-    job.lever.write(Band.DRAINING)
+    job.priority_control.write(Band.DRAINING)
     assert job.texts == [text.replace("\tpriority 101\n", LOWERED) for text in (TEMPLATE, RUNNING)]
     assert job.signals == [(PID, signal.SIGHUP)]
-    assert job.lever.read() is Band.DRAINING
+    assert job.priority_control.read() is Band.DRAINING
 
 
 def test_raising_undoes_it_exactly(job: Job) -> None:
     """Afterwards nothing of ours is left in the files, and keepalived has read them again."""
-    job.lever.write(Band.DRAINING)
-    job.lever.write(Band.ACTIVE)
+    job.priority_control.write(Band.DRAINING)
+    job.priority_control.write(Band.ACTIVE)
     assert job.texts == [TEMPLATE, RUNNING]
     assert job.signals == [(PID, signal.SIGHUP)] * 2
-    assert job.lever.read() is Band.ACTIVE
+    assert job.priority_control.read() is Band.ACTIVE
 
 
 @pytest.mark.parametrize("band", Band)
 def test_the_same_band_again_is_no_change(job: Job, band: Band) -> None:
     """Neither the files nor keepalived are touched for a band that holds already: 101 never becomes 1."""
-    job.lever.write(band)
+    job.priority_control.write(band)
     texts, job.signals = job.texts, []
     os.utime(job.files.config, (1, 1))
-    job.lever.write(band)
-    assert (job.texts, job.signals, job.lever.changed_at()) == (texts, [], 1)
+    job.priority_control.write(band)
+    assert (job.texts, job.signals, job.priority_control.changed_at()) == (texts, [], 1)
 
 
 def test_a_template_that_a_deploy_has_replaced_is_lowered_again(job: Job) -> None:
     """While one of the two is lowered the node is leaving; that only the other needs the change is a change all the same."""
-    job.lever.write(Band.DRAINING)
+    job.priority_control.write(Band.DRAINING)
     job.says(TEMPLATE)
-    assert job.lever.read() is Band.DRAINING
-    job.lever.write(Band.DRAINING)
+    assert job.priority_control.read() is Band.DRAINING
+    job.priority_control.write(Band.DRAINING)
     assert job.texts[0] == TEMPLATE.replace("\tpriority 101\n", LOWERED)
     assert len(job.signals) == 2
 
@@ -203,12 +205,12 @@ def test_without_a_keepalived_only_the_files_change(job: Job) -> None:
     """pre-start lowers the template before anything runs; keepalived starts lowered."""
     job.pid = None
     job.files.config.unlink()
-    job.lever.write(Band.DRAINING)
+    job.priority_control.write(Band.DRAINING)
     assert job.template.read_text() == TEMPLATE.replace("\tpriority 101\n", LOWERED)
     assert not job.files.config.exists()
     assert job.signals == []
-    assert job.lever.read() is Band.DRAINING
-    assert job.lever.changed_at() is None
+    assert job.priority_control.read() is Band.DRAINING
+    assert job.priority_control.changed_at() is None
 
 
 def test_owner_and_mode_are_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +219,7 @@ def test_owner_and_mode_are_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(os, "chown", lambda path, uid, gid: owners.append((Path(path).parent, uid, gid)))
     job.files.config.chmod(0o640)
     before = job.files.config.stat()
-    job.lever.write(Band.DRAINING)
+    job.priority_control.write(Band.DRAINING)
     assert stat.S_IMODE(job.files.config.stat().st_mode) == 0o640
     assert owners == [(job.template.parent, before.st_uid, before.st_gid)] * 2
     assert set(job.template.parent.iterdir()) == {job.template, job.files.config}
@@ -226,15 +228,15 @@ def test_owner_and_mode_are_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_time_of_a_change_is_told(job: Job) -> None:
     """Since when the band holds is when we wrote it, not when the other job did."""
     os.utime(job.files.config, (1, 1))
-    assert job.lever.changed_at() == 1
-    job.lever.write(Band.DRAINING)
-    assert (job.lever.changed_at() or 0) > 1
+    assert job.priority_control.changed_at() == 1
+    job.priority_control.write(Band.DRAINING)
+    assert (job.priority_control.changed_at() or 0) > 1
 
 
 def test_a_reader_never_sees_half_a_file(job: Job) -> None:
     """A write replaces the file: a keepalived that reads it just then reads the old one to its end."""
     with job.files.config.open() as reader:
-        job.lever.write(Band.DRAINING)
+        job.priority_control.write(Band.DRAINING)
         assert reader.read() == RUNNING
 
 
@@ -242,9 +244,9 @@ def test_without_files_there_is_no_band(job: Job) -> None:
     """Where the other job is not there (yet), nothing is known and nothing is created."""
     job.template.unlink()
     job.files.config.unlink()
-    assert job.lever.read() is None
-    job.lever.write(Band.DRAINING)
-    assert (job.lever.read(), job.signals, list(job.template.parent.iterdir())) == (None, [], [])
+    assert job.priority_control.read() is None
+    job.priority_control.write(Band.DRAINING)
+    assert (job.priority_control.read(), job.signals, list(job.template.parent.iterdir())) == (None, [], [])
 
 
 @pytest.mark.parametrize("damage", [b"\xff\xfe", None], ids=["no text", "a directory"])
@@ -256,11 +258,11 @@ def test_a_file_that_cannot_be_read_says_so(job: Job, damage: bytes | None) -> N
     else:
         job.files.config.write_bytes(damage)
     with pytest.raises(SystemFault, match=rf"^cannot read {job.files.config}: "):
-        job.lever.read()
+        job.priority_control.read()
     with pytest.raises(SystemFault, match=rf"^cannot read {job.files.config}: "):
-        job.lever.write(Band.DRAINING)
+        job.priority_control.write(Band.DRAINING)
     with pytest.raises(SystemFault, match=rf"^cannot read {job.files.config}: "):
-        job.lever.mark(unhealthy=True)
+        job.priority_control.mark(unhealthy=True)
     assert job.signals == []
 
 
@@ -273,23 +275,23 @@ def test_a_file_that_cannot_be_written_says_so(job: Job, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "write_text", full)
     said = rf"^cannot change the priority in {job.files.config} to draining: .*No space left on device; the priority is unchanged$"
     with pytest.raises(SystemFault, match=said):
-        job.lever.write(Band.DRAINING)
+        job.priority_control.write(Band.DRAINING)
     assert (job.texts, job.signals) == ([TEMPLATE, RUNNING], [])
 
 
 def test_marking_is_beside_the_band(job: Job) -> None:
     """The watcher's mark and what the scripts want are kept apart in one line, and each can be undone alone, in any order."""
-    assert not job.lever.unhealthy()
-    job.lever.mark(unhealthy=True)
-    assert (job.lever.unhealthy(), job.lever.read()) == (True, Band.ACTIVE)
+    assert not job.priority_control.unhealthy()
+    job.priority_control.mark(unhealthy=True)
+    assert (job.priority_control.unhealthy(), job.priority_control.read()) == (True, Band.ACTIVE)
     assert [text.count("\tpriority 51 # vrrp-drain lowered it from 101 (unhealthy)\n") for text in job.texts] == [1, 1]
-    job.lever.write(Band.DRAINING)
-    assert (job.lever.unhealthy(), job.lever.read()) == (True, Band.DRAINING)
+    job.priority_control.write(Band.DRAINING)
+    assert (job.priority_control.unhealthy(), job.priority_control.read()) == (True, Band.DRAINING)
     assert [text.count("\tpriority 31 # vrrp-drain lowered it from 101 (draining, unhealthy)\n") for text in job.texts] == [1, 1]
-    job.lever.mark(unhealthy=False)
-    assert (job.lever.unhealthy(), job.lever.read()) == (False, Band.DRAINING)
+    job.priority_control.mark(unhealthy=False)
+    assert (job.priority_control.unhealthy(), job.priority_control.read()) == (False, Band.DRAINING)
     assert job.texts == [text.replace("\tpriority 101\n", LOWERED) for text in (TEMPLATE, RUNNING)]
-    job.lever.write(Band.ACTIVE)
+    job.priority_control.write(Band.ACTIVE)
     assert job.texts == [TEMPLATE, RUNNING]
     assert job.signals == [(PID, signal.SIGHUP)] * 4
 
@@ -297,7 +299,7 @@ def test_marking_is_beside_the_band(job: Job) -> None:
 def test_the_same_mark_again_is_no_change(job: Job) -> None:
     """keepalived is told once, however often the watcher says it."""
     for _ in range(3):
-        job.lever.mark(unhealthy=True)
+        job.priority_control.mark(unhealthy=True)
     assert job.signals == [(PID, signal.SIGHUP)]
 
 
@@ -308,5 +310,5 @@ def test_a_keepalived_that_ends_meanwhile_is_no_fault(job: Job, monkeypatch: pyt
         raise ProcessLookupError
 
     monkeypatch.setattr(os, "kill", gone)
-    job.lever.write(Band.DRAINING)
-    assert job.lever.read() is Band.DRAINING
+    job.priority_control.write(Band.DRAINING)
+    assert job.priority_control.read() is Band.DRAINING

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from unit.fakes import Clock
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.paced import Paced
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.throttled import Throttled
 
 
 class Looks:
@@ -30,7 +30,7 @@ class Looks:
 def test_looking_takes_a_hundredth_of_the_time(clock: Clock, cost: float, rest: float) -> None:
     """Not more than once a second, and the longer it takes the less often."""
     looks = Looks(clock, cost)
-    paced = Paced("the number of looks", looks)
+    paced = Throttled("the number of looks", looks)
     assert [paced.value(), paced.value()] == [1, 1]
     clock.sleep(rest - 0.01)
     assert paced.value() == 1
@@ -47,7 +47,7 @@ def test_nobody_waits_for_another_ones_look() -> None:
         assert go_on.wait(10)
         return 7
 
-    paced = Paced("a slow value", look)
+    paced = Throttled("a slow value", look)
     thread = threading.Thread(target=paced.value)
     thread.start()
     assert begun.wait(10)
@@ -61,7 +61,7 @@ def test_nobody_waits_for_another_ones_look() -> None:
 def test_a_fault_is_said_once(clock: Clock, log: pytest.LogCaptureFixture, fault: Exception) -> None:
     """The value is unknown meanwhile; one line says since when, one that it is over."""
     looks = Looks(clock)
-    paced = Paced("the number of looks", looks)
+    paced = Throttled("the number of looks", looks)
     assert paced.value() == 1
     looks.fault = fault
     for _ in range(3):

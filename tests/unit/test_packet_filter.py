@@ -10,7 +10,7 @@ from scapy.layers.l2 import ARP
 from scapy.packet import Packet
 
 from unit.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP
-from vrrp_drain.packet_filter import byte, byte_behind_ipv4, ether_type, packet_type, program
+from vrrp_drain.linux.bpf import byte, byte_behind_ipv4, ether_type, packet_type, program
 from vrrp_drain.rehearsal.client import Target
 from vrrp_drain.rehearsal.prober import _wanted
 

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from vrrp_drain import pid_file as module
-from vrrp_drain.errors import Busy, SystemFault
-from vrrp_drain.pid_file import PidFile
+from vrrp_drain.runtime import pid_file as module
+from vrrp_drain.runtime.errors import Busy, SystemFault
+from vrrp_drain.runtime.pid_file import PidFile
 
 CLAIM = """
 import signal, sys, time
 from pathlib import Path
-from vrrp_drain.pid_file import PidFile
+from vrrp_drain.runtime.pid_file import PidFile
 if sys.argv[2] == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 with PidFile(Path(sys.argv[1])) as file:

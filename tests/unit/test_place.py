@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 
 from unit.fakes import OWN, PEER, VIP, FakeIPR, address, rendered, route
-from vrrp_drain import place
-from vrrp_drain.config import Config
-from vrrp_drain.errors import ConfigError
-from vrrp_drain.netlink import Netlink
-from vrrp_drain.place import Place
+from vrrp_drain.config.model import Config
+from vrrp_drain.keepalived import attachment
+from vrrp_drain.keepalived.attachment import Attachment
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.errors import ConfigError
 
 VIP6, OWN6 = "2001:db8::10", "2001:db8::1"
 SECOND = "10.0.0.5"  # eth0 has it too
 
 
-def find(ipr: FakeIPR | None = None, **keepalived: Any) -> Place:
-    return place.find(Config.parse(rendered(3, keepalived=keepalived)), Netlink(ipr or machine()))
+def find(ipr: FakeIPR | None = None, **keepalived: Any) -> Attachment:
+    return attachment.find(Config.parse(rendered(3, keepalived=keepalived)), Netlink(ipr or machine()))
 
 
 def machine(*addresses: str) -> FakeIPR:
@@ -40,7 +40,7 @@ def machine(*addresses: str) -> FakeIPR:
 )
 def test_multicast_comes_from_the_first_address_or_the_one_that_is_named(keepalived: dict[str, Any], source: str) -> None:
     """mcast_src_ip names it, by itself or by a network; the group is the only destination."""
-    assert find(**keepalived) == Place("eth0", "eth0", ip_address(source), ())
+    assert find(**keepalived) == Attachment("eth0", "eth0", ip_address(source), ())
 
 
 def test_a_virtual_address_is_not_where_adverts_come_from() -> None:
@@ -72,7 +72,7 @@ def test_without_an_address_there_is_a_place_without_a_source(addresses: list[st
 )
 def test_unicast_goes_to_the_others(keepalived: dict[str, Any], source: str, peers: list[str]) -> None:
     """The peers are unicast_peers or the link's instances, without ourselves; we are unicast_src_ip, or the one of them that is here."""
-    assert find(unicast=True, **keepalived) == Place("eth0", "eth0", ip_address(source), tuple(map(ip_address, peers)))
+    assert find(unicast=True, **keepalived) == Attachment("eth0", "eth0", ip_address(source), tuple(map(ip_address, peers)))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_only_a_virtual_mac_has_an_interface_of_its_own(keepalived: dict[str, An
     """With use_vmac the VIP is on vrrp.VRID, also while that is not there; adverts are on the real interface all the same."""
     found = find(**keepalived)
     assert (found.interface, found.vip_interface) == ("eth0", interface)
-    assert place.find_vip_interface(Config.parse(rendered(keepalived=keepalived)), Netlink(machine())) == interface
+    assert attachment.find_vip_interface(Config.parse(rendered(keepalived=keepalived)), Netlink(machine())) == interface
 
 
 def test_a_vip_of_no_network_has_no_place() -> None:

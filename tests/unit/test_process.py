@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vrrp_drain.process import pidfd, running
+from vrrp_drain.linux.process import pidfd, running
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from unit.fakes import FakeSocket
-from vrrp_drain import process_events
+from vrrp_drain.linux import proc_connector
 
 NETLINK_CONNECTOR, CN_IDX_PROC, CN_VAL_PROC, NLMSG_DONE = 11, 1, 1, 3  # linux/netlink.h, linux/connector.h
 LISTEN, IGNORE = 1, 2  # linux/cn_proc.h
@@ -22,7 +22,7 @@ def message(operation: int) -> bytes:
 def test_a_kernel_that_answers_tells_of_processes(raw_socket: FakeSocket) -> None:
     """The proc connector is subscribed, its answer is awaited, and the subscription ends: nothing goes on after the question."""
     raw_socket.inbox = [b"acknowledged"]
-    assert process_events.available() == ""
+    assert proc_connector.available() == ""
     assert raw_socket.opened == (socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_CONNECTOR)
     assert raw_socket.bound == (0, CN_IDX_PROC)
     assert raw_socket.sent == [(message(LISTEN),), (message(IGNORE),)]
@@ -32,7 +32,7 @@ def test_a_kernel_that_answers_tells_of_processes(raw_socket: FakeSocket) -> Non
 def test_a_kernel_that_is_silent_does_not_hold_us_up(raw_socket: FakeSocket) -> None:
     """In a network namespace of its own nobody answers: after a second that is the reason."""
     raw_socket.inbox = [TimeoutError("timed out")]
-    assert process_events.available() == "the kernel did not answer within 1 s"
+    assert proc_connector.available() == "the kernel did not answer within 1 s"
     assert raw_socket.timeout == 1
     assert raw_socket.closed
 
@@ -45,5 +45,5 @@ def test_a_kernel_that_refuses_gives_the_reason(raw_socket: FakeSocket, monkeypa
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(*((socket, "socket", refuse) if step == "open" else (raw_socket, step, refuse)))
-    assert process_events.available() == "Operation not permitted"
+    assert proc_connector.available() == "Operation not permitted"
     assert raw_socket.closed is (step != "open")

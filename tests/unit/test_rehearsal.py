@@ -16,21 +16,24 @@ from urllib.parse import urlsplit
 import pytest
 
 from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeIPR, FakeNode, address, rendered
-from vrrp_drain import doctor, haproxy, listeners, rehearsal, survey
-from vrrp_drain.advert import Advert, IPAddress
-from vrrp_drain.bands import Band
-from vrrp_drain.config import Config
-from vrrp_drain.demote import Demote
-from vrrp_drain.errors import Cancelled, NoSuccessor, NotSettled, SystemFault, Unwell, VrrpDrainError
-from vrrp_drain.handover import Ending
-from vrrp_drain.paths import Paths
-from vrrp_drain.promote import Promote
+from vrrp_drain import doctor, rehearsal
+from vrrp_drain.config.model import Config
+from vrrp_drain.doctor import survey
+from vrrp_drain.doctor.survey import Router, Survey
+from vrrp_drain.handover.demote import Demote
+from vrrp_drain.handover.promote import Promote
+from vrrp_drain.handover.runner import Ending
+from vrrp_drain.haproxy import health_check
+from vrrp_drain.linux import listeners
 from vrrp_drain.rehearsal import Client, Move, Prober, Report, Target, ports
 from vrrp_drain.rehearsal import prober as prober_module
 from vrrp_drain.rehearsal.client import Turn
 from vrrp_drain.rehearsal.tally import Outcome, Probe
-from vrrp_drain.signals import Cancellation
-from vrrp_drain.survey import Router, Survey
+from vrrp_drain.runtime.errors import Cancelled, NoSuccessor, NotSettled, SystemFault, Unwell, VrrpDrainError
+from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp.advert import Advert, IPAddress
+from vrrp_drain.vrrp.bands import Band
 
 TARGET = Target(ip_address(VIP), 80, "eth0", ip_address(OWN), MAC, frozenset({MAC}))
 NAMES = {MAC: "haproxy/0", PEER_MAC: "haproxy/1"}
@@ -73,14 +76,14 @@ class Drilled(FakeNode):
     left_with_the_master = 0
 
     def demote(self, timeout: float) -> Ending[Demote]:
-        self.lever.write(Band.DRAINING)
+        self.priority_control.write(Band.DRAINING)
         self.on_demote()
         return super().demote(timeout)
 
     def promote(self, timeout: float) -> Ending[Promote]:
         self.on_promote()
         if self.promotion.state in (Promote.MASTER, Promote.BACKUP):
-            self.lever.write(Band.ACTIVE)
+            self.priority_control.write(Band.ACTIVE)
         return super().promote(timeout)
 
     def leave_connections_with_the_master(self) -> None:
@@ -93,7 +96,7 @@ def node(node: FakeNode, ipr: FakeIPR) -> Drilled:
     ipr.addresses.append(address(2, f"{VIP}/24"))
     node.__class__ = Drilled
     assert isinstance(node, Drilled)
-    node.lever.write(Band.ACTIVE)
+    node.priority_control.write(Band.ACTIVE)
     return node
 
 
@@ -239,7 +242,7 @@ def test_check_refuses_where_a_drill_would_prove_nothing(
 ) -> None:
     """A virtual MAC tells nobody apart; a leaving instance has moves of its own."""
     node.config = Config.parse(rendered(**sections))
-    node.lever.write(Band.DRAINING)
+    node.priority_control.write(Band.DRAINING)
     with pytest.raises(Unwell, match=said):
         rehearsal.check(node, paths)
 
@@ -299,15 +302,15 @@ def test_names(node: Drilled, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_port_of_clients(config: Config, monkeypatch: pytest.MonkeyPatch, check: str, listening: set[int], port: int) -> None:
     """The health check's, or the likeliest where haproxy listens."""
-    monkeypatch.setattr(haproxy, "processes", lambda pid_file: [7])
-    monkeypatch.setattr(haproxy, "sockets", lambda pid: {100 + pid})
+    monkeypatch.setattr(health_check, "processes", lambda pid_file: [7])
+    monkeypatch.setattr(health_check, "sockets", lambda pid: {100 + pid})
     monkeypatch.setattr(listeners, "ports", lambda inodes, vip: listening if inodes == {107} else {1})
     assert ports.of_clients(replace(config, drain=replace(config.drain, health_check=urlsplit(check)))) == port
 
 
 def test_no_port_is_known(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then it has to be given."""
-    monkeypatch.setattr(haproxy, "processes", lambda pid_file: [])
+    monkeypatch.setattr(health_check, "processes", lambda pid_file: [])
     monkeypatch.setattr(listeners, "ports", lambda inodes, vip: set())
     with pytest.raises(SystemFault, match=r"give --port$"):
         ports.of_clients(replace(config, drain=replace(config.drain, health_check=urlsplit("unix:///run/haproxy.sock"))))
@@ -316,8 +319,8 @@ def test_no_port_is_known(config: Config, monkeypatch: pytest.MonkeyPatch) -> No
 def test_sockets_of_a_process() -> None:
     """By their inodes; a process that has ended has none."""
     with socket.socketpair()[0] as ours:
-        assert Path(f"/proc/self/fd/{ours.fileno()}").stat().st_ino in haproxy.sockets(int(Path("/proc/self").readlink().name))
-    assert haproxy.sockets(1 << 30) == set()
+        assert Path(f"/proc/self/fd/{ours.fileno()}").stat().st_ino in health_check.sockets(int(Path("/proc/self").readlink().name))
+    assert health_check.sockets(1 << 30) == set()
 
 
 def report(*probes: Probe, error: VrrpDrainError | None = None) -> Report:

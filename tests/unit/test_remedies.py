@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 
 from unit.fakes import MAC, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeNode, address
-from vrrp_drain import hello, remedies, resignation
-from vrrp_drain.advert import ALL_HOSTS_V4, Packet
-from vrrp_drain.bands import Band
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.logs import Complaints
-from vrrp_drain.netlink import Netlink
-from vrrp_drain.place import Place
-from vrrp_drain.remedies import Health, Introduction, Question
-from vrrp_drain.segment import Peer
+from vrrp_drain.handover import resignation
+from vrrp_drain.keepalived.attachment import Attachment
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.logs import Complaints
+from vrrp_drain.vrrp import hello
+from vrrp_drain.vrrp.advert import ALL_HOSTS_V4, Packet
+from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.peer_table import Peer
+from vrrp_drain.watcher import actions
+from vrrp_drain.watcher.actions import Health, Introduction, Question
 
 MASTER = Peer(ip_address(PEER), 253, began=0.0, heard=0.0)
 
@@ -30,7 +32,7 @@ class Wire:
         self.sent: list[tuple[float, int]] = []
         self.fault: SystemFault | None = None
 
-    def send(self, config: object, place: object, priority: int) -> None:
+    def send(self, config: object, attachment: object, priority: int) -> None:
         if self.fault is not None:
             raise self.fault
         self.sent.append((time.monotonic(), priority))
@@ -64,7 +66,7 @@ def test_a_death_of_the_master_marks_and_resigns(node: FakeNode, wire: Wire, clo
     here(ipr)
     found = health(node)
     found.died()
-    assert node.lever.unhealthy()
+    assert node.priority_control.unhealthy()
     assert wire.sent == [(time.monotonic(), 66)]
 
 
@@ -72,7 +74,7 @@ def test_a_death_of_the_master_marks_and_resigns(node: FakeNode, wire: Wire, clo
 def test_the_priority_of_the_resignation(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, band: Band, priority: int) -> None:
     """It is what keepalived adverts with both marks, never one of the draining band."""
     here(ipr)
-    node.lever.write(band)
+    node.priority_control.write(band)
     health(node).died()
     assert [each for _, each in wire.sent] == [priority]
 
@@ -81,10 +83,10 @@ def test_the_priority_of_the_resignation(node: FakeNode, wire: Wire, clock: Cloc
 def test_a_haproxy_that_lives_keeps_its_connections(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, band: Band) -> None:
     """Where it hangs, the advert before the 0 is of the draining band: peers leave it what is open. A death after that is one again."""
     here(ipr)
-    node.lever.write(band)
+    node.priority_control.write(band)
     found = health(node)
     found.died(lives=True)
-    assert node.lever.unhealthy()
+    assert node.priority_control.unhealthy()
     assert [each for _, each in wire.sent] == [99]
     found.back(None)
     found.died()
@@ -121,7 +123,7 @@ def test_who_is_not_master_never_resigns(node: FakeNode, wire: Wire, clock: Cloc
     found = health(node)
     found.died()
     run(found, clock, 5.0)
-    assert node.lever.unhealthy()
+    assert node.priority_control.unhealthy()
     assert wire.sent == []
 
 
@@ -133,7 +135,7 @@ def test_back_before_a_successor_was_found(node: FakeNode, wire: Wire, clock: Cl
     clock.sleep(0.1)
     found.back(None)
     run(found, clock, 5.0)
-    assert not node.lever.unhealthy()
+    assert not node.priority_control.unhealthy()
     assert len(wire.sent) == 1
     assert node.rules.arms == []
 
@@ -146,14 +148,14 @@ def test_back_leaves_the_masters_connections_with_it(node: FakeNode, wire: Wire,
     arm = node.rules.arm
 
     def look_and_arm(*arguments: Any) -> None:
-        marked.append(node.lever.unhealthy())
+        marked.append(node.priority_control.unhealthy())
         arm(*arguments)
 
     node.rules.arm = look_and_arm  # type: ignore[method-assign, assignment]
     found.back(MASTER)
     assert node.rules.arms == [([VIP], PEER)]
     assert marked == [True]
-    assert not node.lever.unhealthy()
+    assert not node.priority_control.unhealthy()
 
 
 @pytest.mark.parametrize("priority", [99, 66, 254])
@@ -172,7 +174,7 @@ def test_a_polite_end_takes_the_mark_away(node: FakeNode, wire: Wire, clock: Clo
     found.died()
     found.leave()
     run(found, clock, 5.0)
-    assert not node.lever.unhealthy()
+    assert not node.priority_control.unhealthy()
     assert len(wire.sent) == 1
 
 
@@ -184,19 +186,19 @@ def test_a_watcher_that_was_killed_leaves_a_mark_that_the_next_one_knows(node: F
     found = health(node)
     assert found.unhealthy
     run(found, clock, 5.0)
-    assert node.lever.unhealthy()
+    assert node.priority_control.unhealthy()
     assert wire.sent == []
     found.back(None)
-    assert not node.lever.unhealthy()
+    assert not node.priority_control.unhealthy()
 
 
 def test_somebody_else_takes_the_mark_away(node: FakeNode, wire: Wire, clock: Clock) -> None:
     """keepalived's start begins healthy: the watcher, who knows better, marks again."""
     found = health(node)
     found.died()
-    node.lever.mark(unhealthy=False)
+    node.priority_control.mark(unhealthy=False)
     run(found, clock, 0.3)
-    assert node.lever.unhealthy()
+    assert node.priority_control.unhealthy()
 
 
 def test_a_run_directory_that_cannot_be_written(
@@ -215,7 +217,7 @@ def test_a_run_directory_that_cannot_be_written(
     assert wire.sent == []
     node.paths.keepalived_run.unlink()
     run(found, clock, 0.3)
-    assert node.lever.unhealthy()
+    assert node.priority_control.unhealthy()
     assert log.messages[1:] == [f"no longer so: {said}"]
     assert wire.sent != []
 
@@ -243,7 +245,7 @@ def test_a_resignation_that_cannot_be_sent(node: FakeNode, wire: Wire, clock: Cl
     run(found, clock, 1.5)
     assert log.messages[1:] == [f"no longer so: {said}"]
     assert len(wire.sent) == 2
-    assert node.lever.unhealthy()
+    assert node.priority_control.unhealthy()
 
 
 # Who answers.
@@ -271,7 +273,7 @@ class Ether:
 @pytest.fixture
 def ether(monkeypatch: pytest.MonkeyPatch) -> Ether:
     fake = Ether()
-    monkeypatch.setattr(remedies, "inquire", fake.inquire)
+    monkeypatch.setattr(actions, "inquire", fake.inquire)
     return fake
 
 
@@ -348,16 +350,16 @@ def hello_of(source: str, to: str = "id-0") -> Packet:
     return Packet(sender, ALL_HOSTS_V4, 255, hello.build(hello.token(to, 1), 1, sender, ALL_HOSTS_V4))
 
 
-def test_the_watcher_introduces_itself_now_and_then(node: FakeNode, clock: Clock, hellos: list[Place]) -> None:
+def test_the_watcher_introduces_itself_now_and_then(node: FakeNode, clock: Clock, hellos: list[Attachment]) -> None:
     """At its beginning and every ten seconds: peers that were started meanwhile have forgotten us."""
     ours = introduction(node)
     for _ in range(84):
         ours.tick(time.monotonic())
         clock.sleep(0.25)
-    assert hellos == [node.place] * 3
+    assert hellos == [node.attachment] * 3
 
 
-def test_whoever_is_new_is_answered_at_once(node: FakeNode, clock: Clock, hellos: list[Place]) -> None:
+def test_whoever_is_new_is_answered_at_once(node: FakeNode, clock: Clock, hellos: list[Attachment]) -> None:
     """Two watchers that hear each other for the first time say hello once more each, and then no more than ever."""
     ours = introduction(node)
     ours.tick(time.monotonic())
@@ -376,7 +378,7 @@ def test_whoever_is_new_is_answered_at_once(node: FakeNode, clock: Clock, hellos
 
 
 def test_a_hello_that_cannot_be_said_is_said_once(
-    node: FakeNode, clock: Clock, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, hellos: list[Place]
+    node: FakeNode, clock: Clock, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, hellos: list[Attachment]
 ) -> None:
     """And that it is over."""
     say = hello.say

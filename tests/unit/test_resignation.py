@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from unit.fakes import OWN, PEER, VIP, FakeSocket, rendered
-from vrrp_drain import resignation
-from vrrp_drain.advert import GROUP_V4, GROUP_V6, TTL, Advert, Packet, parse
-from vrrp_drain.config import Config
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.place import Place
+from vrrp_drain.config.model import Config
+from vrrp_drain.handover import resignation
+from vrrp_drain.keepalived.attachment import Attachment
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.vrrp.advert import GROUP_V4, GROUP_V6, TTL, Advert, Packet, parse
 
 OWN6, VIP6 = "fe80::1", "2001:db8::10"
 SILENT = (0, bytes(8))
@@ -22,12 +22,12 @@ def configured(**keepalived: Any) -> Config:
     return Config.parse(rendered(3, keepalived={"virtual_router_id": 7, "preempt": False, **keepalived}))
 
 
-def send(place: Place, priority: int = 99, *, resign: bool = True, **keepalived: Any) -> None:
-    resignation.send(configured(**keepalived), place, priority, resign=resign)
+def send(attachment: Attachment, priority: int = 99, *, resign: bool = True, **keepalived: Any) -> None:
+    resignation.send(configured(**keepalived), attachment, priority, resign=resign)
 
 
-def place(source: str | None = OWN, *peers: str, further: str | None = None) -> Place:
-    return Place(
+def attachment(source: str | None = OWN, *peers: str, further: str | None = None) -> Attachment:
+    return Attachment(
         "eth0", "eth0", ip_address(source) if source else None, tuple(map(ip_address, peers)), ip_address(further) if further else None
     )
 
@@ -57,7 +57,7 @@ def test_the_group_hears_that_we_leave(
 
     keepalived hears nothing after the 0: the rest is for all hosts.
     """
-    send(place(source), vips=["10.0.0.11"], **keepalived)
+    send(attachment(source), vips=["10.0.0.11"], **keepalived)
     vip, everybody = ip_address(keepalived.get("vip", VIP)), "224.0.0.1" if source == OWN else "ff02::1"
     draining, resigned = (Advert(version, 7, priority, advert_int, (vip,), *SILENT) for priority in (99, 0))
     assert told(raw_socket, source) == [
@@ -70,13 +70,13 @@ def test_the_group_hears_that_we_leave(
 
 def test_without_a_resignation_peers_hear_the_priority_alone(raw_socket: FakeSocket) -> None:
     """Where nobody is to be hurried: that we leave is said as often, and nobody is told to take over."""
-    send(place(), resign=False)
+    send(attachment(), resign=False)
     assert {advert.priority for _, advert in told(raw_socket)} == {99}
 
 
 def test_it_begins_with_a_hello(raw_socket: FakeSocket) -> None:
     """A peer that does not know the address by the link knows it before it hears that its owner leaves."""
-    send(place())
+    send(attachment())
     vrids = [payload[1] for payload, _ in raw_socket.sent]
     assert vrids == sorted(vrids)
     assert (vrids[0], vrids[-1]) == (0, 7)
@@ -85,7 +85,7 @@ def test_it_begins_with_a_hello(raw_socket: FakeSocket) -> None:
 @pytest.mark.parametrize(("peers", "to"), [((), "224.0.0.1"), ((PEER, "10.0.0.3"), "10.0.0.3")], ids=["multicast", "unicast"])
 def test_the_successor_is_told_once_more(raw_socket: FakeSocket, peers: tuple[str, ...], to: str) -> None:
     """By itself where there are unicast peers, otherwise where keepalived does not hear it: it would answer each with an advert."""
-    resignation.remind(configured(unicast=bool(peers)), place(OWN, *peers), 99, ip_address("10.0.0.3"))
+    resignation.remind(configured(unicast=bool(peers)), attachment(OWN, *peers), 99, ip_address("10.0.0.3"))
     assert [(where, advert.priority) for where, advert in told(raw_socket)] == [(to, 99)]
 
 
@@ -93,7 +93,7 @@ def test_the_successor_is_told_once_more(raw_socket: FakeSocket, peers: tuple[st
 @pytest.mark.parametrize("act", ["send", "remind"])
 def test_the_other_family_is_told_as_well(raw_socket: FakeSocket, act: str, advert_int: int, said: float) -> None:
     """Its first VIP stands in adverts of version 3, whose interval is bounded; of priority 0 nobody there needs to hear."""
-    config, where = configured(vips=["fd00::10", "fd00::11"], advert_int=advert_int), place(OWN, further="fe80::1")
+    config, where = configured(vips=["fd00::10", "fd00::11"], advert_int=advert_int), attachment(OWN, further="fe80::1")
     if act == "send":
         resignation.send(config, where, 99)
     else:
@@ -104,20 +104,20 @@ def test_the_other_family_is_told_as_well(raw_socket: FakeSocket, act: str, adve
 @pytest.mark.parametrize("priority", [99, 66, 1])
 def test_the_first_advert_says_why(raw_socket: FakeSocket, priority: int) -> None:
     """A draining priority arms the handoff at the peers, an unhealthy one does not: it is the caller's; the second is always 0."""
-    send(place(), priority)
+    send(attachment(), priority)
     assert [advert.priority for to, advert in told(raw_socket) if to == str(GROUP_V4)] == [priority] * 3 + [0]
 
 
 def test_unicast_peers_hear_it_one_by_one(raw_socket: FakeSocket) -> None:
     """With keepalived.unicast every peer gets them, no group any, and nothing follows the 0: it would undo it."""
-    send(place(OWN, PEER, "10.0.0.3"), unicast=True)
+    send(attachment(OWN, PEER, "10.0.0.3"), unicast=True)
     expected = [(PEER, 99), ("10.0.0.3", 99)] * 3 + [(PEER, 0), ("10.0.0.3", 0)]
     assert [(to, advert.priority) for to, advert in told(raw_socket)] == expected
 
 
 def test_a_password_is_in_them(raw_socket: FakeSocket) -> None:
     """Peers with the same keepalived.auth_pass accept our adverts: type 1, and the password filled up with zeros."""
-    send(place(), auth_pass="cf-lb-1")
+    send(attachment(), auth_pass="cf-lb-1")
     assert {(advert.auth_type, advert.auth_data) for _, advert in told(raw_socket)} == {(1, b"cf-lb-1\0")}
 
 
@@ -148,7 +148,7 @@ def test_peers_accept_them_and_our_keepalived_does_not_hear_them(
     raw_socket: FakeSocket, keepalived: dict[str, Any], source: str, family: int, bound: object, options: list[object]
 ) -> None:
     """They leave our interface from our address with a TTL of 255, and no copy comes back."""
-    send(place(source), **keepalived)
+    send(attachment(source), **keepalived)
     assert raw_socket.opened == (family, socket.SOCK_RAW, 112)
     assert raw_socket.bound == bound
     assert {(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0\0"), *options} == set(raw_socket.options)
@@ -157,7 +157,7 @@ def test_peers_accept_them_and_our_keepalived_does_not_hear_them(
 def test_without_an_address_nothing_can_be_said(raw_socket: FakeSocket) -> None:
     """An interface that lost its address is named."""
     with pytest.raises(SystemFault, match=r"^eth0 has no address to send an advert from$"):
-        send(place(None))
+        send(attachment(None))
     assert raw_socket.opened == ()
 
 
@@ -165,7 +165,7 @@ def test_what_the_kernel_does_not_send_says_so(raw_socket: FakeSocket) -> None:
     """An interface that is down is a fault with the kernel's reason, and no socket stays open."""
     raw_socket.send_error = OSError(errno.ENETDOWN, "Network is down")
     with pytest.raises(SystemFault, match=r"^cannot send an advert on eth0: Network is down$"):
-        send(place())
+        send(attachment())
     assert raw_socket.closed
 
 
@@ -178,7 +178,7 @@ def test_a_socket_that_cannot_be_had_says_so(raw_socket: FakeSocket, monkeypatch
 
     monkeypatch.setattr(socket, call, refuse)
     with pytest.raises(SystemFault, match=r"^cannot send an advert on eth0: refused$"):
-        send(place())
+        send(attachment())
 
 
 @pytest.mark.parametrize(

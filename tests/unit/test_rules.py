@@ -13,12 +13,12 @@ from pyroute2.netlink.nfnetlink import nfgen_msg, nftsocket
 from pyroute2.nftables.expressions import genex
 
 from unit.fakes import PEER, VIP
-from vrrp_drain import admission, handoff
-from vrrp_drain.advert import IPAddress
-from vrrp_drain.bands import Band, describe
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.nftables import FAMILIES, Order, removal
-from vrrp_drain.rules import TABLE, Armed, Group, Rules, Situation, installation
+from vrrp_drain.handoff import admission, forwarding
+from vrrp_drain.handoff.rules import TABLE, Armed, Group, Rules, Situation, installation
+from vrrp_drain.linux.nftables import FAMILIES, Order, removal
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.vrrp.bands import Band, describe
 
 THE_VIP, THE_PEER = ip_address(VIP), ip_address(PEER)
 SIXTH, SIXTH_PEER = ip_address("fd00::10"), ip_address("fe80::2")
@@ -172,7 +172,7 @@ def test_a_table_for_each_family() -> None:
 
 
 def test_the_draining_band_arms() -> None:
-    """What the kernel takes for leaving is what bands.py calls draining."""
+    """What the kernel takes for leaving is what vrrp/bands.py calls draining."""
     assert {describe(priority) for priority in admission.DRAINING} == {str(Band.DRAINING)}
     below, above = admission.DRAINING[0] - 1, admission.DRAINING[1] + 1
     assert {describe(priority) for priority in (below, above)} == {"unhealthy", "of no band of ours"}
@@ -231,7 +231,7 @@ def test_without_a_handoff_the_rules_for_adverts_are_alone() -> None:
 
 
 def arming(*vips: IPAddress, peer: IPAddress = THE_PEER) -> list[Order]:
-    return handoff.arming(FAMILIES[peer.version], TABLE, vips, peer)
+    return forwarding.arming(FAMILIES[peer.version], TABLE, vips, peer)
 
 
 def test_the_last_one_to_leave_counts() -> None:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unit.fakes import OWN, PEER, STRANGER, VIP, came_from
-from vrrp_drain.advert import Advert
-from vrrp_drain.judge import Electorate
-from vrrp_drain.segment import Segment
+from vrrp_drain.vrrp.advert import Advert
+from vrrp_drain.vrrp.election import Electorate
+from vrrp_drain.vrrp.peer_table import PeerTable
 
 THIRD = "10.0.0.3"
 ELECTORATE = Electorate(1, 2, 1.0, ip_address(VIP), frozenset({ip_address(OWN)}), frozenset({ip_address(PEER), ip_address(THIRD)}))
@@ -20,14 +20,14 @@ class Ether:
     """A segment, and adverts on it: ours unless something else is said."""
 
     def __init__(self) -> None:
-        self.segment = Segment(1.0)
+        self.peer_table = PeerTable(1.0)
 
     def advert(self, now: float, priority: int = 253, source: str = PEER, **fields: Any) -> str:
         values = {"version": 2, "vrid": 1, "advert_int": 1.0, "addresses": (ip_address(VIP),), **fields}
-        return self.segment.hear(ELECTORATE, Advert(priority=priority, **values), came_from(source), now)
+        return self.peer_table.hear(ELECTORATE, Advert(priority=priority, **values), came_from(source), now)
 
     def master(self, now: float) -> str | None:
-        found = self.segment.master(now)
+        found = self.peer_table.master(now)
         return str(found.source) if found else None
 
 
@@ -55,9 +55,9 @@ def test_what_an_advert_counts_as(ether: Ether, fields: dict[str, Any], verdict:
     """Of a peer, of a stranger, or none of our business: another virtual router, or ourselves. A stranger is one who is heard again."""
     assert ether.advert(1.0, **fields) == verdict
     is_peer = verdict == "valid" and fields.get("priority") != 0
-    assert (ether.master(1.0), ether.segment.strangers(1.0)) == (PEER if is_peer else None, [])
+    assert (ether.master(1.0), ether.peer_table.strangers(1.0)) == (PEER if is_peer else None, [])
     ether.advert(2.0, **fields)
-    assert len(ether.segment.strangers(2.0)) == int(verdict == "foreign")
+    assert len(ether.peer_table.strangers(2.0)) == int(verdict == "foreign")
 
 
 def test_a_master_is_one_until_it_was_silent_for_too_long(ether: Ether) -> None:
@@ -65,7 +65,7 @@ def test_a_master_is_one_until_it_was_silent_for_too_long(ether: Ether) -> None:
     assert ether.master(0.0) is None
     ether.advert(1.0)
     assert (ether.master(4.29), ether.master(4.31)) == (PEER, None)
-    last = ether.segment.last()
+    last = ether.peer_table.last()
     assert last is not None
     assert (str(last.source), last.heard) == (PEER, 1.0)
 
@@ -86,7 +86,7 @@ def test_one_that_resigned_is_no_master(ether: Ether) -> None:
     assert ether.master(2.0) is None
     ether.advert(2.5, 0)
     ether.advert(3.0)
-    master = ether.segment.master(3.0)
+    master = ether.peer_table.master(3.0)
     assert master is not None
     assert (master.began, master.adverts, master.resigned, master.leaving) == (3.0, 1, False, None)
 
@@ -94,18 +94,18 @@ def test_one_that_resigned_is_no_master(ether: Ether) -> None:
 def test_a_resignation_of_nobody_is_nothing(ether: Ether) -> None:
     """Who was not heard before has nothing to give up."""
     assert ether.advert(1.0, 0) == "valid"
-    assert ether.segment.last() is None
+    assert ether.peer_table.last() is None
 
 
 def test_a_pause_is_a_new_beginning(ether: Ether) -> None:
     """Adverts count since it began without a pause."""
     for now in (1.0, 2.0, 3.0):
         ether.advert(now)
-    peer = ether.segment.last()
+    peer = ether.peer_table.last()
     assert peer is not None
     assert (peer.began, peer.adverts) == (1.0, 3)
     ether.advert(6.31)
-    peer = ether.segment.last()
+    peer = ether.peer_table.last()
     assert peer is not None
     assert (peer.began, peer.adverts) == (6.31, 1)
 
@@ -131,7 +131,7 @@ def test_why_a_peer_leaves(ether: Ether, priorities: list[int], why: str, leavin
     """Its last priority above 0 says why; since when is its first word of it, which a change of mind takes back."""
     for now, priority in enumerate(priorities):
         ether.advert(float(now), priority)
-    peer = ether.segment.last()
+    peer = ether.peer_table.last()
     assert peer is not None
     assert (peer.why, peer.leaving) == (why, leaving)
 
@@ -140,10 +140,10 @@ def test_strangers_are_forgotten_in_time(ether: Ether) -> None:
     """Ten seconds after their last word; that they began does not change with each."""
     for now in (0.0, 5.0):
         ether.advert(now, source=STRANGER, version=3)
-    (stranger,) = ether.segment.strangers(14.9)
+    (stranger,) = ether.peer_table.strangers(14.9)
     assert (str(stranger.source), stranger.began, stranger.heard) == (STRANGER, 0.0, 5.0)
     assert "we speak 2" in stranger.why
-    assert ether.segment.strangers(15.1) == []
+    assert ether.peer_table.strangers(15.1) == []
 
 
 @pytest.mark.parametrize("version", [2, 3], ids=["as peers", "as strangers"])
@@ -152,7 +152,7 @@ def test_a_flood_from_invented_addresses_is_bounded(ether: Ether, version: int) 
     ether.advert(0.0)
     for n in range(10_000):
         ether.advert(1.0 + n / 10_000, source=f"10.1.{n // 256}.{n % 256}", version=version, priority=200)
-    known = (ether.segment._peers, ether.segment._strangers._known)[version - 2]
+    known = (ether.peer_table._peers, ether.peer_table._strangers._known)[version - 2]
     assert len(known) == 40
     assert ip_address("10.1.39.15") in known
     assert ether.master(2.0) == PEER
@@ -166,7 +166,7 @@ def test_whatever_is_heard(heard: list[tuple[int, int, float]]) -> None:
         now += pause
         ether.advert(now, priority, f"10.0.0.{host + 100}")
         last[f"10.0.0.{host + 100}"] = (now, priority)
-        assert len(ether.segment._peers) <= 40
+        assert len(ether.peer_table._peers) <= 40
         if master := ether.master(now):
             at, its = last[master]
             assert now - at < 3.3

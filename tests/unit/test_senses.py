@@ -12,18 +12,19 @@ from pathlib import Path
 import pytest
 
 from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeSelector, address, carries
-from vrrp_drain import process, senses
-from vrrp_drain.advert import GROUP_V4, TTL, Advert, Packet, build
-from vrrp_drain.judge import Electorate, Register
-from vrrp_drain.netlink import Netlink
-from vrrp_drain.place import Place
-from vrrp_drain.senses import Senses
-from vrrp_drain.signals import Cancellation
-from vrrp_drain.transitions import Event, Sign
+from vrrp_drain.handover import event_source
+from vrrp_drain.handover.event_source import EventSource
+from vrrp_drain.handover.transitions import Event, Sign
+from vrrp_drain.keepalived.attachment import Attachment
+from vrrp_drain.linux import process
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp.advert import GROUP_V4, TTL, Advert, Packet, build
+from vrrp_drain.vrrp.election import Electorate, Register
 
 ELECTORATE = Electorate(1, 2, 1.0, ip_address(VIP), frozenset({ip_address(OWN)}), frozenset({ip_address(PEER)}))
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
-PLACE = Place("eth0", "eth0", None, ())
+PLACE = Attachment("eth0", "eth0", None, ())
 SUCCESSOR = Event(Sign.SUCCESSOR, {"peer": ip_address(PEER), "priority": 253})
 ANSWER = Event(Sign.PEER_ANSWERS, {"mac": PEER_MAC})
 
@@ -59,8 +60,8 @@ class Stage:
         self.pidfd: int | None = os.open(os.devnull, os.O_RDONLY)
         self.started = time.monotonic()
 
-    def senses(self, electorate: Electorate = ELECTORATE, place: Place = PLACE) -> Senses:
-        return Senses(Register(lambda: electorate), 99, place, Netlink(self.ipr), Path("pid"), self.cancellation, self.selector)
+    def event_source(self, electorate: Electorate = ELECTORATE, attachment: Attachment = PLACE) -> EventSource:
+        return EventSource(Register(lambda: electorate), 99, attachment, Netlink(self.ipr), Path("pid"), self.cancellation, self.selector)
 
     def inquire(self, *about: object) -> FakeInquiry:
         self.inquired.append(about)
@@ -97,16 +98,16 @@ class Stage:
 @pytest.fixture
 def stage(clock: Clock, ipr: FakeIPR, cancellation: Cancellation, monkeypatch: pytest.MonkeyPatch) -> Stage:
     created = Stage(clock, ipr, cancellation)
-    monkeypatch.setattr(senses, "AdvertListener", lambda interface, family: created.listener)
-    monkeypatch.setattr(senses, "AddressWatch", lambda: created.watch)
-    monkeypatch.setattr(senses, "inquire", created.inquire)
+    monkeypatch.setattr(event_source, "AdvertListener", lambda interface, family: created.listener)
+    monkeypatch.setattr(event_source, "AddressWatch", lambda: created.watch)
+    monkeypatch.setattr(event_source, "inquire", created.inquire)
     monkeypatch.setattr(process, "pidfd", lambda pid_file: created.pidfd)
     return created
 
 
 @pytest.fixture
-def hearing(stage: Stage) -> Iterator[Senses]:
-    with stage.senses() as entered:
+def hearing(stage: Stage) -> Iterator[EventSource]:
+    with stage.event_source() as entered:
         yield entered
 
 
@@ -126,13 +127,13 @@ def test_the_first_look(stage: Stage, runs: bool, interface: int | None, sign: S
         stage.keepalived_is_dead()
     if interface:
         stage.vip_comes(interface)
-    with stage.senses() as entered:
+    with stage.event_source() as entered:
         assert entered.look() == Event(sign)
 
 
 def test_the_vip_is_looked_for_where_it_belongs(stage: Stage) -> None:
     """With a virtual MAC the VIP has an interface of its own; on the one with the adverts it would be out of place."""
-    with stage.senses(place=replace(PLACE, vip_interface="eth1")) as entered:
+    with stage.event_source(attachment=replace(PLACE, vip_interface="eth1")) as entered:
         stage.vip_comes(2)
         assert entered.look() == Event(Sign.VIP_GONE)
         stage.vip_comes(3)
@@ -144,27 +145,27 @@ def test_the_vip_is_looked_for_where_it_belongs(stage: Stage) -> None:
         assert stage.inquired == [("eth0", MAC, ip_address(VIP))]
 
 
-def test_an_early_signal_is_seen_first(stage: Stage, hearing: Senses) -> None:
+def test_an_early_signal_is_seen_first(stage: Stage, hearing: EventSource) -> None:
     """A signal that came before the first look wins over everything else."""
     stage.cancellation.requested = True
     assert hearing.look() == Event(Sign.CANCEL)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 5.1])
-def test_silence_ends_in_time(stage: Stage, hearing: Senses, seconds: float) -> None:
+def test_silence_ends_in_time(stage: Stage, hearing: EventSource, seconds: float) -> None:
     """When nothing happens, wait returns nothing, exactly at the end."""
     assert hearing.wait(seconds) == []
     assert stage.elapsed == pytest.approx(seconds, abs=1e-6)
 
 
-def test_an_advert_is_judged(stage: Stage, hearing: Senses) -> None:
+def test_an_advert_is_judged(stage: Stage, hearing: EventSource) -> None:
     """A peer's advert arrives as the sign that it is, at once."""
     stage.advert(after=0.5)
     assert hearing.wait(3) == [SUCCESSOR]
     assert stage.elapsed == 0.5
 
 
-def test_a_stranger_is_a_sign_when_he_is_heard_again(stage: Stage, hearing: Senses) -> None:
+def test_a_stranger_is_a_sign_when_he_is_heard_again(stage: Stage, hearing: EventSource) -> None:
     """One packet, and its copies, do not fail a promotion; the next advert half an interval later does."""
     foreign = replace(ADVERT, version=3)
     for after in (0.1, 0.11, 0.12, 0.59, 0.62):
@@ -176,7 +177,7 @@ def test_a_stranger_is_a_sign_when_he_is_heard_again(stage: Stage, hearing: Sens
     assert stage.elapsed == pytest.approx(0.62, abs=0.001)
 
 
-def test_what_proves_nothing_does_not_end_a_wait(stage: Stage, hearing: Senses) -> None:
+def test_what_proves_nothing_does_not_end_a_wait(stage: Stage, hearing: EventSource) -> None:
     """Invalid adverts, outranked adverts and needless wake-ups are slept through."""
     stage.advert(ttl=254, after=0.1)
     stage.advert(replace(ADVERT, priority=98), after=0.2)
@@ -185,7 +186,7 @@ def test_what_proves_nothing_does_not_end_a_wait(stage: Stage, hearing: Senses) 
     assert stage.elapsed == pytest.approx(3)
 
 
-def test_what_happens_together_is_told_together(stage: Stage, hearing: Senses) -> None:
+def test_what_happens_together_is_told_together(stage: Stage, hearing: EventSource) -> None:
     """Two things that a single wake-up finds are both told."""
     stage.vip_comes()
     stage.addresses_change(after=0.5)
@@ -193,7 +194,7 @@ def test_what_happens_together_is_told_together(stage: Stage, hearing: Senses) -
     assert {event.sign for event in hearing.wait(3)} == {Sign.VIP_HERE, Sign.SUCCESSOR}
 
 
-def test_the_vip_is_told_when_it_changes(stage: Stage, hearing: Senses) -> None:
+def test_the_vip_is_told_when_it_changes(stage: Stage, hearing: EventSource) -> None:
     """Each coming and going of the VIP is one sign; a wake-up without a change is none."""
     hearing.look()
     for change, sign in ((stage.vip_comes, Sign.VIP_HERE), (stage.vip_leaves, Sign.VIP_GONE)):
@@ -205,7 +206,7 @@ def test_the_vip_is_told_when_it_changes(stage: Stage, hearing: Senses) -> None:
     assert stage.watch.drained == 4
 
 
-def test_the_end_of_keepalived_is_told_once(stage: Stage, hearing: Senses) -> None:
+def test_the_end_of_keepalived_is_told_once(stage: Stage, hearing: EventSource) -> None:
     """Its descriptor stays readable, but the sign comes once; from then on a VIP here is stale."""
     assert stage.pidfd is not None
     stage.selector.readable(stage.pidfd, after=0.2)
@@ -216,7 +217,7 @@ def test_the_end_of_keepalived_is_told_once(stage: Stage, hearing: Senses) -> No
     assert hearing.look() == Event(Sign.VIP_STALE)
 
 
-def test_a_signal_ends_a_wait(stage: Stage, hearing: Senses) -> None:
+def test_a_signal_ends_a_wait(stage: Stage, hearing: EventSource) -> None:
     """SIGTERM arrives through its descriptor, once."""
     for after in (0.4, 0.5):
         stage.selector.readable(stage.cancellation.fileno(), after=after)
@@ -225,7 +226,7 @@ def test_a_signal_ends_a_wait(stage: Stage, hearing: Senses) -> None:
     assert hearing.wait(1) == []
 
 
-def test_nobody_is_asked_before_a_probe(stage: Stage, hearing: Senses) -> None:
+def test_nobody_is_asked_before_a_probe(stage: Stage, hearing: EventSource) -> None:
     """A handover that does not need to know asks nothing."""
     hearing.wait(2)
     assert stage.inquired == []
@@ -237,7 +238,7 @@ def test_nobody_is_asked_before_a_probe(stage: Stage, hearing: Senses) -> None:
 )
 def test_silence_is_proven_after_an_advert_interval(stage: Stage, version: int, advert_int: float, quiet: float) -> None:
     """The segment is asked every 0.1 s for 1.1 advert intervals, at least three times; then nobody answers, and that is said once."""
-    with stage.senses(replace(ELECTORATE, version=version, advert_int=advert_int)) as entered:
+    with stage.event_source(replace(ELECTORATE, version=version, advert_int=advert_int)) as entered:
         entered.probe()
         assert entered.wait(3) == [Event(Sign.NOBODY_ANSWERS)]
         assert stage.elapsed == pytest.approx(quiet, abs=0.001)
@@ -248,7 +249,7 @@ def test_silence_is_proven_after_an_advert_interval(stage: Stage, version: int, 
     assert stage.inquired == [("eth0", MAC, ip_address(VIP))]
 
 
-def test_an_answer_is_told_once_per_wake_up(stage: Stage, hearing: Senses) -> None:
+def test_an_answer_is_told_once_per_wake_up(stage: Stage, hearing: EventSource) -> None:
     """Several answers to one question are one sign."""
     hearing.probe()
     stage.answer(PEER_MAC, PEER_MAC, after=0.05)
@@ -257,14 +258,14 @@ def test_an_answer_is_told_once_per_wake_up(stage: Stage, hearing: Senses) -> No
 
 
 @pytest.mark.parametrize("own", [MAC, "02:00:00:00:01:01"])
-def test_our_own_answers_do_not_count(stage: Stage, hearing: Senses, own: str) -> None:
+def test_our_own_answers_do_not_count(stage: Stage, hearing: EventSource, own: str) -> None:
     """An answer from any of our interfaces is no other machine's."""
     hearing.probe()
     stage.answer(own, after=0.05)
     assert hearing.wait(3) == [Event(Sign.NOBODY_ANSWERS)]
 
 
-def test_an_answer_begins_the_silence_anew(stage: Stage, hearing: Senses) -> None:
+def test_an_answer_begins_the_silence_anew(stage: Stage, hearing: EventSource) -> None:
     """Asked again after an answer, a whole interval of silence is needed once more."""
     hearing.probe()
     stage.answer(PEER_MAC, after=0.95)
@@ -275,7 +276,7 @@ def test_an_answer_begins_the_silence_anew(stage: Stage, hearing: Senses) -> Non
     assert len(stage.inquired) == 1
 
 
-def test_answers_do_not_make_us_ask_faster(stage: Stage, hearing: Senses) -> None:
+def test_answers_do_not_make_us_ask_faster(stage: Stage, hearing: EventSource) -> None:
     """A machine that answers within a millisecond, and a probe for each answer as the table asks, flood no segment."""
     stage.inquiry.on_ask = lambda: stage.answer(PEER_MAC, after=0.001)
     hearing.probe()
@@ -285,7 +286,7 @@ def test_answers_do_not_make_us_ask_faster(stage: Stage, hearing: Senses) -> Non
     assert len(stage.inquiry.asked) <= 11
 
 
-def test_questions_that_could_not_be_sent_prove_nothing(stage: Stage, hearing: Senses) -> None:
+def test_questions_that_could_not_be_sent_prove_nothing(stage: Stage, hearing: EventSource) -> None:
     """While the interface is down nobody can answer: silence is proven by unanswered questions only."""
 
     def down() -> None:
@@ -298,7 +299,7 @@ def test_questions_that_could_not_be_sent_prove_nothing(stage: Stage, hearing: S
     assert hearing.wait(3) == [Event(Sign.NOBODY_ANSWERS)]
 
 
-def test_an_answer_outweighs_the_end_of_the_silence(stage: Stage, hearing: Senses) -> None:
+def test_an_answer_outweighs_the_end_of_the_silence(stage: Stage, hearing: EventSource) -> None:
     """When this process was held up for seconds, an answer that waits to be read still counts."""
     hearing.probe()
     hearing.wait(0.05)
@@ -311,14 +312,14 @@ def test_an_answer_outweighs_the_end_of_the_silence(stage: Stage, hearing: Sense
 def test_a_resignation_is_sent_at_once_and_again(stage: Stage, version: int, advert_int: float, every: float) -> None:
     """The first goes out with the next wait, the others every 0.7 advert intervals, but never more than ten a second."""
     sent: list[float] = []
-    with stage.senses(replace(ELECTORATE, version=version, advert_int=advert_int)) as entered:
+    with stage.event_source(replace(ELECTORATE, version=version, advert_int=advert_int)) as entered:
         entered.resign(lambda successor: sent.append(stage.elapsed))
         assert entered.wait(4.5 * every) == []
     assert stage.elapsed == pytest.approx(4.5 * every, abs=0.001)
     assert sent == pytest.approx([every * n for n in range(5)], abs=0.001)
 
 
-def test_what_happens_meanwhile_does_not_hurry_a_resignation(stage: Stage, hearing: Senses) -> None:
+def test_what_happens_meanwhile_does_not_hurry_a_resignation(stage: Stage, hearing: EventSource) -> None:
     """Waits that end early leave the interval as it is."""
     sent: list[float] = []
     hearing.resign(lambda successor: sent.append(stage.elapsed))
@@ -331,7 +332,7 @@ def test_what_happens_meanwhile_does_not_hurry_a_resignation(stage: Stage, heari
 
 
 @pytest.mark.parametrize("priority", [253, 99], ids=["a successor", "a leaver"])
-def test_a_resignation_ends_when_a_peer_takes_over(stage: Stage, hearing: Senses, priority: int) -> None:
+def test_a_resignation_ends_when_a_peer_takes_over(stage: Stage, hearing: EventSource, priority: int) -> None:
     """Whoever adverts above us is MASTER: he is told no more to take over, but that we left, again only when he is heard again."""
     sent: list[tuple[float, object]] = []
     hearing.resign(lambda successor: sent.append((round(stage.elapsed, 3), successor)))
@@ -347,7 +348,7 @@ def test_a_resignation_ends_when_a_peer_takes_over(stage: Stage, hearing: Senses
     [(replace(ADVERT, priority=98), PEER), (ADVERT, OWN), (replace(ADVERT, addresses=(ip_address("10.0.0.20"),)), "10.0.0.77")],
     ids=["outranked", "our own", "foreign"],
 )
-def test_other_adverts_do_not_end_a_resignation(stage: Stage, hearing: Senses, advert: Advert, source: str) -> None:
+def test_other_adverts_do_not_end_a_resignation(stage: Stage, hearing: EventSource, advert: Advert, source: str) -> None:
     """Nobody has taken over yet: the next resignation goes out when it is due."""
     sent: list[float] = []
     hearing.resign(lambda successor: sent.append(stage.elapsed))
@@ -357,7 +358,7 @@ def test_other_adverts_do_not_end_a_resignation(stage: Stage, hearing: Senses, a
     assert sent == pytest.approx([0, 0.7], abs=0.001)
 
 
-def test_a_resignation_can_begin_again(stage: Stage, hearing: Senses) -> None:
+def test_a_resignation_can_begin_again(stage: Stage, hearing: EventSource) -> None:
     """When the successor dies and the VIP is back, the next round begins at once."""
     sent: list[float] = []
     hearing.resign(lambda successor: sent.append(stage.elapsed))
@@ -370,7 +371,7 @@ def test_a_resignation_can_begin_again(stage: Stage, hearing: Senses) -> None:
 
 def test_everything_is_closed(stage: Stage) -> None:
     """After a handover no socket and no descriptor stays open."""
-    with stage.senses() as entered:
+    with stage.event_source() as entered:
         entered.probe()
     assert stage.listener.closed
     assert stage.watch.closed

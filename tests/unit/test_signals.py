@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from vrrp_drain.signals import Cancellation
+from vrrp_drain.runtime.signals import Cancellation
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

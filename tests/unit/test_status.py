@@ -9,14 +9,17 @@ from ipaddress import ip_address
 import pytest
 
 from unit.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeInquiry, FakeIPR, FakeListener, FakeNode, address, carries
-from vrrp_drain import connections, haproxy, listeners, status, survey
-from vrrp_drain.advert import Advert, Packet
-from vrrp_drain.bands import Band
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.history import History
-from vrrp_drain.notice import Kind, Notice
-from vrrp_drain.rules import Situation
-from vrrp_drain.status import Status
+from vrrp_drain.commands import status
+from vrrp_drain.commands.status import Status
+from vrrp_drain.doctor import survey
+from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.haproxy import health_check
+from vrrp_drain.linux import connections, listeners
+from vrrp_drain.notify.history import History
+from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.vrrp.advert import Advert, Packet
+from vrrp_drain.vrrp.bands import Band
 
 BACKUP = Status(
     instance="haproxy/0",
@@ -134,7 +137,7 @@ def test_as_json_has_every_field() -> None:
     assert replace(BACKUP, obstacles=["none answers"]).as_json()["drainable"] is False
 
 
-class Segment:
+class PeerTable:
     """What a look hears on the segment, and for how long it would have listened."""
 
     def __init__(self) -> None:
@@ -143,51 +146,51 @@ class Segment:
         self.seconds: list[float] = []
         self.answering = [ip_address(PEER)]
 
-    def arrivals(self, tap: FakeListener, end: Callable[[], float]) -> Iterator[Packet]:
+    def arrivals(self, capture: FakeListener, end: Callable[[], float]) -> Iterator[Packet]:
         self.seconds.append(end() - time.monotonic())
         return (carries(advert, source) for advert, source in self.heard)
 
 
 @pytest.fixture
-def segment(monkeypatch: pytest.MonkeyPatch, haproxy_health: FakeHaproxy) -> Segment:
-    created = Segment()
+def peer_table(monkeypatch: pytest.MonkeyPatch, haproxy_health: FakeHaproxy) -> PeerTable:
+    created = PeerTable()
     monkeypatch.setattr(survey, "arrivals", created.arrivals)
-    monkeypatch.setattr(survey, "Tap", lambda *arguments, outgoing: FakeListener())
+    monkeypatch.setattr(survey, "PacketCapture", lambda *arguments, outgoing: FakeListener())
     monkeypatch.setattr(survey, "inquire", lambda interface, mac, target: created.inquiry)
-    monkeypatch.setattr(haproxy, "answering", lambda check, peers: created.answering)
+    monkeypatch.setattr(health_check, "answering", lambda check, peers: created.answering)
     monkeypatch.setattr(connections, "count", lambda vips: 17)
     monkeypatch.setattr(listeners, "bound_to", lambda vips: [])
     return created
 
 
-def test_a_backup_finds_the_master(node: FakeNode, segment: Segment) -> None:
+def test_a_backup_finds_the_master(node: FakeNode, peer_table: PeerTable) -> None:
     """The report tells where the VIP is and how this instance stands."""
-    node.lever.write(Band.DRAINING)
-    segment.heard = [(ADVERT, PEER)]
-    segment.inquiry.macs = [PEER_MAC, PEER_MAC]
+    node.priority_control.write(Band.DRAINING)
+    peer_table.heard = [(ADVERT, PEER)]
+    peer_table.inquiry.macs = [PEER_MAC, PEER_MAC]
     found = status.look(node)
     assert (found.master, found.master_priority, found.answering) == (PEER, 253, [PEER_MAC])
     assert (found.vip_here, found.band, found.priority, found.keepalived_pid) == (False, "draining", 99, 4711)
     assert (found.haproxy_healthy, found.haproxy_detail) == (True, "")
-    assert len(segment.inquiry.asked) == 1
-    assert segment.inquiry.closed
+    assert len(peer_table.inquiry.asked) == 1
+    assert peer_table.inquiry.closed
 
 
-def test_the_priority_is_what_keepalived_adverts_in_that_band(node: FakeNode, segment: Segment) -> None:
+def test_the_priority_is_what_keepalived_adverts_in_that_band(node: FakeNode, peer_table: PeerTable) -> None:
     """How much lower the draining band is depends on whose keepalived job it is."""
     node.config = replace(node.config, keepalived=replace(node.config.keepalived, priority=103, lowered=53))
     assert status.look(node).priority == 103
-    node.lever.write(Band.DRAINING)
+    node.priority_control.write(Band.DRAINING)
     assert status.look(node).priority == 53
 
 
 @pytest.mark.parametrize(("advert_int", "seconds"), [(1.0, 1.1), (0.1, 0.4)])
-def test_silence_is_heard_for_one_interval(node: FakeNode, segment: Segment, advert_int: float, seconds: float) -> None:
+def test_silence_is_heard_for_one_interval(node: FakeNode, peer_table: PeerTable, advert_int: float, seconds: float) -> None:
     """That nobody is there takes an advert interval and a bit to find out."""
     node.config = replace(node.config, keepalived=replace(node.config.keepalived, advert_int=advert_int))
     found = status.look(node)
     assert (found.master, found.master_priority, found.answering) == (None, None, [])
-    assert segment.seconds == [pytest.approx(seconds, abs=0.05)]
+    assert peer_table.seconds == [pytest.approx(seconds, abs=0.05)]
 
 
 @pytest.mark.parametrize(
@@ -198,35 +201,35 @@ def test_silence_is_heard_for_one_interval(node: FakeNode, segment: Segment, adv
         pytest.param(ADVERT, OWN, id="our own"),
     ],
 )
-def test_other_adverts_are_no_masters(node: FakeNode, segment: Segment, advert: Advert, source: str) -> None:
+def test_other_adverts_are_no_masters(node: FakeNode, peer_table: PeerTable, advert: Advert, source: str) -> None:
     """Only somebody else's adverts for our virtual router tell where the master is."""
     node.rules.situation = Situation(tables=(4,), members=(ip_address("10.0.0.3"),))
-    segment.heard = [(advert, source), (ADVERT, "10.0.0.66"), (ADVERT, "10.0.0.3")]
+    peer_table.heard = [(advert, source), (ADVERT, "10.0.0.66"), (ADVERT, "10.0.0.3")]
     assert status.look(node).master == "10.0.0.3", "whoever is no member is no MASTER either"
 
 
-def test_a_second_master_is_seen(node: FakeNode, ipr: FakeIPR, segment: Segment) -> None:
+def test_a_second_master_is_seen(node: FakeNode, ipr: FakeIPR, peer_table: PeerTable) -> None:
     """With the VIP here, an answer of another machine is kept; those of our own interfaces are none."""
     ipr.addresses.append(address(2, f"{VIP}/32"))
-    segment.inquiry.macs = [MAC, "02:00:00:00:01:01", PEER_MAC]
+    peer_table.inquiry.macs = [MAC, "02:00:00:00:01:01", PEER_MAC]
     assert status.look(node).answering == [PEER_MAC]
 
 
-def test_an_interface_that_is_down_can_be_looked_at(node: FakeNode, segment: Segment) -> None:
+def test_an_interface_that_is_down_can_be_looked_at(node: FakeNode, peer_table: PeerTable) -> None:
     """When the question cannot be sent, the report still comes."""
 
     def down() -> None:
         raise OSError(errno.ENETDOWN, "Network is down")
 
-    segment.inquiry.on_ask = down
+    peer_table.inquiry.on_ask = down
     assert status.look(node).answering == []
 
 
-def test_what_is_broken_is_in_the_report(node: FakeNode, segment: Segment, haproxy_health: FakeHaproxy) -> None:
+def test_what_is_broken_is_in_the_report(node: FakeNode, peer_table: PeerTable, haproxy_health: FakeHaproxy) -> None:
     """A sick haproxy and a damaged band are findings, not failures."""
     haproxy_health.problem = "haproxy does not answer"
-    node.lever.write(Band.DRAINING)
-    node.lever.path.write_text("?")
+    node.priority_control.write(Band.DRAINING)
+    node.priority_control.path.write_text("?")
     found = status.look(node)
     assert (found.haproxy_healthy, found.haproxy_detail) == (False, "haproxy does not answer")
     assert "run vrrpctl promote or demote" in found.band
@@ -236,7 +239,7 @@ def told(kind: Kind, state: str, at: float, previous: str = "off") -> Notice:
     return Notice(at, "haproxy/0", VIP, kind, previous, state, "condition", f"the reason of {kind.value}", None, 254)
 
 
-def test_since_when_and_why(node: FakeNode, segment: Segment) -> None:
+def test_since_when_and_why(node: FakeNode, peer_table: PeerTable) -> None:
     """The last notice of who has the VIP tells it; conditions hold that began and are not over, since the watcher began last."""
     node.paths.history.parent.mkdir(parents=True)
     history = History(node.paths.history)
@@ -254,7 +257,7 @@ def test_since_when_and_why(node: FakeNode, segment: Segment) -> None:
     assert found.conditions == ["the reason of foreign"]
 
 
-def test_without_a_history(node: FakeNode, segment: Segment) -> None:
+def test_without_a_history(node: FakeNode, peer_table: PeerTable) -> None:
     """Where no watcher ever ran, nothing is made up."""
     found = status.look(node)
     assert (found.since, found.why, found.conditions, found.watcher_pid) == (None, "", [], None)
@@ -271,12 +274,19 @@ def test_without_a_history(node: FakeNode, segment: Segment) -> None:
     ],
 )
 def test_what_stands_against_a_drain(
-    node: FakeNode, ipr: FakeIPR, segment: Segment, vip_here: bool, pid: int | None, answering: list[str], heard: bool, obstacle: str | None
+    node: FakeNode,
+    ipr: FakeIPR,
+    peer_table: PeerTable,
+    vip_here: bool,
+    pid: int | None,
+    answering: list[str],
+    heard: bool,
+    obstacle: str | None,
 ) -> None:
     """A drain would succeed when keepalived runs and, on the MASTER, a peer's haproxy answers."""
     node.pid = pid
-    segment.answering = [ip_address(each) for each in answering]
-    segment.heard = [(ADVERT, PEER)] if heard else []
+    peer_table.answering = [ip_address(each) for each in answering]
+    peer_table.heard = [(ADVERT, PEER)] if heard else []
     if vip_here:
         ipr.addresses.append(address(2, f"{VIP}/32"))
     found = status.look(node)
@@ -284,7 +294,7 @@ def test_what_stands_against_a_drain(
     assert found.as_json()["drainable"] is (obstacle is None)
 
 
-def test_listeners_on_the_vip_itself_are_found(node: FakeNode, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listeners_on_the_vip_itself_are_found(node: FakeNode, peer_table: PeerTable, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are in the report where connections would be handed off otherwise; a kernel that does not tell is no failure."""
     monkeypatch.setattr(listeners, "bound_to", lambda vips: [f"{vip}:80" for vip in vips])
     assert status.look(node).bound_to_vip == [f"{VIP}:80"]

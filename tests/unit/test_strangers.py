@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from unit.fakes import STRANGER
-from vrrp_drain.strangers import Strangers
+from vrrp_drain.vrrp.strangers import Strangers
 
 SOURCE = ip_address(STRANGER)
 

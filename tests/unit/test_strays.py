@@ -5,8 +5,8 @@ import time
 import pytest
 
 from unit.fakes import Clock, FakeRules
-from vrrp_drain.rules import Situation
-from vrrp_drain.strays import Strays
+from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handoff.strays import Strays
 
 
 @pytest.fixture

@@ -8,26 +8,26 @@ from ipaddress import ip_address
 import pytest
 
 from unit.fakes import OWN, PEER, PEER_MAC, STRANGER, VIP, Clock, FakeInquiry, FakeListener, FakeNode, carries
-from vrrp_drain import survey
-from vrrp_drain.advert import Advert, IPAddress, Packet
-from vrrp_drain.survey import Router, Survey
+from vrrp_drain.doctor import survey
+from vrrp_drain.doctor.survey import Router, Survey
+from vrrp_drain.vrrp.advert import Advert, IPAddress, Packet
 
 THE_VIP, THE_PEER, US = ip_address(VIP), ip_address(PEER), ip_address(OWN)
 ADVERT = Advert(2, 1, 253, 1.0, (THE_VIP,))
 
 
-class Segment:
+class PeerTable:
     """Adverts at times of the frozen clock, packets on the wire, and a MAC for each address that somebody has."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.script: list[tuple[float, Advert, str]] = []
-        self.tap, self.behind = FakeListener(), FakeListener()
+        self.capture, self.behind = FakeListener(), FakeListener()
         self.owners: dict[IPAddress, str] = {}
         self.inquiries: dict[IPAddress, FakeInquiry] = {}
 
-    def arrivals(self, tap: FakeListener, end: Callable[[], float]) -> Iterator[Packet]:
-        assert tap is self.tap
+    def arrivals(self, capture: FakeListener, end: Callable[[], float]) -> Iterator[Packet]:
+        assert capture is self.capture
         for after, advert, source in self.script:
             self._clock.sleep(after)
             yield carries(advert, source)
@@ -41,20 +41,20 @@ class Segment:
 
 
 @pytest.fixture
-def segment(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Segment:
-    created = Segment(clock)
+def peer_table(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> PeerTable:
+    created = PeerTable(clock)
     monkeypatch.setattr(survey, "arrivals", created.arrivals)
     monkeypatch.setattr(survey, "inquire", created.inquire)
-    monkeypatch.setattr(survey, "Tap", lambda interface, family, vrid, outgoing: created.tap)
+    monkeypatch.setattr(survey, "PacketCapture", lambda interface, family, vrid, outgoing: created.capture)
     monkeypatch.setattr(survey, "AdvertListener", lambda interface, family: created.behind)
     monkeypatch.setattr(time, "sleep", clock.sleep)
     return created
 
 
-def test_a_look_ends_with_the_first_master(node: FakeNode, segment: Segment) -> None:
+def test_a_look_ends_with_the_first_master(node: FakeNode, peer_table: PeerTable) -> None:
     """Somebody else's use of the VRID does not end it, and is no master."""
-    segment.script = [(0.1, replace(ADVERT, addresses=(ip_address("10.0.0.99"),)), STRANGER), (0.2, ADVERT, PEER), (0.2, ADVERT, PEER)]
-    segment.owners = {THE_VIP: PEER_MAC}
+    peer_table.script = [(0.1, replace(ADVERT, addresses=(ip_address("10.0.0.99"),)), STRANGER), (0.2, ADVERT, PEER), (0.2, ADVERT, PEER)]
+    peer_table.owners = {THE_VIP: PEER_MAC}
     found = survey.look(node)
     assert found.seconds == pytest.approx(0.3)
     assert [str(router.source) for router in found.masters] == [PEER]
@@ -62,32 +62,32 @@ def test_a_look_ends_with_the_first_master(node: FakeNode, segment: Segment) -> 
     assert found.answers == {THE_VIP: {PEER_MAC}}
 
 
-def test_a_survey_listens_to_the_end(node: FakeNode, segment: Segment) -> None:
+def test_a_survey_listens_to_the_end(node: FakeNode, peer_table: PeerTable) -> None:
     """Each advert's arrival is kept, other virtual routers and our own address are left out, and everybody is asked twice."""
-    segment.script = [
+    peer_table.script = [
         (0.5, ADVERT, PEER),
         (0.1, ADVERT, OWN),
         (0.1, replace(ADVERT, vrid=2), PEER),
         (0.9, ADVERT, PEER),
         (1.0, ADVERT, PEER),
     ]
-    segment.owners = {THE_PEER: PEER_MAC}
+    peer_table.owners = {THE_PEER: PEER_MAC}
     found = survey.listen(node, 3.3, [THE_PEER, US])
     (router,) = found.routers
     assert found.seconds == pytest.approx(3.3)
     assert router.longest_gap == pytest.approx(1.1)
     assert found.answers == {THE_VIP: frozenset(), THE_PEER: {PEER_MAC}, US: frozenset()}
-    assert {len(inquiry.asked) for inquiry in segment.inquiries.values()} == {2}
-    assert all(inquiry.closed for inquiry in segment.inquiries.values())
+    assert {len(inquiry.asked) for inquiry in peer_table.inquiries.values()} == {2}
+    assert all(inquiry.closed for inquiry in peer_table.inquiries.values())
 
 
-def test_the_second_answer_counts(node: FakeNode, segment: Segment) -> None:
+def test_the_second_answer_counts(node: FakeNode, peer_table: PeerTable) -> None:
     """A VIP that moves while we listen is not at two machines; a lost second answer does not make the first one unsaid."""
-    segment.script = [(1.0, ADVERT, PEER)]
-    segment.owners = {THE_VIP: PEER_MAC, THE_PEER: PEER_MAC}
+    peer_table.script = [(1.0, ADVERT, PEER)]
+    peer_table.owners = {THE_VIP: PEER_MAC, THE_PEER: PEER_MAC}
     moved = iter([PEER_MAC, "02:00:00:00:00:03"])
     once = iter([PEER_MAC])
-    original = segment.inquire
+    original = peer_table.inquire
 
     def inquire(interface: str, mac: str, target: IPAddress) -> FakeInquiry:
         inquiry = original(interface, mac, target)
@@ -101,17 +101,17 @@ def test_the_second_answer_counts(node: FakeNode, segment: Segment) -> None:
     assert found.answers == {THE_VIP: {"02:00:00:00:00:03"}, THE_PEER: {PEER_MAC}}
 
 
-def test_what_is_let_in_and_what_leaves(node: FakeNode, segment: Segment) -> None:
+def test_what_is_let_in_and_what_leaves(node: FakeNode, peer_table: PeerTable) -> None:
     """Whose adverts get to keepalived is known by source; ours are those that this machine sent, the last one counts."""
-    segment.script = [(0.1, ADVERT, PEER), (1.0, ADVERT, "10.0.0.3")]
-    segment.behind.packets = [carries(ADVERT, PEER)]
-    segment.tap.sent = carries(replace(ADVERT, priority=254), OWN)
+    peer_table.script = [(0.1, ADVERT, PEER), (1.0, ADVERT, "10.0.0.3")]
+    peer_table.behind.packets = [carries(ADVERT, PEER)]
+    peer_table.capture.sent = carries(replace(ADVERT, priority=254), OWN)
     found = survey.listen(node, 2.0, ())
     assert [router.source for router in found.routers] == [THE_PEER, ip_address("10.0.0.3")]
     assert found.let_in == frozenset({THE_PEER})
     assert found.sent is not None
     assert found.sent.priority == 254
-    assert (segment.tap.closed, segment.behind.closed) == (True, True)
+    assert (peer_table.capture.closed, peer_table.behind.closed) == (True, True)
     assert survey.look(node).let_in is None, "a look does not ask"
 
 

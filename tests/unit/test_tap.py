@@ -16,10 +16,11 @@ from scapy.packet import Packet as Scapy
 
 from unit.fakes import OWN, PEER, STRANGER, VIP, Clock, FakeSocket
 from unit.test_packet_filter import keeps
-from vrrp_drain import hello, packet_filter
-from vrrp_drain.advert import ALL_HOSTS_V4, GROUP_V4, GROUP_V6, PROTOCOL, Advert, Packet, build, parse
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.tap import Tap, arrivals
+from vrrp_drain.linux import bpf
+from vrrp_drain.linux.packet_capture import PacketCapture, arrivals
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.vrrp import hello
+from vrrp_drain.vrrp.advert import ALL_HOSTS_V4, GROUP_V4, GROUP_V6, PROTOCOL, Advert, Packet, build, parse
 
 HOST, MULTICAST, OTHERHOST, OUTGOING, LOOPBACK = 0, 2, 3, 4, 5
 SOURCE = ip_address(PEER)
@@ -45,14 +46,14 @@ def filters(raw_socket: FakeSocket, monkeypatch: pytest.MonkeyPatch) -> list[lis
         assert given or opened.bound is None
         given.append(instructions)
 
-    monkeypatch.setattr(packet_filter, "attach", attach)
+    monkeypatch.setattr(bpf, "attach", attach)
     monkeypatch.setattr(FakeSocket, "recvfrom", FakeSocket.recv, raising=False)
     return given
 
 
 @pytest.fixture
-def hearing(filters: list[list[bytes]], clock: Clock) -> Iterator[Tap]:
-    with closing(Tap("eth0", 4, 7)) as opened:
+def hearing(filters: list[list[bytes]], clock: Clock) -> Iterator[PacketCapture]:
+    with closing(PacketCapture("eth0", 4, 7)) as opened:
         yield opened
 
 
@@ -83,7 +84,7 @@ def hearing(filters: list[list[bytes]], clock: Clock) -> Iterator[Tap]:
 )
 def test_only_our_virtual_router_leaves_the_kernel(filters: list[list[bytes]], family: int, packet: Scapy, kept: bool) -> None:
     """A busy balancer's packets, and the adverts of 254 other virtual routers, cost no copy."""
-    Tap("eth0", family, 7)
+    PacketCapture("eth0", family, 7)
     assert keeps(filters[0], packet) is kept
 
 
@@ -99,12 +100,12 @@ def test_what_is_opened(
     filters: list[list[bytes]], raw_socket: FakeSocket, family: int, outgoing: bool, bound: int, level: int, join: tuple[int, bytes]
 ) -> None:
     """One protocol of the interface, or all where what is sent is wanted too; the group is joined, so that switches deliver it."""
-    Tap("eth0", family, 7, outgoing=outgoing)
+    PacketCapture("eth0", family, 7, outgoing=outgoing)
     assert raw_socket.bound == ("eth0", bound)
     assert (level, *join) in raw_socket.options
 
 
-def test_what_ethernet_pads_is_cut_off(hearing: Tap, raw_socket: FakeSocket) -> None:
+def test_what_ethernet_pads_is_cut_off(hearing: PacketCapture, raw_socket: FakeSocket) -> None:
     """An advert of one VIP has 40 bytes, the shortest frame holds 46: the IP header says where it ends, in IPv6 too."""
     raw_socket.inbox = came(datagram() + bytes(6))
     (packet,) = hearing.receive()
@@ -127,7 +128,7 @@ def test_what_ethernet_pads_is_cut_off(hearing: Tap, raw_socket: FakeSocket) -> 
     ],
     ids=["cut", "header checksum", "first fragment", "last fragment", "shorter than its header", "longer than it is", "noise", "IPv6"],
 )
-def test_what_the_ip_layer_would_not_deliver(hearing: Tap, raw_socket: FakeSocket, damaged: bytes) -> None:
+def test_what_the_ip_layer_would_not_deliver(hearing: PacketCapture, raw_socket: FakeSocket, damaged: bytes) -> None:
     """A packet socket gets it all the same: it is dropped here, and what comes after it is heard."""
     raw_socket.inbox = came(damaged, datagram())
     assert [each.payload for each in hearing.receive()] == [PAYLOAD]
@@ -154,7 +155,7 @@ def test_an_ipv6_header_that_lies(cut: tuple[int, int]) -> None:
     ],
     ids=["the group", "unicast", "for another machine", "our own copy", "all hosts, as keepalived does not hear it", "a hello"],
 )
-def test_for_whom_it_is(hearing: Tap, raw_socket: FakeSocket, kind: int, destination: str, payload: bytes, heard: bool) -> None:
+def test_for_whom_it_is(hearing: PacketCapture, raw_socket: FakeSocket, kind: int, destination: str, payload: bytes, heard: bool) -> None:
     """What keepalived would hear but for our rules, and hellos."""
     raw_socket.inbox = came(datagram(dst=destination, payload=payload), kind=kind)
     assert bool(hearing.receive()) is heard
@@ -163,12 +164,14 @@ def test_for_whom_it_is(hearing: Tap, raw_socket: FakeSocket, kind: int, destina
 def test_what_this_machine_sends(filters: list[list[bytes]], raw_socket: FakeSocket) -> None:
     """The last one is noted, and is nothing that arrives."""
     raw_socket.inbox = [*came(datagram(OWN), datagram(OWN, HELLO), kind=OUTGOING), *came(datagram())]
-    heard = Tap("eth0", 4, 7, outgoing=True)
+    heard = PacketCapture("eth0", 4, 7, outgoing=True)
     assert [each.source for each in heard.receive()] == [SOURCE]
     assert heard.sent == Packet(ip_address(OWN), GROUP_V4, 255, HELLO)
 
 
-def test_a_flood_of_a_stranger_stays_in_the_kernel(hearing: Tap, raw_socket: FakeSocket, filters: list[list[bytes]], clock: Clock) -> None:
+def test_a_flood_of_a_stranger_stays_in_the_kernel(
+    hearing: PacketCapture, raw_socket: FakeSocket, filters: list[list[bytes]], clock: Clock
+) -> None:
     """Of ten thousand packets 200 are read; the peer's between them are, each; from then on the kernel passes the peers' alone."""
     hearing.know([SOURCE])
     raw_socket.inbox = came(*([datagram(STRANGER)] * 500 + [datagram()]) * 20)
@@ -193,7 +196,7 @@ def clock_now() -> float:
 @pytest.mark.parametrize("family", [4, 6])
 def test_whom_the_kernel_passes_in_a_flood(filters: list[list[bytes]], raw_socket: FakeSocket, clock: Clock, family: int) -> None:
     """The sources that are known, whole addresses; and what we send, where that is wanted."""
-    heard = Tap("eth0", family, 7, outgoing=True)
+    heard = PacketCapture("eth0", family, 7, outgoing=True)
     heard.know([SOURCE, ip_address("fe80::2")])
     if family == 4:
         raw_socket.inbox = came(*[datagram(STRANGER)] * 201)
@@ -206,7 +209,7 @@ def test_whom_the_kernel_passes_in_a_flood(filters: list[list[bytes]], raw_socke
     assert [keeps(filters[-1], known), keeps(filters[-1], other), keeps(filters[-1], other, OUTGOING)] == [True, False, True]
 
 
-def test_an_interface_that_went_down_is_silence(hearing: Tap, raw_socket: FakeSocket) -> None:
+def test_an_interface_that_went_down_is_silence(hearing: PacketCapture, raw_socket: FakeSocket) -> None:
     """The packets before it are kept; any other error is not swallowed."""
     raw_socket.inbox = [*came(datagram()), OSError(errno.ENETDOWN, "Network is down")]
     assert len(hearing.receive()) == 1
@@ -227,11 +230,13 @@ def test_a_buffer_that_only_root_of_the_machine_may_have(
         keep(self, *option)
 
     monkeypatch.setattr(FakeSocket, "setsockopt", refuse)
-    Tap("eth0", 4, 7)
+    PacketCapture("eth0", 4, 7)
     assert (socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20) in raw_socket.options
 
 
-def test_arrivals_end_when_it_is_time(hearing: Tap, raw_socket: FakeSocket, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrivals_end_when_it_is_time(
+    hearing: PacketCapture, raw_socket: FakeSocket, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The end may be put off while packets come; a flood is looked after once a second meanwhile."""
     end = [clock_now() + 1.0]
 
@@ -254,4 +259,4 @@ def test_without_the_right(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "socket", refuse)
     with pytest.raises(SystemFault, match=r"^cannot look at the packets on eth0: Operation not permitted; run as root$"):
-        Tap("eth0", 4, 7)
+        PacketCapture("eth0", 4, 7)

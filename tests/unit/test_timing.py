@@ -2,7 +2,7 @@
 
 import pytest
 
-from vrrp_drain.timing import master_down_interval, skew
+from vrrp_drain.vrrp.timing import master_down_interval, skew
 
 
 @pytest.mark.parametrize(

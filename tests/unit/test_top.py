@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from unit.test_status import BACKUP, MASTER
-from vrrp_drain import top
-from vrrp_drain.notice import Kind, Notice
-from vrrp_drain.status import Status
+from vrrp_drain.commands import top
+from vrrp_drain.commands.status import Status
+from vrrp_drain.notify.notice import Kind, Notice
 
 MOVED = Notice(1000.0, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", "peer_lost", "10.0.0.2 is silent", None, 254, 3.6)
 

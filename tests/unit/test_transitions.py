@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unit.fakes import MAC, PEER
-from vrrp_drain import demote, promote
-from vrrp_drain.demote import Demote
-from vrrp_drain.promote import Promote
-from vrrp_drain.transitions import Action, IllegalTransition, Row, Sign, Table
+from vrrp_drain.handover import demote, promote
+from vrrp_drain.handover.demote import Demote
+from vrrp_drain.handover.promote import Promote
+from vrrp_drain.handover.transitions import Action, IllegalTransition, Row, Sign, Table
 
 
 def states(table: Table[Any]) -> list[Any]:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from vrrp_drain.health import Health
-from vrrp_drain.pulse import Pulse
-from vrrp_drain.vigil import Verdict, Vigil
+from vrrp_drain.haproxy.health import Health
+from vrrp_drain.haproxy.monitor import Monitor, Verdict
+from vrrp_drain.haproxy.rise_fall import RiseFall
 
 PATIENCE = 30.0  # seconds, for a machine that is busy
 BE_HAPROXY = 'open("/proc/self/comm", "w").write("haproxy"); print(flush=True); '
@@ -41,7 +41,7 @@ class Port:
         return Health(self.problem, self.full)
 
 
-Make = Callable[..., Vigil]
+Make = Callable[..., Monitor]
 
 
 @pytest.fixture
@@ -55,12 +55,12 @@ def make(port: Port, tmp_path: Path) -> Iterator[Make]:
     with ExitStack() as stack:
         stack.callback(port.go_on.set)
 
-        def vigil(interval: float = 0.1, fall: int = 2, rise: int = 1) -> Vigil:
-            made = Vigil(Pulse(interval, fall, rise), port.look, tmp_path / "pid")
+        def monitor(interval: float = 0.1, fall: int = 2, rise: int = 1) -> Monitor:
+            made = Monitor(RiseFall(interval, fall, rise), port.look, tmp_path / "pid")
             stack.callback(made.close)
             return made
 
-        yield vigil
+        yield monitor
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ def spawn() -> Iterator[Callable[[str], "subprocess.Popen[bytes]"]]:
         yield start
 
 
-def await_verdicts(vigil: Vigil) -> list[Verdict]:
-    assert select.select([vigil.fileno()], [], [], PATIENCE)[0]
-    return vigil.verdicts()
+def await_verdicts(monitor: Monitor) -> list[Verdict]:
+    assert select.select([monitor.fileno()], [], [], PATIENCE)[0]
+    return monitor.verdicts()
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -90,16 +90,16 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_verdicts(make: Make, port: Port) -> None:
     """Alive at the first look, dead after ``fall`` that fail, alive again: each is told once, and then nothing is readable."""
-    vigil = make()
-    assert vigil.alive is None
-    vigil.start()
-    assert await_verdicts(vigil) == [Verdict(True, "", False)]
-    assert vigil.alive is True
+    monitor = make()
+    assert monitor.alive is None
+    monitor.start()
+    assert await_verdicts(monitor) == [Verdict(True, "", False)]
+    assert monitor.alive is True
     port.problem = "it hangs"
-    assert await_verdicts(vigil) == [Verdict(False, "it hangs", False)]
+    assert await_verdicts(monitor) == [Verdict(False, "it hangs", False)]
     port.problem = ""
-    assert await_verdicts(vigil) == [Verdict(True, "", False)]
-    assert select.select([vigil.fileno()], [], [], 0)[0] == []
+    assert await_verdicts(monitor) == [Verdict(True, "", False)]
+    assert select.select([monitor.fileno()], [], [], 0)[0] == []
     assert set(port.patience) == {0.1}
 
 
@@ -109,35 +109,35 @@ def test_a_hang_of_what_lives(make: Make, port: Port, tmp_path: Path, spawn: Cal
     assert process.stdout is not None
     process.stdout.readline()
     (tmp_path / "pid").write_text(f"{process.pid}\n")
-    vigil = make()
-    vigil.start()
-    await_verdicts(vigil)
+    monitor = make()
+    monitor.start()
+    await_verdicts(monitor)
     port.problem = "it hangs"
-    assert await_verdicts(vigil) == [Verdict(False, "it hangs", died=False, lives=True)]
+    assert await_verdicts(monitor) == [Verdict(False, "it hangs", died=False, lives=True)]
 
 
 def test_a_haproxy_that_is_full(make: Make, port: Port) -> None:
     """It is alive, and says why it takes nobody, until it takes somebody again."""
-    vigil = make()
-    vigil.start()
-    await_verdicts(vigil)
-    assert vigil.full == ""
+    monitor = make()
+    monitor.start()
+    await_verdicts(monitor)
+    assert monitor.full == ""
     port.full = "20 of 20 connections"
-    until(lambda: vigil.full == "20 of 20 connections")
-    assert (vigil.alive, select.select([vigil.fileno()], [], [], 0)[0]) == (True, [])
+    until(lambda: monitor.full == "20 of 20 connections")
+    assert (monitor.alive, select.select([monitor.fileno()], [], [], 0)[0]) == (True, [])
     port.full = ""
-    until(lambda: vigil.full == "")
+    until(lambda: monitor.full == "")
 
 
 def test_a_look_that_hangs_does_not_block_the_caller(make: Make, port: Port) -> None:
     """Whatever a look does, everything that the watcher calls returns: it looks in a thread that nobody waits for."""
     port.go_on.clear()
-    vigil = make()
-    vigil.start()
+    monitor = make()
+    monitor.start()
     assert port.looked.wait(PATIENCE)
     began = time.monotonic()
-    assert (vigil.alive, vigil.newcomers(), select.select([vigil.fileno()], [], [], 0)[0]) == (None, [], [])
-    vigil.close()
+    assert (monitor.alive, monitor.newcomers(), select.select([monitor.fileno()], [], [], 0)[0]) == (None, [], [])
+    monitor.close()
     assert time.monotonic() - began < PATIENCE / 2
 
 
@@ -147,19 +147,19 @@ def test_a_death_is_looked_at_at_once(make: Make, port: Port, tmp_path: Path, sp
     assert process.stdout is not None
     process.stdout.readline()
     (tmp_path / "pid").write_text(f"{process.pid}\n")
-    vigil = make(interval=60.0, fall=20)
-    vigil.start()
-    await_verdicts(vigil)
-    (pidfd,) = vigil.newcomers()
-    assert vigil.newcomers() == []
+    monitor = make(interval=60.0, fall=20)
+    monitor.start()
+    await_verdicts(monitor)
+    (pidfd,) = monitor.newcomers()
+    assert monitor.newcomers() == []
     assert select.select([pidfd], [], [], 0)[0] == []
     port.problem = "connection refused"
     process.kill()
     assert select.select([pidfd], [], [], PATIENCE)[0] == [pidfd]
     process.wait()
-    vigil.ended(pidfd)
-    assert await_verdicts(vigil) == [Verdict(False, "connection refused", True)]
-    assert vigil.newcomers() == []
+    monitor.ended(pidfd)
+    assert await_verdicts(monitor) == [Verdict(False, "connection refused", True)]
+    assert monitor.newcomers() == []
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(pidfd)
 
@@ -171,9 +171,9 @@ def test_the_worker_is_watched_too(make: Make, tmp_path: Path, spawn: Callable[[
     for _ in range(2):
         master.stdout.readline()
     (tmp_path / "pid").write_text(f"{master.pid}\n")
-    vigil = make()
-    first, second = vigil.newcomers()
-    assert vigil.newcomers() == []
+    monitor = make()
+    first, second = monitor.newcomers()
+    assert monitor.newcomers() == []
     (worker,) = Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()
     os.kill(int(worker), 9)
     assert select.select([first, second], [], [], PATIENCE)[0] == [second]
@@ -181,15 +181,15 @@ def test_the_worker_is_watched_too(make: Make, tmp_path: Path, spawn: Callable[[
 
 def test_a_process_that_ended_already_is_passed_over(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the look at the process table and pidfd_open it may end."""
-    monkeypatch.setattr("vrrp_drain.haproxy.processes", lambda pid_file: [4194304 + 1])
+    monkeypatch.setattr("vrrp_drain.haproxy.health_check.processes", lambda pid_file: [4194304 + 1])
     assert make().newcomers() == []
 
 
 def test_close_ends_the_looking(make: Make) -> None:
     """At once, however long it is until the next look."""
-    vigil = make(interval=60.0)
-    vigil.start()
-    await_verdicts(vigil)
-    vigil.close()
-    vigil._thread.join(PATIENCE)
-    assert not vigil._thread.is_alive()
+    monitor = make(interval=60.0)
+    monitor.start()
+    await_verdicts(monitor)
+    monitor.close()
+    monitor._thread.join(PATIENCE)
+    assert not monitor._thread.is_alive()

@@ -11,19 +11,21 @@ from typing import Any
 import pytest
 
 from unit.fakes import PEER, STRANGER, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeNode, FakeSelector, address, link
-from vrrp_drain import process, remedies, resignation
-from vrrp_drain import watcher as module
-from vrrp_drain.advert import GROUP_V4, TTL, Advert, Packet, build
-from vrrp_drain.bands import Band
-from vrrp_drain.boot import Boot, Stage
-from vrrp_drain.errors import SystemFault
-from vrrp_drain.metrics import Metrics
-from vrrp_drain.netlink import Netlink
-from vrrp_drain.notice import Kind, Notice
-from vrrp_drain.rules import Situation
-from vrrp_drain.signals import Cancellation
-from vrrp_drain.vigil import Verdict
-from vrrp_drain.watcher import Age, Watcher
+from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handover import resignation
+from vrrp_drain.haproxy.monitor import Verdict
+from vrrp_drain.linux import process
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.runtime.boot import Boot, Stage
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp.advert import GROUP_V4, TTL, Advert, Packet, build
+from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.watcher import actions
+from vrrp_drain.watcher import loop as module
+from vrrp_drain.watcher.loop import Age, Watcher
+from vrrp_drain.watcher.metrics import Metrics
 
 DIED, ALIVE = Verdict(False, "connection refused", True), Verdict(True, "", False)
 BEGINNING = 86400.0  # seconds since the epoch, of the frozen clock
@@ -75,7 +77,7 @@ class Watch:
         self.closed = True
 
 
-class Vigil:
+class Monitor:
     """A vigil whose verdicts a test gives."""
 
     def __init__(self) -> None:
@@ -86,7 +88,7 @@ class Vigil:
         self.gone: list[int] = []
         self.running = False
 
-    def make(self, *arguments: object) -> "Vigil":
+    def make(self, *arguments: object) -> "Monitor":
         return self
 
     def start(self) -> None:
@@ -141,7 +143,7 @@ class Theatre:
         self.clock = clock
         self.selector = Timeline(clock)
         self.watch = Watch()
-        self.vigil = Vigil()
+        self.monitor = Monitor()
         self.listeners: list[Listener] = []
         self.listener_fault: SystemFault | None = None
         self.resignations: list[int] = []
@@ -150,8 +152,8 @@ class Theatre:
         self.told: list[Notice] = []
         self.start = time.monotonic()
         Boot(node.paths.drain_run).enter(Stage.PROMOTED)
-        node.lever.write(Band.ACTIVE)
-        os.utime(node.lever.path, (1, 1))
+        node.priority_control.write(Band.ACTIVE)
+        os.utime(node.priority_control.path, (1, 1))
 
     # what is there
 
@@ -195,13 +197,13 @@ class Theatre:
         self.selector.readable(WATCH)
 
     def verdict(self, verdict: Verdict) -> None:
-        self.vigil.alive = verdict.alive
-        self.vigil.given.append(verdict)
+        self.monitor.alive = verdict.alive
+        self.monitor.given.append(verdict)
         self.selector.readable(VIGIL)
 
     def write(self, band: Band) -> None:
-        self.node.lever.write(band)
-        os.utime(self.node.lever.path, (time.time(), time.time()))
+        self.node.priority_control.write(band)
+        os.utime(self.node.priority_control.path, (time.time(), time.time()))
 
     # what comes of it
 
@@ -226,14 +228,14 @@ def stage(
     node: FakeNode, netlink: Netlink, ipr: FakeIPR, cancellation: Cancellation, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Theatre]:
     made = Theatre(node, netlink, ipr, cancellation, clock)
-    monkeypatch.setattr(module, "Tap", made.listen)
+    monkeypatch.setattr(module, "PacketCapture", made.listen)
     monkeypatch.setattr(module, "AddressWatch", lambda: made.watch)
-    monkeypatch.setattr(module, "Vigil", made.vigil.make)
+    monkeypatch.setattr(module, "Monitor", made.monitor.make)
     monkeypatch.setattr(selectors, "DefaultSelector", lambda: made.selector)
-    monkeypatch.setattr(remedies, "inquire", made.inquire)
+    monkeypatch.setattr(actions, "inquire", made.inquire)
     monkeypatch.setattr(process, "pidfd", made.pidfd)
     monkeypatch.setattr(ipr, "addr", made.addr)
-    monkeypatch.setattr(resignation, "send", lambda config, place, priority: made.resignations.append(priority))
+    monkeypatch.setattr(resignation, "send", lambda config, attachment, priority: made.resignations.append(priority))
     yield made
     for fd in made.selector.get_map():
         if fd not in (WATCH, VIGIL, cancellation.fileno()) and fd < LISTENER:
@@ -250,7 +252,7 @@ def test_a_quiet_cluster(stage: Theatre, log: pytest.LogCaptureFixture) -> None:
     assert log.messages == ["watcher backup, start: it begins to watch"]
     assert stage.selector.closed
     assert stage.watch.closed
-    assert (stage.vigil.running, [each.closed for each in stage.listeners]) == (False, [True])
+    assert (stage.monitor.running, [each.closed for each in stage.listeners]) == (False, [True])
 
 
 def test_the_kernel_is_asked_for_addresses_when_it_said_that_something_changed(stage: Theatre, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,11 +321,11 @@ def test_the_death_of_the_masters_haproxy(stage: Theatre) -> None:
     stage.vip(here=True)
     stage.at(1.0, lambda: stage.verdict(ALIVE))
     stage.at(2.0, lambda: stage.verdict(DIED))
-    stage.at(2.01, lambda: marks.append(stage.node.lever.unhealthy()))
+    stage.at(2.01, lambda: marks.append(stage.node.priority_control.unhealthy()))
     stage.at(2.1, lambda: stage.vip(here=False))
     stage.adverts(2.1, 8.0, priority=253)
     stage.at(6.0, lambda: stage.verdict(ALIVE))
-    stage.at(6.01, lambda: marks.append(stage.node.lever.unhealthy()))
+    stage.at(6.01, lambda: marks.append(stage.node.priority_control.unhealthy()))
     down, left, moved, up = stage.run(8.0)
     assert (down.kind, down.cause, when(down)) == (Kind.HAPROXY, "haproxy_died", 2.0)
     assert (left.kind, left.state, left.cause, lasted(left)) == (Kind.STATE, "backup", "haproxy_died", 0.1)
@@ -343,12 +345,12 @@ def test_a_haproxy_that_was_down_from_the_start_is_not_told(stage: Theatre) -> N
 
 def test_after_a_watcher_that_was_killed(stage: Theatre) -> None:
     """The mark that it left goes as soon as haproxy answers."""
-    stage.node.lever.mark(unhealthy=True)
+    stage.node.priority_control.mark(unhealthy=True)
     marks: list[bool] = []
     stage.adverts(0.1, 3.0)
-    stage.at(1.0, lambda: marks.append(stage.node.lever.unhealthy()))
+    stage.at(1.0, lambda: marks.append(stage.node.priority_control.unhealthy()))
     stage.at(2.0, lambda: stage.verdict(ALIVE))
-    stage.at(2.5, lambda: marks.append(stage.node.lever.unhealthy()))
+    stage.at(2.5, lambda: marks.append(stage.node.priority_control.unhealthy()))
     (notice,) = stage.run(3.0)
     assert (notice.kind, notice.state) == (Kind.HAPROXY, "up")
     assert marks == [True, False]
@@ -360,14 +362,14 @@ def test_at_its_end_no_mark_stays(stage: Theatre) -> None:
     stage.at(1.0, lambda: stage.verdict(ALIVE))
     stage.at(2.0, lambda: stage.verdict(DIED))
     stage.run(3.0)
-    assert not stage.node.lever.unhealthy()
+    assert not stage.node.priority_control.unhealthy()
 
 
 def test_processes_are_watched_once_each(stage: Theatre) -> None:
     """keepalived's end and a haproxy process's end wake it at once, and a new keepalived is watched again."""
     haproxys = os.open(os.devnull, os.O_RDONLY)
     stage.adverts(0.1, 6.0)
-    stage.vigil.fresh = [haproxys]
+    stage.monitor.fresh = [haproxys]
     stage.at(1.1, lambda: stage.selector.readable(haproxys))
 
     def end() -> None:
@@ -381,7 +383,7 @@ def test_processes_are_watched_once_each(stage: Theatre) -> None:
     stage.at(2.1, end)
     stage.at(4.05, start)
     stopped, started = stage.run(6.0)
-    assert stage.vigil.gone == [haproxys]
+    assert stage.monitor.gone == [haproxys]
     assert (stopped.state, when(stopped)) == ("stopped", 2.1)
     assert (started.state, started.cause) == ("backup", "keepalived_started")
     assert 4.05 <= when(started) <= 4.31
@@ -451,7 +453,7 @@ def test_an_interface_that_is_made_anew_is_heard_again(stage: Theatre) -> None:
     stage.run(6.0)
     assert [each.closed for each in stage.listeners] == [True, True]
     assert stage.listeners[0].fileno() not in stage.selector.get_map()
-    assert (len(stage.node.overlap.holds), len(stage.node.rules.held)) == (1, 1)
+    assert (len(stage.node.vip_on_lo.holds), len(stage.node.rules.held)) == (1, 1)
     assert stage.sample("adverts_total", verdict="valid") == 3
 
 
@@ -483,7 +485,7 @@ def test_after_a_reboot(stage: Theatre, monkeypatch: pytest.MonkeyPatch) -> None
     stage.at(3.0, lambda: stage.verdict(ALIVE))
     stage.run(5.0)
     assert stage.told[0].cause == "reboot"
-    assert stage.node.overlap.holds == [([VIP], "eth0")]
+    assert stage.node.vip_on_lo.holds == [([VIP], "eth0")]
     assert started == [("promote", 3.0)]
 
 

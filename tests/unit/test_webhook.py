@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from unit.fakes import Clock
 from unit.receiver import Manner, answer, certificate, dribble, endless_body, garbage, hang_up, serving, silence
 from unit.test_notice import MOVED
-from vrrp_drain.delivery import Away, Message, Refused, backoff
-from vrrp_drain.receivers import Webhook
-from vrrp_drain.webhook import LONGEST_RETRY_AFTER, WebhookDelivery, seconds
+from vrrp_drain.config.receivers import Webhook
+from vrrp_drain.notify.delivery import Away, Message, Refused, backoff
+from vrrp_drain.notify.webhook import LONGEST_RETRY_AFTER, WebhookDelivery, seconds
 
 SECRETS = (("Authorization", "Bearer secret"), ("X-Token", "secret"))
 

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unit.fakes import OWN, PEER, VIP, rendered
-from vrrp_drain.advert import GROUP_V4, GROUP_V6, TTL, Advert, Packet, build
-from vrrp_drain.bands import Band
-from vrrp_drain.config import Config
-from vrrp_drain.errors import AdvertError
-from vrrp_drain.judge import Electorate
-from vrrp_drain.listener import valid
-from vrrp_drain.notice import Notice
-from vrrp_drain.observer import Observer, Sight
-from vrrp_drain.segment import Segment
+from vrrp_drain.config.model import Config
+from vrrp_drain.linux.advert_socket import valid
+from vrrp_drain.notify.notice import Notice
+from vrrp_drain.runtime.errors import AdvertError
+from vrrp_drain.vrrp.advert import GROUP_V4, GROUP_V6, TTL, Advert, Packet, build
+from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.election import Electorate
+from vrrp_drain.vrrp.peer_table import PeerTable
+from vrrp_drain.watcher.diagnosis import Diagnosis, Sight
 
 CONFIG = Config.parse(rendered(3))
 ELECTORATE = Electorate(1, 2, 1.0, ip_address(VIP), frozenset({ip_address(OWN)}), frozenset({ip_address(PEER)}))
@@ -58,17 +58,17 @@ def mutated(draw: st.DrawFn) -> Packet:
 @given(st.lists(st.tuples(mutated() | NOISE, st.floats(0, 2)), max_size=60), st.sampled_from([ELECTORATE, ELECTORATE6]))
 def test_packets(packets: list[tuple[Packet, float]], electorate: Electorate) -> None:
     """Mutated adverts and noise through parser, segment and observer: verdicts are known ones, notices are whole, memory is bounded."""
-    segment, now = Segment(1.0), 100.0
-    observer = Observer(CONFIG, segment, BACKUP, now)
+    peer_table, now = PeerTable(1.0), 100.0
+    diagnosis = Diagnosis(CONFIG, peer_table, BACKUP, now)
     for packet, pause in packets:
         now += pause
         for advert, its in valid([packet]):
-            assert segment.hear(electorate, advert, its, now) in ("valid", "foreign", "")
+            assert peer_table.hear(electorate, advert, its, now) in ("valid", "foreign", "")
         for sight in (BACKUP, replace(BACKUP, vip_here=True)):
-            for notice in observer.look(sight, now, now):
+            for notice in diagnosis.look(sight, now, now):
                 assert Notice.from_json(notice.as_json()) == notice
-    assert len(segment._peers) <= 40
-    assert len(segment._strangers._known) <= 40
+    assert len(peer_table._peers) <= 40
+    assert len(peer_table._strangers._known) <= 40
 
 
 @given(st.binary(max_size=200))

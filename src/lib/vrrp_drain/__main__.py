@@ -1,5 +1,5 @@
 import sys
 
-from .cli import main
+from vrrp_drain.commands.main import main
 
 sys.exit(main())

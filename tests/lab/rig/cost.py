@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from vrrp_drain.rules import Rules
+from vrrp_drain.handoff.rules import Rules
 
 from .cluster import FAST, Cluster
 from .crowd import Crowd

@@ -79,7 +79,7 @@ def _serve() -> None:
 
 
 def _run(arguments: Sequence[str], step: int | None, tell: int) -> None:
-    from vrrp_drain import cli
+    from vrrp_drain.commands import main
 
     left = step
 
@@ -92,7 +92,7 @@ def _run(arguments: Sequence[str], step: int | None, tell: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.setprofile(count if step is not None else None)
-    code = cli.main(list(arguments))
+    code = main.main(list(arguments))
     sys.setprofile(None)
     os._exit(code)
 
@@ -102,7 +102,7 @@ def _is_step(function: Any) -> bool:
 
 
 def _listen_to_nobody() -> None:
-    from vrrp_drain.node import Node
+    from vrrp_drain.handover.node import Node
 
     Node.stranger = lambda self, seconds: ""  # type: ignore[method-assign]
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vrrp_drain.netlink import Netlink
+from vrrp_drain.linux.rtnetlink import Netlink
 
 from . import release
 from .agent import PATH, Agent, MakeAgent

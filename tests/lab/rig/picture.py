@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from vrrp_drain.bands import Band
+from vrrp_drain.vrrp.bands import Band
 
 from .upgrade import Upgrade
 

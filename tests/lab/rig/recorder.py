@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from vrrp_drain.netlink import AddressWatch, Netlink
+from vrrp_drain.linux.rtnetlink import AddressWatch, Netlink
 
 from .node import Node
 

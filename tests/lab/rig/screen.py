@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vrrp_drain import top
-from vrrp_drain.notice import Notice
-from vrrp_drain.status import Status
+from vrrp_drain.commands import top
+from vrrp_drain.commands.status import Status
+from vrrp_drain.notify.notice import Notice
 
 from .cluster import Cluster, compiled_package
 from .namespace import missing

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from vrrp_drain.notice import CONDITIONS, Kind, Notice
+from vrrp_drain.notify.notice import CONDITIONS, Kind, Notice
 
 from .cluster import Cluster
 from .inbox import Inbox

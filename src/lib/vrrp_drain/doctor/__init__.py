@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..config import Config
-from ..errors import ConfigError, VrrpDrainError
-from ..netlink import Netlink
-from ..node import Node
-from ..paths import Paths
-from ..signals import Cancellation
+from vrrp_drain.config.model import Config
+from vrrp_drain.handover.node import Node
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.errors import ConfigError, VrrpDrainError
+from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.runtime.signals import Cancellation
+
 from . import machine, moves, segment
 from .finding import Finding, Severity, problem, warning
 from .patient import Check, Patient, Wait

@@ -5,9 +5,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from .. import connections, haproxy, listeners, overlap, process_events
-from ..bands import Band
-from ..errors import SystemFault
+from vrrp_drain.handoff.vip_on_lo import WANTED
+from vrrp_drain.haproxy import health_check
+from vrrp_drain.linux import connections, listeners, proc_connector
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.vrrp.bands import Band
+
 from .finding import Finding, note, problem, warning
 from .patient import Patient
 
@@ -29,7 +32,7 @@ def directories(patient: Patient) -> list[Finding]:
     paths, node = patient.node.paths, patient.node
     places = {
         paths.drain_run: "the lock and the undo record of the VIP on lo",
-        node.lever.path.parent: "the band, by which a handover steers keepalived",
+        node.priority_control.path.parent: "the band, by which a handover steers keepalived",
         paths.drain_log.parent: "the log",
     }
     found = []
@@ -67,7 +70,7 @@ def keepalived(patient: Patient) -> list[Finding]:
         runs = Path(f"/proc/{patient.keepalived_pid}/exe").readlink()
     except OSError:
         return []
-    if patient.config.drain.other_job is None and runs != expected.resolve():
+    if patient.config.drain.upstream_job is None and runs != expected.resolve():
         mend = "monit restart keepalived, after vrrpctl demote" if str(runs).endswith("(deleted)") else "nothing, if that is wanted"
         return [
             note(f"the keepalived that runs is {runs}, not {expected}", "an update of the package takes effect at its next start", mend)
@@ -77,14 +80,14 @@ def keepalived(patient: Patient) -> list[Finding]:
 
 def band(patient: Patient) -> list[Finding]:
     """What keepalived is asked to be."""
-    lever = patient.node.lever
+    priority_control = patient.node.priority_control
     try:
-        found = lever.read()
+        found = priority_control.read()
     except SystemFault as error:
         return [problem(str(error), "nobody knows what priority keepalived adverts", "vrrpctl promote, or demote, writes it anew")]
     if found is not Band.DRAINING:
         return []
-    changed = lever.changed_at()
+    changed = priority_control.changed_at()
     since = time.strftime(" since %Y-%m-%d %H:%M:%S UTC", time.gmtime(changed)) if changed else ""
     what = f"this instance is in the draining band{since}"
     return [note(what, f"it takes {patient.vip} only where no active peer is left", "vrrpctl promote, unless a deploy is at work here")]
@@ -101,7 +104,7 @@ def interface(patient: Patient) -> list[Finding]:
             else "look at the virtual switch port or the cable: does the IaaS have it connected?"
         )
         return [problem(what, "this instance reaches nobody, and nobody reaches it", mend)]
-    if patient.node.place.source is None:
+    if patient.node.attachment.source is None:
         kind = "IPv4" if vip.version == 4 else "IPv6 link-local"
         what = f"{name} has no {kind} address of its own"
         return [problem(what, "keepalived here has nothing to advert from, and becomes MASTER beside a peer", f"give {name} one")]
@@ -143,7 +146,7 @@ def kernel(patient: Patient) -> list[Finding]:
         mend = "load the modules tcp_diag and inet_diag"
         found.append(warning(str(error), "drain cannot wait for open connections: haproxy's stop cuts them", mend))
     name = patient.config.keepalived.track_process
-    if name is not None and (reason := patient.take_time("the proc connector", _CONNECTOR_SECONDS, process_events.available)):
+    if name is not None and (reason := patient.take_time("the proc connector", _CONNECTOR_SECONDS, proc_connector.available)):
         found.append(
             note(
                 f"the kernel does not report here which processes end ({reason})",
@@ -166,7 +169,7 @@ def vip_on_lo(patient: Patient) -> list[Finding]:
                 "bosh restart of this instance: its pre-start puts it there and logs why it could not; a reboot takes it away",
             )
         )
-    wrong = [f"{name} is {value}" for name, least in overlap.WANTED.items() if (value := _setting(patient, name)) < least]
+    wrong = [f"{name} is {value}" for name, least in WANTED.items() if (value := _setting(patient, name)) < least]
     if any(vip.version == 4 for vip in on_lo) and wrong:
         found.append(
             problem(
@@ -192,7 +195,7 @@ def soft_stop(patient: Patient) -> list[Finding] | None:
     if not (drain.haproxy_soft_stop and patient.node.hands_off) or patient.haproxy_problem:
         return None
     try:
-        haproxy.master_process(drain.haproxy_pid_file)
+        health_check.master_process(drain.haproxy_pid_file)
     except (OSError, ValueError, IndexError) as error:
         return [
             warning(

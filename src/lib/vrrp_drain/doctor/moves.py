@@ -1,7 +1,8 @@
 """Checks of what keeps connections open while the VIP moves: the kernel's rules, and the way between the instances."""
 
-from .. import foreign_source
-from ..errors import SystemFault
+from vrrp_drain.runtime.errors import SystemFault
+
+from . import foreign_source
 from .finding import Finding, note, problem, warning
 from .patient import Patient, listed
 

@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
-from .. import health, survey
-from ..advert import IPAddress
-from ..bands import Band
-from ..checks import IPInterface
-from ..config import Config
-from ..errors import SystemFault
-from ..netlink import Netlink
-from ..node import Node
-from ..survey import Survey
+from vrrp_drain.config.model import Config
+from vrrp_drain.config.validators import IPInterface
+from vrrp_drain.handover.node import Node
+from vrrp_drain.haproxy import health
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.vrrp.bands import Band
+
+from . import survey
 from .finding import Finding
+from .survey import Survey
 
 T = TypeVar("T")
 _INTERVALS = 3.3  # advert intervals to listen for: as long as a BACKUP does before it takes over, and a bit
@@ -85,7 +87,7 @@ class Patient:
     def band(self) -> Band:
         """Return the band, the active one where the file is damaged: another check says that."""
         try:
-            return self.node.lever.read() or Band.ACTIVE
+            return self.node.priority_control.read() or Band.ACTIVE
         except SystemFault:
             return Band.ACTIVE
 

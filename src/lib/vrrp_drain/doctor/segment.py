@@ -1,7 +1,9 @@
 """Checks of the segment: whose adverts arrive, whose do not, and who answers for the VIP."""
 
-from .. import bands, haproxy
-from ..bands import Band
+from vrrp_drain.haproxy import health_check
+from vrrp_drain.vrrp import bands
+from vrrp_drain.vrrp.bands import Band
+
 from .finding import Finding, note, problem, warning
 from .patient import Patient, listed
 
@@ -233,7 +235,9 @@ def successor(patient: Patient) -> list[Finding]:
         means = "a handover cannot be hurried and takes three advert intervals"
         return [note(what, means, "let vrrp_drain.health_check ask a port (tcp:// or http://)")]
     what = "haproxy of the peers"
-    healthy = patient.take_time(what, _PEER_SECONDS, lambda: haproxy.answering(config.drain.health_check, patient.peers, _PEER_SECONDS))
+    healthy = patient.take_time(
+        what, _PEER_SECONDS, lambda: health_check.answering(config.drain.health_check, patient.peers, _PEER_SECONDS)
+    )
     silent = [peer for peer in patient.peers if peer not in healthy]
     if not silent:
         return []

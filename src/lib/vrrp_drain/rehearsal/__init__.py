@@ -9,15 +9,18 @@ import select
 import time
 from collections.abc import Mapping
 
-from .. import doctor, lifecycle, survey
-from ..advert import IPAddress
-from ..bands import Band
-from ..demote import Demote
-from ..errors import Cancelled, NoSuccessor, NotSettled, SystemFault, Unwell, VrrpDrainError
-from ..node import Node
-from ..paths import Paths
-from ..promote import Promote
-from ..signals import Cancellation
+from vrrp_drain import doctor
+from vrrp_drain.commands import lifecycle
+from vrrp_drain.doctor import survey
+from vrrp_drain.handover.demote import Demote
+from vrrp_drain.handover.node import Node
+from vrrp_drain.handover.promote import Promote
+from vrrp_drain.runtime.errors import Cancelled, NoSuccessor, NotSettled, SystemFault, Unwell, VrrpDrainError
+from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.vrrp.bands import Band
+
 from . import ports
 from .client import Client, Target
 from .prober import Prober
@@ -109,7 +112,7 @@ def _go_back(node: Node) -> None:
     except (OSError, VrrpDrainError) as error:
         log.warning("%s: connections that are open are cut when %s comes back", error, node.config.vip)
     finally:
-        node.lever.write(Band.ACTIVE)
+        node.priority_control.write(Band.ACTIVE)
 
 
 def _pause(cancellation: Cancellation, seconds: float) -> None:

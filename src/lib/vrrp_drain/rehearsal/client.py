@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ..advert import IPAddress
-from ..neighbour import announced_mac
+from vrrp_drain.linux.neighbour import announced_mac
+from vrrp_drain.vrrp.advert import IPAddress
+
 from . import handshake
 from .tally import PATIENCE, Outcome, Probe
 

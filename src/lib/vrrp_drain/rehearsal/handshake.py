@@ -8,8 +8,8 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
-from ..advert import IPAddress, internet_checksum, pseudo_header
-from ..ip_packet import ip_packet
+from vrrp_drain.linux.ip_packet import ip_packet
+from vrrp_drain.vrrp.advert import IPAddress, internet_checksum, pseudo_header
 
 TCP = 6
 _HEADER = struct.Struct("!HHIIBBHHH")
@@ -33,11 +33,11 @@ class Syn:
 
     def packet(self) -> bytes:
         """Return it from the IP header on."""
-        return self._segment(_SYN, self.sequence, _SEGMENT_SIZE)
+        return self._peer_table(_SYN, self.sequence, _SEGMENT_SIZE)
 
     def reset(self) -> bytes:
         """Return the RST that ends what the SYN opened, whether its answer arrived or not."""
-        return self._segment(_RST, self._next, b"")
+        return self._peer_table(_RST, self._next, b"")
 
     def answered_by(self, answer: "Answer") -> bool:
         return (answer.port, answer.acknowledged) == (self.source_port, self._next)
@@ -46,11 +46,11 @@ class Syn:
     def _next(self) -> int:
         return (self.sequence + 1) % _MODULO
 
-    def _segment(self, flags: int, sequence: int, options: bytes) -> bytes:
+    def _peer_table(self, flags: int, sequence: int, options: bytes) -> bytes:
         offset = (_HEADER.size + len(options)) // 4 << 4
-        segment = _HEADER.pack(self.source_port, self.port, sequence, 0, offset, flags, _WINDOW if flags & _SYN else 0, 0, 0) + options
-        checksum = internet_checksum(pseudo_header(self.source, self.vip, len(segment), TCP) + segment)
-        return ip_packet(self.source, self.vip, TCP, segment[:16] + checksum.to_bytes(2, "big") + segment[18:])
+        peer_table = _HEADER.pack(self.source_port, self.port, sequence, 0, offset, flags, _WINDOW if flags & _SYN else 0, 0, 0) + options
+        checksum = internet_checksum(pseudo_header(self.source, self.vip, len(peer_table), TCP) + peer_table)
+        return ip_packet(self.source, self.vip, TCP, peer_table[:16] + checksum.to_bytes(2, "big") + peer_table[18:])
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ def read(packet: bytes, vip: IPAddress, port: int, own: IPAddress) -> Answer | N
 
     Checksums are not looked at: a virtual interface leaves them to be filled in by hardware that there is none of.
     """
-    segment = _payload(packet, vip, own)
-    if segment is None or len(segment) < _HEADER.size:
+    peer_table = _payload(packet, vip, own)
+    if peer_table is None or len(peer_table) < _HEADER.size:
         return None
-    source_port, our_port, _, acknowledged, _, flags, _, _, _ = _HEADER.unpack_from(segment)
+    source_port, our_port, _, acknowledged, _, flags, _, _, _ = _HEADER.unpack_from(peer_table)
     if source_port != port or flags & _FLAGS not in (_SYN | _ACK, _RST | _ACK):
         return None
     return Answer(our_port, acknowledged, bool(flags & _SYN))

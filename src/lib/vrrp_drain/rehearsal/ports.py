@@ -1,8 +1,9 @@
 """The port that clients use, as far as this machine can tell."""
 
-from .. import haproxy, listeners
-from ..config import Config
-from ..errors import SystemFault
+from vrrp_drain.config.model import Config
+from vrrp_drain.haproxy import health_check
+from vrrp_drain.linux import listeners
+from vrrp_drain.runtime.errors import SystemFault
 
 _LIKELY = 443, 80
 
@@ -12,7 +13,7 @@ def of_clients(config: Config) -> int:
     check = config.drain.health_check
     if check.scheme in ("tcp", "http"):
         return check.port or 80
-    inodes = {inode for pid in haproxy.processes(config.drain.haproxy_pid_file) for inode in haproxy.sockets(pid)}
+    inodes = {inode for pid in health_check.processes(config.drain.haproxy_pid_file) for inode in health_check.sockets(pid)}
     ports = listeners.ports(inodes, config.vip)
     if not ports:
         raise SystemFault(f"nobody knows which port clients of {config.vip} use (vrrp_drain.health_check is {check.geturl()}): give --port")

@@ -13,9 +13,10 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 
-from .. import packet_filter
-from ..errors import SystemFault
-from ..neighbour import inquire
+from vrrp_drain.linux import bpf
+from vrrp_drain.linux.neighbour import inquire
+from vrrp_drain.runtime.errors import SystemFault
+
 from . import handshake
 from .client import Client, Frame, Target
 from .tally import PATIENCE
@@ -48,7 +49,7 @@ class Prober:
             with ExitStack() as failing:
                 self._selector = failing.enter_context(selectors.DefaultSelector())
                 self._wire = failing.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
-                packet_filter.attach(self._wire, packet_filter.program(*_wanted(target)))
+                bpf.attach(self._wire, bpf.program(*_wanted(target)))
                 self._wire.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
                 self._wire.bind((target.interface, _ETH_P_ALL))
                 self._selector.register(self._wire, selectors.EVENT_READ)
@@ -164,19 +165,19 @@ class Prober:
         return True
 
 
-def _wanted(target: Target) -> tuple[list[packet_filter.Condition], ...]:
+def _wanted(target: Target) -> tuple[list[bpf.Condition], ...]:
     """Return what to hear: who says to have the VIP, whoever it is, and what the VIP sends us."""
     vip, own = target.vip.packed, target.own.packed
     if target.vip.version == 4:
-        ip = packet_filter.ether_type(_ETH_P_IP)
+        ip = bpf.ether_type(_ETH_P_IP)
         return (
-            [packet_filter.ether_type(_ETH_P_ARP), packet_filter.word(14, vip)],
-            [ip, packet_filter.byte(9, handshake.TCP), packet_filter.word(12, vip), packet_filter.word(16, own)],
+            [bpf.ether_type(_ETH_P_ARP), bpf.word(14, vip)],
+            [ip, bpf.byte(9, handshake.TCP), bpf.word(12, vip), bpf.word(16, own)],
         )
-    ip = packet_filter.ether_type(_ETH_P_IPV6)  # of an address its end is enough here: who reads it compares all of it
+    ip = bpf.ether_type(_ETH_P_IPV6)  # of an address its end is enough here: who reads it compares all of it
     return (
-        [ip, packet_filter.byte(6, _ICMP6), packet_filter.byte(40, _ADVERTISEMENT), packet_filter.word(60, vip[12:])],
-        [ip, packet_filter.byte(6, handshake.TCP), packet_filter.word(20, vip[12:]), packet_filter.word(36, own[12:])],
+        [ip, bpf.byte(6, _ICMP6), bpf.byte(40, _ADVERTISEMENT), bpf.word(60, vip[12:])],
+        [ip, bpf.byte(6, handshake.TCP), bpf.word(20, vip[12:]), bpf.word(36, own[12:])],
     )
 
 

@@ -4,7 +4,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import VrrpDrainError
+from vrrp_drain.runtime.errors import VrrpDrainError
+
 from .client import Turn
 from .tally import SLOW, Outcome, Probe, Tally, tally
 

@@ -1,0 +1,214 @@
+"""What this instance knows of the VIP right now, for people and as JSON. Changes nothing and takes no lock."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+from vrrp_drain.doctor import survey
+from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handover.node import Node
+from vrrp_drain.haproxy import health
+from vrrp_drain.linux import connections, listeners
+from vrrp_drain.notify.history import History
+from vrrp_drain.notify.notice import CONDITIONS, Kind, Notice
+from vrrp_drain.runtime.boot import Boot
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.pid_file import PidFile
+from vrrp_drain.runtime.plain import plain
+from vrrp_drain.vrrp.bands import Band, describe
+from vrrp_drain.watcher import comeback
+
+_STORY = 500  # notices of the history that are looked through
+_WORDS = "`pre-start`, `drain` (or pre-stop), `demote`, `promote` (or post-start), `reboot`, or `unknown` (it cannot be read)"
+
+
+@dataclass(frozen=True)
+class Status:
+    """One look. docs/operate.md has the table of these fields."""
+
+    instance: Annotated[str, "this instance, as `haproxy/0`"]
+    vip: Annotated[str, "the address of `keepalived.vip`"]
+    interface: Annotated[str, "the interface that carries the adverts"]
+    virtual_router_id: Annotated[int, "`keepalived.virtual_router_id`"]
+    vip_here: Annotated[bool, "whether the VIP is on the interface, be it stale"]
+    state: Annotated[str, "`master`, `backup`, or `stopped` (keepalived does not run)"]
+    since: Annotated[float | None, "when the VIP last moved as the watcher saw it, in seconds since the epoch; null where it saw no move"]
+    why: Annotated[str, "why it moved then: that line of the history; empty where there is none"]
+    keepalived_pid: Annotated[int | None, "keepalived's pid; null where it does not run"]
+    band: Annotated[str, "`active` or `draining` (demoted); what is wrong with the band's file where it cannot be read"]
+    band_since: Annotated[float | None, "when the band was written, in seconds since the epoch"]
+    asked_by: Annotated[str | None, f"who last said what this instance is to be: {_WORDS}; null where nobody has"]
+    asked_at: Annotated[float | None, "when that was, in seconds since the epoch"]
+    waits_for: Annotated[str, "while the band is `draining`: what has to happen before this instance takes part again; empty otherwise"]
+    priority: Annotated[int, "what this instance adverts, or would as MASTER, as far as its band and the watcher decide it"]
+    haproxy_healthy: Annotated[bool, "whether haproxy answers `vrrp_drain.health_check`"]
+    haproxy_detail: Annotated[str, "what is wrong with it; empty where nothing is"]
+    haproxy_saturated: Annotated[str, "why it takes no new connection although it serves whom it has; empty where it does"]
+    master: Annotated[str | None, "address of the peer that adverts; null where none does: while this instance is MASTER, none should"]
+    master_priority: Annotated[int | None, "the priority that the peer adverts"]
+    answering: Annotated[list[str], "MACs of others that answer for the VIP; while this instance is MASTER, there should be none"]
+    successors: Annotated[list[str] | None, "peers whose haproxy answers; null where it cannot be asked from here (a `unix://` check)"]
+    connections: Annotated[int | None, "TCP connections to the VIPs that end here; null where the kernel does not tell"]
+    handoff: Annotated[bool, "whether the rules that hand open connections over are installed"]
+    handed_off_to: Annotated[list[str], "peers that get the packets of connections that they served before"]
+    bound_to_vip: Annotated[list[str], "listeners on a VIP itself, as `10.0.0.10:80`: a move cuts their connections"]
+    watcher_pid: Annotated[int | None, "the watcher's pid; null where it does not run"]
+    conditions: Annotated[list[str], "what the watcher has found wrong and not over: the sentences of the notices"]
+    obstacles: Annotated[list[str], "what stands against a smooth drain of this instance now"]
+
+    def as_json(self) -> dict[str, object]:
+        """Return the fields under their names, and whether a drain would succeed now."""
+        return {**asdict(self), "drainable": not self.obstacles}
+
+    def lines(self) -> list[str]:
+        """Return it in plain words."""
+        return [f"{label:<12}{plain(text)}" for label, text in self._rows()]
+
+    def _rows(self) -> Iterator[tuple[str, str]]:
+        yield "instance", self.instance
+        yield "VIP", self._holder()
+        if self.since is not None:
+            yield "since", f"{_utc(self.since)}: {self.why}"
+        since = f" since {_utc(self.band_since)}" if self.band_since else ""
+        yield "band", f"{self.band}{since}, priority {self.priority}, VRID {self.virtual_router_id}"
+        if self.waits_for:
+            when = f" at {_utc(self.asked_at)}" if self.asked_at else ""
+            yield "waits for", f"{self.waits_for} (draining since {self.asked_by}{when})"
+        yield "keepalived", f"runs (pid {self.keepalived_pid})" if self.keepalived_pid else "does not run"
+        yield "haproxy", self.haproxy_saturated or self.haproxy_detail or "answers"
+        if self.connections is not None:
+            yield "connections", f"{self.connections} to the VIP end here"
+        if self.handed_off_to:
+            yield "handoff", f"open connections go to {', '.join(self.handed_off_to)}, which served them before"
+        else:
+            yield "handoff", "installed" if self.handoff else "not installed: a move cuts the connections that are open"
+        yield (
+            "watcher",
+            f"runs (pid {self.watcher_pid})" if self.watcher_pid else "does not run: keepalived's own check alone sees to haproxy",
+        )
+        for each in self.conditions:
+            yield "condition", each
+        if self.answering and self.vip_here:
+            yield "warning", f"{', '.join(self.answering)} also answers for {self.vip}: clients reach one of two machines"
+        if self.bound_to_vip:
+            yield "warning", listeners.advice(self.bound_to_vip)
+        for each in self.obstacles:
+            yield "drain", f"would not be smooth: {each}"
+        if not self.obstacles:
+            yield "drain", f"would succeed now: {self._successors()}"
+
+    def _holder(self) -> str:
+        if self.vip_here and self.keepalived_pid:
+            return f"{self.vip} is here, on {self.interface}: this instance is MASTER"
+        if self.vip_here:
+            return f"{self.vip} is on {self.interface}, but keepalived does not run: it is stale; vrrpctl demote clears it safely"
+        if self.master:
+            return f"{self.vip} is at {self.master}, which adverts priority {self.master_priority} ({describe(self.master_priority or 0)})"
+        return f"{self.vip} is not here and nobody adverts it: clients are without it, or adverts do not reach this instance"
+
+    def _successors(self) -> str:
+        if not self.vip_here:
+            return "this instance is not MASTER"
+        if self.successors is None:
+            return "whether the peers are healthy cannot be asked from here (vrrp_drain.health_check is a socket)"
+        return f"haproxy answers at {', '.join(self.successors)}"
+
+
+def look(node: Node) -> Status:
+    """Listen for one advert interval, ask who answers for the VIP and whose haproxy answers, and return what was found."""
+    drain = node.config.drain
+    here = health.look(drain)
+    band_name = ""
+    try:
+        band, unhealthy = node.priority_control.read() or Band.ACTIVE, node.priority_control.unhealthy()
+    except SystemFault as error:
+        band, unhealthy, band_name = Band.ACTIVE, False, str(error)
+    vip_here, pid = node.vip_here(), node.keepalived_pid()
+    found = survey.look(node)
+    master = next(iter(found.masters), None)
+    try:
+        situation = node.rules.state()
+    except SystemFault:
+        situation = Situation()
+    boot, watcher = Boot(node.paths.drain_run), PidFile.holder(node.paths.watcher_pid_file)
+    stage = boot.stage()
+    successors = None if drain.health_check.scheme == "unix" else [str(each) for each in node.healthy_peers()]
+    answering = sorted(found.answers[node.config.vip])
+    story = History(node.paths.history).last(_STORY)
+    why = _why(story)
+    return Status(
+        instance=str(node.config.me),
+        vip=str(node.config.vip),
+        interface=node.interface,
+        virtual_router_id=node.config.keepalived.virtual_router_id,
+        vip_here=vip_here,
+        state="stopped" if pid is None else "master" if vip_here else "backup",
+        since=why.at if why else None,
+        why=why.line() if why else "",
+        keepalived_pid=pid,
+        band=band_name or str(band),
+        band_since=node.priority_control.changed_at(),
+        asked_by=stage.value if stage else None,
+        asked_at=boot.entered_at(),
+        waits_for=""
+        if band is not Band.DRAINING
+        else comeback.waits_for(node, stage, problem=here.problem, running=pid is not None, watched=watcher is not None),
+        priority=node.priority(band, unhealthy=unhealthy),
+        haproxy_healthy=not here.problem,
+        haproxy_detail=here.problem,
+        haproxy_saturated=here.full,
+        master=str(master.source) if master else None,
+        master_priority=master.advert.priority if master else None,
+        answering=answering,
+        successors=successors,
+        connections=_connections(node),
+        handoff=bool(situation.families),
+        handed_off_to=sorted({str(each.peer) for each in situation.armed}),
+        bound_to_vip=_bound(node),
+        watcher_pid=watcher,
+        conditions=_conditions(story),
+        obstacles=[*_obstacles(node, vip_here=vip_here, running=pid is not None, master=master is not None, successors=successors)],
+    )
+
+
+def _why(story: Sequence[Notice]) -> Notice | None:
+    """Return the last notice of who has the VIP."""
+    return next((each for each in reversed(story) if each.kind in (Kind.STATE, Kind.MASTER_MOVED)), None)
+
+
+def _conditions(story: Sequence[Notice]) -> list[str]:
+    """Return the reasons of the conditions that began and are not over, as far as the watcher that began last knows."""
+    began = max((n for n, each in enumerate(story) if each.kind is Kind.WATCHER and each.cause != "damped"), default=0)
+    last = {each.kind: each for each in story[began:] if each.kind in CONDITIONS}
+    return [each.reason for each in last.values() if each.state == "on"]
+
+
+def _obstacles(node: Node, *, vip_here: bool, running: bool, master: bool, successors: list[str] | None) -> Iterator[str]:
+    """Yield what stands against a smooth drain of this instance."""
+    if not running:
+        yield "keepalived does not run here"
+    if not node.config.peers:
+        yield "this instance has no peer, so clients are without the VIP while it is stopped"
+    elif vip_here and successors == []:
+        yield f"no peer's haproxy answers us (vrrp_drain.health_check asks {node.config.drain.health_check.geturl()})"
+    if not vip_here and not master:
+        yield f"nobody adverts {node.config.vip}"
+
+
+def _connections(node: Node) -> int | None:
+    try:
+        return connections.count(node.config.keepalived.addresses)
+    except SystemFault:
+        return None
+
+
+def _bound(node: Node) -> list[str]:
+    try:
+        return node.bound_to_vip()
+    except SystemFault:
+        return []
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))

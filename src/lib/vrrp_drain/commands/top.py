@@ -1,0 +1,56 @@
+"""`vrrpctl top`: status and the last moves, live."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from vrrp_drain.notify.notice import Notice
+from vrrp_drain.runtime.plain import plain
+
+from .status import Status
+
+_STATE = {"master": "bold green", "backup": "cyan", "stopped": "bold red"}
+_BAD = ("condition", "warning")
+
+
+def show(look: Callable[[], Status], story: Callable[[], Sequence[Notice]], stop: Callable[[float], bool], every: float) -> None:
+    """Redraw every ``every`` seconds until ``stop``, which is called with the seconds to wait, returns True."""
+    with Live(console=Console(), screen=True, auto_refresh=False) as live:
+        while True:
+            began = time.monotonic()
+            live.update(draw(look(), story(), time.time()), refresh=True)
+            if stop(max(0.0, began + every - time.monotonic())):
+                return
+
+
+def draw(status: Status, story: Sequence[Notice], now: float) -> RenderableType:
+    """Return one screen."""
+    clock = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
+    title = Text.assemble((f" {status.state.upper()} ", f"reverse {_STATE[status.state]}"), f"  {status.instance}  {status.vip}  {clock}")
+    facts = Table.grid(padding=(0, 2))
+    for line in status.lines()[1:]:
+        label, text = line[:12].strip(), line[12:]
+        bad = label in _BAD or (label == "drain" and status.obstacles)
+        facts.add_row(Text(label, style="dim"), Text(text, style="bold red" if bad else ""))
+    moves = Table(title="last", title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("ago", "what", "change", "took", "why"):
+        moves.add_column(heading, no_wrap=heading != "why")
+    for each in reversed(story):
+        change = plain(f"{each.previous} -> {each.state}" if each.previous else each.state)
+        took = f"{each.seconds:.2f} s" if each.seconds is not None else ""
+        style = "red" if each.severity == "warning" else ""
+        moves.add_row(ago(now - each.at), each.kind.value, change, took, plain(f"{each.cause}: {each.reason}"), style=style)
+    return Group(title, "", facts, "", moves)
+
+
+def ago(seconds: float) -> str:
+    """Return a length of time in its two largest units."""
+    seconds = max(0, round(seconds))
+    for unit, size, smaller, small in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} {seconds % size // small} {smaller}"
+    return f"{seconds} s"

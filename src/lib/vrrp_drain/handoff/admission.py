@@ -1,0 +1,175 @@
+"""nftables rules for adverts that come in: whose keepalived hears, and whose word arms the handoff.
+
+A packet of protocol 112 on our interface is one of these:
+
+- A hello (vrrp/hello.py) with our token: its sender becomes a member. Other hellos are for others.
+- Not of our virtual router: none of our business.
+- Of a member, from this segment (TTL 255): keepalived gets it, whatever it says. One of the draining band that is whole and for our
+  VIP says that its sender leaves, and arms the handoff (handoff/forwarding.py).
+- Of anybody else: in a closed group, where the addresses of all members are known, it is dropped and counted. In an open one it
+  passes if it is what keepalived would take, in length, version and VIP: it may be of a member that has not said hello.
+  In the family that keepalived does not listen in it passes: the same VRID may be another group's there (RFC 9568 section 1).
+
+Why before keepalived: an advert that it rejects still disturbs it. Its timer runs out while it is busy with one that has a wrong
+checksum, and a MASTER answers every lower one with an advert and gratuitous ARP of its own.
+
+An address in ``nobody`` (ours, a VIP, a broadcast address) and one of a group or of no host never gets in. Checksums are not looked at:
+nft cannot, and whoever may forge the source can compute one.
+
+Sources: RFC 9568 section 5.2, RFC 3768 section 5.3 for version 2.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+
+from vrrp_drain.linux.nftables import (
+    ACCEPT,
+    ADD,
+    DROP,
+    GOTO,
+    GTE,
+    L4PROTO,
+    LT,
+    LTE,
+    NEQ,
+    NETWORK,
+    TRANSPORT,
+    Expression,
+    Family,
+    Order,
+    compare,
+    counter,
+    lookup,
+    meta,
+    new_elements,
+    new_set,
+    payload,
+    put,
+    verdict,
+)
+from vrrp_drain.vrrp import advert, bands, hello
+from vrrp_drain.vrrp.advert import IPAddress
+
+MEMBERS = "members"
+ADVERTS, HELLO, MEMBER, REFUSED = CHAINS = "adverts", "hello", "member", "refused"
+MOST_MEMBERS = 128  # whoever has copied our token fills no more than that
+DRAINING = (bands.LOWEST_BASE + bands.Band.DRAINING.value, bands.HIGHEST + bands.Band.DRAINING.value)
+_MEMBERS_ID = 3
+_HEADER, _AUTHENTICATION = 8, 8  # bytes
+_V4_HEADER = b"\x45"  # version 4, five words: no options
+_MULTICAST_V4, _MULTICAST_V6 = b"\xe0", b"\xff"  # from here on no address is a host's, RFC 1112 section 4, RFC 4291 section 2.7
+
+
+def members(family: Family, table: str, named: set[IPAddress], learned: set[IPAddress]) -> list[Order]:
+    """Return the orders that make the set of members: who is ``named`` by the link, and who said hello before as far as there is room.
+
+    The kernel would refuse all of our rules for one member too many.
+    """
+    size = max(MOST_MEMBERS, 2 * len(named))
+    known = [*_sorted(named), *_sorted(learned - named)][:size]
+    there = [(each.packed, None) for each in known]
+    made = new_set(family, table, _MEMBERS_ID, MEMBERS, family.kind, family.size, size=size)
+    return [made, *([new_elements(family, table, MEMBERS, there)] if there else [])]
+
+
+def _sorted(addresses: Iterable[IPAddress]) -> list[IPAddress]:
+    return sorted(addresses, key=lambda each: each.packed)
+
+
+def rules(
+    family: Family,
+    vrid: int,
+    version: int,
+    vip: IPAddress,
+    token: bytes,
+    nobody: Iterable[IPAddress],
+    *,
+    guarded: bool,
+    closed: bool,
+    arms: str,
+) -> list[tuple[str, Sequence[Expression], str]]:
+    """Return the rules as (chain, expressions, comment). ``arms`` is the chain for who says that it leaves, nothing without a handoff.
+
+    ``version`` is VRRP's in this family, ``vip`` the address that stands in adverts. Not ``guarded``: keepalived does not listen here.
+    """
+    from_member = [*_here(family), payload(NETWORK, family.source, family.size), lookup(MEMBERS)]
+    found: list[tuple[str, Sequence[Expression], str]] = [
+        (ADVERTS, [*_starts(bytes((hello.VERSION_TYPE, hello.NO_ROUTER, vrid))), verdict(GOTO, HELLO)], "a peer introduces itself"),
+        (ADVERTS, [payload(TRANSPORT, 1, 1), compare(bytes((vrid,)), NEQ), verdict(ACCEPT)], "of another virtual router"),
+        (ADVERTS, [*from_member, verdict(GOTO, MEMBER)], "of a member"),
+    ]
+    if guarded and not closed:
+        plausible = [*_here(family), *_whole(family, version), *_for(vip)]
+        found.append((ADVERTS, [*plausible, verdict(ACCEPT)], "of somebody who may be a member"))
+    if guarded:
+        found.append((ADVERTS, [verdict(GOTO, REFUSED)], "of nobody we know"))
+    found += [
+        (HELLO, [*_says(family, token), *_from_somebody(family, nobody), put(MEMBERS, ADD), verdict(DROP)], "a member from now on"),
+        (HELLO, [verdict(DROP)], "to somebody else"),
+        (REFUSED, [counter(), verdict(DROP)], "keepalived does not hear it"),
+    ]
+    if arms:
+        leaves = [payload(TRANSPORT, 2, 1), compare(bytes(DRAINING[:1]), GTE), compare(bytes(DRAINING[1:]), LTE)]
+        found.append((MEMBER, [*_whole(family, version), *_for(vip), *leaves, verdict(GOTO, arms)], "a member is leaving"))
+    return found
+
+
+def is_advert() -> list[Expression]:
+    """Match protocol 112, behind whatever extension headers: keepalived's socket gets it from there as well.
+
+    What is asked of the advert itself stands in other chains: nft 1.0.6 aborts when it prints ``@th`` after this in one rule.
+    """
+    return [meta(L4PROTO), compare(bytes((advert.PROTOCOL,)))]
+
+
+def _here(family: Family) -> list[Expression]:
+    """Match what no router has passed on."""
+    return [payload(NETWORK, family.hops, 1), compare(bytes((advert.TTL,)))]
+
+
+def _starts(data: bytes) -> list[Expression]:
+    return [expression for offset, byte in enumerate(data) for expression in (payload(TRANSPORT, offset, 1), compare(bytes((byte,))))]
+
+
+def _whole(family: Family, version: int) -> list[Expression]:
+    """Match an advert of one address, of just its length: CARP's packets begin with the same byte, and are longer."""
+    size = _HEADER + family.size + (_AUTHENTICATION if version == 2 else 0)
+    return [*_sized(family, size), *_starts(bytes((version << 4 | advert.TYPE_ADVERT,))), payload(TRANSPORT, 3, 1), compare(b"\1")]
+
+
+def _for(vip: IPAddress) -> list[Expression]:
+    return [payload(TRANSPORT, _HEADER, len(vip.packed)), compare(vip.packed)]
+
+
+def _says(family: Family, token: bytes) -> list[Expression]:
+    size = _HEADER + hello.TOKEN_BYTES
+    return [*_here(family), *_sized(family, size), payload(TRANSPORT, _HEADER, hello.TOKEN_BYTES), compare(token)]
+
+
+def _sized(family: Family, size: int) -> list[Expression]:
+    """Match what has ``size`` bytes after its IP header, one without options or extension headers."""
+    plain, first = (0, _V4_HEADER) if family.header else (family.protocol, bytes((advert.PROTOCOL,)))
+    return [
+        payload(NETWORK, plain, 1),
+        compare(first),
+        payload(NETWORK, family.length, 2),
+        compare((family.header + size).to_bytes(2, "big")),
+    ]
+
+
+def _from_somebody(family: Family, nobody: Iterable[IPAddress]) -> list[Expression]:
+    """Load the source, unless it is none that a host of somebody else's can have."""
+    first = _MULTICAST_V4 if family.size == 4 else _MULTICAST_V6
+    unspecified = bytes(family.size)
+    others = sorted({each.packed for each in nobody if len(each.packed) == family.size})
+    return [
+        *(payload(NETWORK, family.source, 1), compare(first, LT)),
+        payload(NETWORK, family.source, family.size),
+        *(compare(each, NEQ) for each in (unspecified, *others)),
+    ]
+
+
+def is_somebodys(address: IPAddress) -> bool:
+    """Tell whether a host can have ``address`` on a segment."""
+    is_broadcast = address == ipaddress.IPv4Address("255.255.255.255")
+    return not (address.is_multicast or address.is_unspecified or address.is_loopback or is_broadcast)

@@ -1,0 +1,265 @@
+"""Our nftables table, from pre-start to post-stop: who is heard (admission.py), and connections that survive a move (forwarding.py)."""
+
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pyroute2.netlink.nfnetlink import nftsocket
+
+from vrrp_drain.linux.nftables import (
+    FAMILIES,
+    GOTO,
+    IIFNAME,
+    Nftables,
+    Order,
+    Refusal,
+    compare,
+    meta,
+    new_chain,
+    new_rule,
+    new_table,
+    removal,
+    renamed,
+    verdict,
+)
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.vrrp.advert import IPAddress
+
+from . import admission, forwarding
+
+TABLE = "vrrp_drain"
+_TRIAL = "vrrp_drain_trial"
+_BASE = "prerouting"
+_FURTHER_VERSION = 3  # of VRRP, in the family that keepalived.vip is not of
+_LACKING = "it lacks a part of nftables that they need: socket, dup or dynset"
+
+
+@dataclass(frozen=True)
+class Group:
+    """What the kernel must know of the virtual router.
+
+    ``vips`` has the one first that stands in adverts. ``members`` may arm the handoff; in a ``closed`` group keepalived hears nobody else.
+    ``token`` makes a member of who says it in a hello, ``nobody`` has the addresses that can be no member's. ``window`` is for how many
+    seconds a leaver gets its connections, 0 without a handoff.
+    """
+
+    vips: tuple[IPAddress, ...]
+    interface: str
+    vrid: int
+    vrrp_version: int
+    token: bytes
+    members: frozenset[IPAddress] = frozenset()
+    nobody: frozenset[IPAddress] = frozenset()
+    closed: bool = False
+    window: float = 0.0
+
+    def of(self, version: int) -> tuple[IPAddress, ...]:
+        """Return the VIPs of one IP version."""
+        return tuple(vip for vip in self.vips if vip.version == version)
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """Return the IP versions that there are VIPs of."""
+        return tuple(version for version in FAMILIES if self.of(version))
+
+
+@dataclass(frozen=True)
+class Armed:
+    """Connections to ``vip`` that are unknown here go to ``peer``, for ``seconds`` more."""
+
+    vip: IPAddress
+    peer: IPAddress
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is installed and learnt.
+
+    ``tables`` are the IP versions (4, 6) that there is a table for, ``families`` those with a handoff. Packets: ``sent`` were handed off,
+    ``circled`` came back so often that they were answered here, ``refused`` are adverts that keepalived did not get.
+    """
+
+    families: tuple[int, ...] = ()
+    armed: tuple[Armed, ...] = ()
+    sent: int = 0
+    circled: int = 0
+    refused: int = 0
+    members: tuple[IPAddress, ...] = ()
+    tables: tuple[int, ...] = ()
+
+
+@dataclass
+class Rules:
+    """Our table, one for each address family. ``make`` opens a netlink socket."""
+
+    make: Callable[[], Any] = field(default=nftsocket.NFTSocket)
+
+    def __post_init__(self) -> None:
+        self._nftables = Nftables(self.make)
+
+    def hold(self, group: Group) -> None:
+        """Install the rules anew, in one transaction: who left is forgotten, who said hello is not.
+
+        Raises SystemFault; what the kernel does take of them, the rules for adverts alone, is installed then, or nothing is changed.
+        """
+        index = _index(group.interface)
+        try:
+            self._install(group, index)
+        except Refusal as error:
+            if not group.window:
+                raise SystemFault(
+                    "the kernel refuses the rules that keep strangers' adverts from keepalived:"
+                    f" any of them may disturb the election ({_why(error, _LACKING)})"
+                ) from error
+            with suppress(Refusal):
+                self._install(replace(group, window=0.0), index)
+            names = ", ".join(map(str, group.vips))
+            raise SystemFault(
+                f"the kernel refuses the rules that hand open connections over: a move of {names} cuts them ({_why(error, _LACKING)})"
+            ) from error
+
+    def _install(self, group: Group, index: int) -> None:
+        known = [each for version in self._nftables.versions(TABLE) for each in self._members(version)]
+        self._nftables.change([*removal(TABLE, 4, 6), *installation(group, index, known)], TABLE)
+
+    def arm(self, vips: Sequence[IPAddress], peer: IPAddress) -> None:
+        """Before we take ``vips`` over from ``peer``, which stays healthy: its connections go to it for a window.
+
+        ``peer`` is the source address of its adverts. Raises SystemFault.
+        """
+        try:
+            self._nftables.change(forwarding.arming(FAMILIES[peer.version], TABLE, vips, peer), TABLE)
+        except Refusal as error:
+            names, why = ", ".join(map(str, vips)), _why(error, "our rules are not installed")
+            raise SystemFault(f"the connections that {peer} serves cannot be left with it: a move of {names} cuts them ({why})") from error
+
+    def disarm(self, peer: IPAddress) -> None:
+        """``peer`` is gone: clients of its connections get their reset here. No error where it is not armed. Raises SystemFault."""
+        try:
+            vips = [each.vip.packed for each in self._armed(peer.version) if each.peer == peer]
+            if vips:
+                self._nftables.change([forwarding.disarming(FAMILIES[peer.version], TABLE, vips)], TABLE)
+        except Refusal as error:
+            if not error.absent:  # it went meanwhile
+                raise SystemFault(f"packets of open connections go on to {peer}, which is gone: their clients hang ({error})") from error
+
+    def release(self) -> None:
+        """Take our tables away; it is no error if there are none, or no nftables at all. Raises SystemFault."""
+        try:
+            versions = self._nftables.versions(TABLE)
+        except Refusal as error:
+            if error.without_nftables:
+                return
+            raise SystemFault(f"the kernel does not tell whether our nftables table {TABLE} is there ({error})") from error
+        try:
+            if versions:
+                self._nftables.change(removal(TABLE, *versions), TABLE)
+        except Refusal as error:
+            raise SystemFault(f"the kernel keeps our nftables table {TABLE} ({_why(error, 'it is not there')})") from error
+
+    def trial(self, group: Group) -> None:
+        """Install the rules and take them away again, in one transaction and under another name. Raises SystemFault.
+
+        Nobody's packets meet them: the kernel checks all of it, and what is left is nothing.
+        """
+        away = [each for each in removal(TABLE, *group.versions) if each.kind == nftsocket.NFT_MSG_DELTABLE]
+        orders = [renamed(each, TABLE, _TRIAL) for each in (*installation(group, _index(group.interface)), *away)]
+        try:
+            self._nftables.change(orders, _TRIAL)
+        except Refusal as error:
+            raise SystemFault(f"the kernel refuses the rules that hand open connections over ({_why(error, _LACKING)})") from error
+
+    def state(self) -> Situation:
+        """Return what is installed and learnt now. Raises SystemFault."""
+        try:
+            tables = self._nftables.versions(TABLE)
+            counted = [(version, self._nftables.counted(version, TABLE)) for version in tables]
+            families = tuple(version for version, packets in counted if forwarding.SEND in packets)
+            return Situation(
+                families=families,
+                armed=tuple(each for version in families for each in self._armed(version)),
+                sent=sum(packets.get(forwarding.SEND, 0) for _, packets in counted),
+                circled=sum(packets.get(forwarding.CIRCLED, 0) for _, packets in counted),
+                refused=sum(packets.get(admission.REFUSED, 0) for _, packets in counted),
+                members=tuple(each for version in tables for each in self._members(version)),
+                tables=tables,
+            )
+        except Refusal as error:
+            raise SystemFault(f"the kernel does not tell its nftables rules ({error})") from error
+
+    def stopped(self) -> tuple[int, int]:
+        """Return how many packets went round and how many adverts were refused: a part of ``state``. Raises SystemFault."""
+        try:
+            counted = [self._nftables.counted(version, TABLE) for version in self._nftables.versions(TABLE)]
+        except Refusal as error:
+            raise SystemFault(f"the kernel does not tell its nftables rules ({error})") from error
+        circled, refused = (sum(packets.get(chain, 0) for packets in counted) for chain in (forwarding.CIRCLED, admission.REFUSED))
+        return circled, refused
+
+    def armed(self) -> tuple[Armed, ...]:
+        """Return who gets packets of which VIP now: a part of ``state`` that costs little. Raises SystemFault."""
+        try:
+            return tuple(each for version in FAMILIES for each in self._armed(version))
+        except Refusal as error:
+            raise SystemFault(f"the kernel does not tell its nftables rules ({error})") from error
+
+    def _armed(self, version: int) -> list[Armed]:
+        found = self._nftables.elements(version, TABLE, forwarding.LEAVING)
+        return [Armed(ipaddress.ip_address(each.key), ipaddress.ip_address(each.data or b""), each.seconds or 0.0) for each in found]
+
+    def _members(self, version: int) -> list[IPAddress]:
+        return [ipaddress.ip_address(each.key) for each in self._nftables.elements(version, TABLE, admission.MEMBERS)]
+
+
+def installation(group: Group, index: int, learned: Sequence[IPAddress] = ()) -> list[Order]:
+    """Return the orders that make our tables where none is; ``index`` is the interface's, ``learned`` members that said hello before."""
+    return [order for version in group.versions for order in _table(group, version, index, set(learned))]
+
+
+def _table(group: Group, version: int, index: int, learned: set[IPAddress]) -> list[Order]:
+    family, vips = FAMILIES[version], group.of(version)
+    is_first = version == group.vips[0].version  # keepalived adverts and listens in this family alone
+    speaks = group.vrrp_version if is_first else _FURTHER_VERSION
+    nobody = {*group.vips, *group.nobody}
+    named, known = (_possible(each - nobody, version) for each in (group.members, learned))
+    arrives = [meta(IIFNAME), compare(group.interface.encode().ljust(16, b"\0"))]
+    chains = [_BASE, *admission.CHAINS, *(forwarding.CHAINS if group.window else ())]
+    rules = [
+        (_BASE, [*arrives, *admission.is_advert(), verdict(GOTO, admission.ADVERTS)], "VRRP"),
+        *admission.rules(
+            *(family, group.vrid, speaks, vips[0], group.token, nobody),
+            guarded=is_first,
+            closed=group.closed,
+            arms=forwarding.ARM if group.window else "",
+        ),
+    ]
+    if group.window:  # until somebody has left, this lookup is all that a packet costs
+        rules.append((_BASE, [*arrives, *forwarding.to_known(family), verdict(GOTO, forwarding.ARMED)], "somebody has left"))
+        rules += forwarding.rules(family, vips, index)
+    return [
+        new_table(family, TABLE),
+        *admission.members(family, TABLE, named, known),
+        *(forwarding.sets(family, TABLE, group.window) if group.window else ()),
+        *(new_chain(family, TABLE, each, base=each == _BASE) for each in chains),
+        *(new_rule(family, TABLE, chain, expressions, comment) for chain, expressions, comment in rules),
+    ]
+
+
+def _possible(addresses: Iterable[IPAddress], version: int) -> set[IPAddress]:
+    return {each for each in addresses if each.version == version and admission.is_somebodys(each)}
+
+
+def _index(interface: str) -> int:
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError as error:
+        raise SystemFault(f"interface {interface} does not exist (any more)") from error
+
+
+def _why(error: Refusal, absent: str) -> str:
+    """Return the reason. ``absent`` is what ENOENT means: the kernel does not say what it is that it does not find."""
+    return absent if error.absent else str(error)

@@ -1,0 +1,71 @@
+"""Who listens, asked of the kernel (sock_diag(7)).
+
+The open connections of a frontend that listens on a VIP itself are cut by a move. A listener on every address is none of
+them: the rules of handoff/forwarding.py tell its connections from it.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from pyroute2 import DiagSocket
+from pyroute2.netlink.diag import SS_LISTEN
+from pyroute2.netlink.exceptions import NetlinkError
+
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.vrrp.advert import IPAddress
+
+_ANY4, _ANY6 = ipaddress.IPv4Address(0), ipaddress.IPv6Address(0)
+
+
+@dataclass(frozen=True)
+class _Listener:
+    address: IPAddress
+    port: int
+    inode: int
+
+
+def bound_to(vips: Collection[IPAddress]) -> list[str]:
+    """Return where somebody listens on one of ``vips`` itself, as 10.0.0.10:80 or [fd00::10]:80, by port. Raises SystemFault."""
+    found = {(each.port, each.address) for each in _listeners() if each.address in vips}
+    in_order = sorted(found, key=lambda each: (each[0], each[1].version, each[1].packed))
+    return [f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}" for port, address in in_order]
+
+
+def ports(inodes: Collection[int], vip: IPAddress) -> set[int]:
+    """Return the ports where connections to ``vip`` reach one of the sockets with ``inodes``. Raises SystemFault."""
+    reached = {vip, _ANY6, *([_ANY4] if vip.version == 4 else [])}
+    return {each.port for each in _listeners() if each.inode in inodes and each.address in reached}
+
+
+def listening(inodes: Collection[int]) -> bool:
+    """Tell whether one of the sockets with ``inodes`` listens. Raises SystemFault."""
+    return any(each.inode in inodes for each in _listeners())
+
+
+def advice(bound: Sequence[str]) -> str:
+    """Return what it means for clients that there are such listeners, and the mend."""
+    wide = dict.fromkeys(f"bind {'::' if '[' in each else '*'}:{each.rpartition(':')[2]}" for each in bound)
+    are, them, their = ("is", "it", "its") if len(bound) == 1 else ("are", "them", "their")
+    return (
+        f"{', '.join(bound)} {are} bound to the VIP itself: a move cuts {their} open connections. "
+        f"Bind {them} to every address instead, in haproxy: {', '.join(wide)}"
+    )
+
+
+def _listeners() -> list[_Listener]:
+    try:
+        with DiagSocket() as diag:
+            diag.bind()
+            families = (socket.AF_INET, socket.AF_INET6)
+            sockets = [each for family in families for each in diag.get_sock_stats(states=1 << SS_LISTEN, family=family)]
+    except (OSError, NetlinkError) as error:
+        raise SystemFault(f"the kernel does not tell who listens ({error})") from error
+    return [_Listener(_plain(each["idiag_src"]), int(each["idiag_sport"]), int(each["idiag_inode"])) for each in sockets]
+
+
+def _plain(address: str) -> IPAddress:
+    """Return the address; a socket that is open for both families has the IPv4 one in an IPv6 one (RFC 4291 section 2.5.5.2)."""
+    found = ipaddress.ip_address(address)
+    return found.ipv4_mapped or found if found.version == 6 else found

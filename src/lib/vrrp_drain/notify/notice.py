@@ -1,0 +1,130 @@
+"""What the watcher saw, as one record: the log, the history, the metrics, hooks and webhooks all tell the same.
+
+Pure: it knows no clock, no file and no socket.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Any, Literal
+
+from vrrp_drain.runtime.plain import plain
+
+Severity = Literal["info", "warning"]
+CAUSES = {
+    "drain": "an instance was told to leave: an update, an errand, an operator",
+    "promote": "this instance was told to take part again",
+    "preempt": "an instance with a higher priority took the VIP",
+    "haproxy_died": "a process of haproxy ended, and the health check failed",
+    "haproxy_hung": "the health check failed health_fall times",
+    "haproxy_back": "the health check succeeded again",
+    "peer_lost": "the MASTER was not heard any more: its VM, its keepalived or the network is gone",
+    "peer_resigned": "the MASTER's keepalived was stopped, or gave the VIP up",
+    "peer_unhealthy": "the MASTER's haproxy does not serve",
+    "fault": "keepalived here gave the VIP up: its check failed, or the interface is down",
+    "keepalived_stopped": "keepalived does not run here any more",
+    "keepalived_started": "keepalived runs here",
+    "reboot": "the machine was started anew",
+    "start": "the watcher begins, or nobody had the VIP",
+    "condition": "a condition began, or is over",
+    "damped": "so much happened that not all of it is told",
+    "unknown": "none of these can be told",
+}
+# Causes of a move, or of what the watcher says of itself, that somebody asked for, or that make things well again.
+_EXPECTED = frozenset({"drain", "promote", "preempt", "haproxy_back", "peer_resigned", "keepalived_started", "reboot", "start"})
+
+# What a field may be that is not text, as it comes from JSON.
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "at": (int, float),
+    "seconds": (int, float, type(None)),
+    "priority": (int, type(None)),
+    "master": (str, type(None)),
+}
+_LATEST = 253402300800  # the year 10000, which RFC 3339 cannot write
+
+
+class Kind(str, Enum):
+    """What a notice is about. The value stands in JSON, metrics and alerts."""
+
+    STATE = "state"  # the VRRP state of this instance changed
+    MASTER_MOVED = "master_moved"  # seen by a BACKUP: another peer is MASTER now
+    HAPROXY = "haproxy"  # haproxy died, hung, or is back
+    BAND = "band"  # demoted or promoted
+    TWO_MASTERS = "two_masters"
+    FOREIGN = "foreign"  # somebody else's adverts with our VRID
+    STALE_VIP = "stale_vip"  # the VIP is on our interface, but keepalived does not run
+    SILENT_MASTER = "silent_master"  # a peer adverts as MASTER, but nobody answers for the VIP
+    NO_MASTER = "no_master"
+    SATURATED = "haproxy_saturated"  # haproxy serves whom it has, and takes nobody new
+    CIRCLED = "packets_circled"  # packets of nobody's connection were handed on until they had no hop left
+    REFUSED = "adverts_refused"  # somebody's adverts with our VRID were kept from keepalived
+    WATCHER = "watcher"  # the watcher started, put things back after a reboot, or damps what happens too often
+
+
+CONDITIONS = frozenset(
+    {
+        Kind.TWO_MASTERS,
+        Kind.FOREIGN,
+        Kind.STALE_VIP,
+        Kind.SILENT_MASTER,
+        Kind.NO_MASTER,
+        Kind.SATURATED,
+        Kind.CIRCLED,
+        Kind.REFUSED,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One thing that happened.
+
+    ``at`` is in seconds since the epoch; ``seconds`` is how long the handover took, or the condition that ended lasted.
+    ``previous`` and ``state`` are master, backup or stopped; of a MASTER its address, of haproxy up or down, of a band its name, of a
+    condition on or off; ``cause`` is one of CAUSES, ``reason`` the
+    sentence for people. ``master`` is the address of the MASTER as known now, ``priority`` what this instance adverts.
+    """
+
+    at: float
+    instance: str
+    vip: str
+    kind: Kind
+    previous: str
+    state: str
+    cause: str
+    reason: str
+    master: str | None
+    priority: int | None
+    seconds: float | None = None
+
+    @property
+    def severity(self) -> Severity:
+        """Return warning where somebody should look: a condition that begins, or a change that nobody asked for."""
+        if self.kind in CONDITIONS:
+            return "info" if self.state == "off" else "warning"
+        return "info" if self.kind is Kind.BAND or self.cause in _EXPECTED else "warning"
+
+    def as_json(self) -> dict[str, object]:
+        """Return what a JSON document says of it: the same names, and ``time`` in UTC as RFC 3339 writes it."""
+        when = datetime.fromtimestamp(self.at, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"time": when, **asdict(self), "kind": self.kind.value}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Notice":
+        """Return what as_json told of. Raises KeyError, TypeError or ValueError for anything else."""
+        values = {each.name: found[each.name] for each in fields(cls)}
+        for name, value in values.items():
+            allowed = _TYPES.get(name, (str,))
+            if not isinstance(value, allowed) or isinstance(value, bool):
+                raise TypeError(f"{name} is {value!r}")
+        if not (0 <= values["at"] < _LATEST and math.isfinite(values["seconds"] or 0)):
+            raise ValueError(f"at is {values['at']!r}, seconds is {values['seconds']!r}")
+        return cls(**{**values, "kind": Kind(values["kind"]), "at": float(values["at"])})
+
+    def line(self) -> str:
+        """Return one plain line for people."""
+        moved = f"{self.previous} -> {self.state}" if self.previous else self.state
+        lasted = f" ({self.seconds:.2f} s)" if self.seconds is not None else ""
+        return plain(" ".join(f"{self.kind.value} {moved}, {self.cause}: {self.reason}{lasted}".split()))

@@ -1,0 +1,214 @@
+"""VRRP adverts: bytes in, frozen values out, and back. No socket, no clock, no logger.
+
+Version 2 is RFC 3768 (IPv4 only, whole seconds); version 3 is RFC 5798 and its successor RFC 9568 (IPv4
+and IPv6, centiseconds).
+"""
+
+import ipaddress
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from vrrp_drain.runtime.errors import AdvertError
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+PROTOCOL: Final = 112  # RFC 5798 section 5.1.1.4
+GROUP_V4: Final = ipaddress.IPv4Address("224.0.0.18")
+GROUP_V6: Final = ipaddress.IPv6Address("ff02::12")
+ALL_HOSTS_V4: Final = ipaddress.IPv4Address("224.0.0.1")  # RFC 1112 section 4; keepalived hears its own group alone (IP_MULTICAST_ALL)
+ALL_HOSTS_V6: Final = ipaddress.IPv6Address("ff02::1")  # RFC 4291 section 2.7.1
+TTL: Final = 255  # RFC 5798 section 5.1.1.3: anything less has crossed a router
+TYPE_ADVERT: Final = 1
+RESIGN: Final = 0  # priority 0: the master has stopped participating, RFC 5798 section 5.2.4
+
+_HEADER: Final = struct.Struct("!BBBB2sH")
+_FRAGMENT: Final = 0x3FFF  # more fragments, or an offset: RFC 791 section 3.1
+_V2_AUTH_BYTES: Final = 8  # RFC 3768 section 5.3.10: present whatever the authentication type
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One IP packet of protocol 112 as it came off the wire, header already read."""
+
+    source: IPAddress
+    destination: IPAddress
+    ttl: int
+    payload: bytes
+
+    @classmethod
+    def from_ipv4(cls, datagram: bytes) -> "Packet":
+        """Read header, options and payload (RFC 791 section 3.1), of a raw or a packet socket (ip(7), packet(7)).
+
+        The length is the header's: what follows is what Ethernet pads a short frame with. A fragment is no whole advert, and nobody
+        sends one that needs them. Raises AdvertError when the header is not a whole and undamaged IPv4 header.
+        """
+        if len(datagram) < 20:
+            raise AdvertError("IPv4 packet length", f"{len(datagram)} bytes", "at least 20")
+        version, header_bytes = datagram[0] >> 4, (datagram[0] & 0x0F) * 4
+        if version != 4:
+            raise AdvertError("IP version", version, 4)
+        if not 20 <= header_bytes <= len(datagram):
+            raise AdvertError("IPv4 header length", f"{header_bytes} bytes", f"20 to {len(datagram)}")
+        total = int.from_bytes(datagram[2:4], "big")
+        if not header_bytes <= total <= len(datagram):
+            raise AdvertError("IPv4 total length", f"{total} bytes", f"{header_bytes} to {len(datagram)}")
+        if int.from_bytes(datagram[6:8], "big") & _FRAGMENT:
+            raise AdvertError("IPv4 packet", "a fragment", "a whole one")
+        if internet_checksum(datagram[:header_bytes]):
+            raise AdvertError("IPv4 header checksum", datagram[10:12].hex(), "the sum of the header")
+        return cls(
+            source=ipaddress.IPv4Address(datagram[12:16]),
+            destination=ipaddress.IPv4Address(datagram[16:20]),
+            ttl=datagram[8],
+            payload=datagram[header_bytes:total],
+        )
+
+    @classmethod
+    def from_ipv6(cls, datagram: bytes) -> "Packet":
+        """Read a datagram without extension headers (RFC 8200 section 3), its payload as long as its header says.
+
+        Raises AdvertError when it is shorter than that, or holds something else than VRRP.
+        """
+        if len(datagram) < 40:
+            raise AdvertError("IPv6 packet length", f"{len(datagram)} bytes", "at least 40")
+        if datagram[0] >> 4 != 6:
+            raise AdvertError("IP version", datagram[0] >> 4, 6)
+        if datagram[6] != PROTOCOL:
+            raise AdvertError("IPv6 next header", datagram[6], PROTOCOL)
+        end = 40 + int.from_bytes(datagram[4:6], "big")
+        if end > len(datagram):
+            raise AdvertError("IPv6 payload length", f"{end - 40} bytes", f"0 to {len(datagram) - 40}")
+        return cls(
+            source=ipaddress.IPv6Address(datagram[8:24]),
+            destination=ipaddress.IPv6Address(datagram[24:40]),
+            ttl=datagram[7],
+            payload=datagram[40:end],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Advert:
+    """What one VRRP router says of one virtual router.
+
+    ``advert_int`` is in seconds; ``addresses`` is the VIP list in the order of the packet.
+    """
+
+    version: int
+    vrid: int
+    priority: int
+    advert_int: float
+    addresses: tuple[IPAddress, ...]
+    auth_type: int = 0
+    auth_data: bytes = bytes(_V2_AUTH_BYTES)
+
+
+def parse(packet: Packet) -> Advert:
+    """Read an advert, cheapest check first (RFC 5798 section 7.1, RFC 3768 section 7.1).
+
+    Raises AdvertError, naming the field, for every byte string that is not a valid advert.
+    """
+    payload = packet.payload
+    if len(payload) < _HEADER.size:
+        raise AdvertError("length", f"{len(payload)} bytes", f"at least {_HEADER.size}")
+    if packet.ttl != TTL:
+        raise AdvertError("TTL or hop limit", packet.ttl, TTL)
+    version_type, vrid, priority, count, timing, _ = _HEADER.unpack_from(payload)
+    version, kind = version_type >> 4, version_type & 0x0F
+    is_ipv6 = isinstance(packet.source, ipaddress.IPv6Address)
+    if version not in (2, 3):
+        raise AdvertError("version", version, "2 or 3")
+    if version == 2 and is_ipv6:
+        raise AdvertError("version", 2, "3 on IPv6")
+    if kind != TYPE_ADVERT:
+        raise AdvertError("type", kind, TYPE_ADVERT)
+    if vrid == 0:
+        raise AdvertError("VRID", vrid, "1 to 255")
+    if count == 0:
+        raise AdvertError("address count", count, "1 to 255")
+    address_bytes = 16 if is_ipv6 else 4
+    expected = _HEADER.size + count * address_bytes + (_V2_AUTH_BYTES if version == 2 else 0)
+    if len(payload) != expected:
+        raise AdvertError("length", f"{len(payload)} bytes", f"{expected} for {count} addresses")
+    _check_sum(packet, version)
+    end = _HEADER.size + count * address_bytes
+    addresses = tuple(ipaddress.ip_address(payload[at : at + address_bytes]) for at in range(_HEADER.size, end, address_bytes))
+    if version == 2:
+        if timing[1] == 0:
+            raise AdvertError("advert interval", "0 s", "1 to 255 s")
+        return Advert(2, vrid, priority, float(timing[1]), addresses, timing[0], payload[end:])
+    centiseconds = int.from_bytes(timing, "big") & 0x0FFF
+    if centiseconds == 0:
+        raise AdvertError("advert interval", "0 cs", "1 to 4095 cs")
+    return Advert(3, vrid, priority, centiseconds / 100, addresses)
+
+
+def build(advert: Advert, source: IPAddress, destination: IPAddress) -> bytes:
+    """Return the advert as the payload of an IP packet from ``source`` to ``destination``.
+
+    Raises AdvertError when a field does not fit its place on the wire.
+    """
+    for field, value, low, high in (
+        ("VRID", advert.vrid, 1, 255),
+        ("priority", advert.priority, 0, 255),
+        ("address count", len(advert.addresses), 1, 255),
+    ):
+        if not low <= value <= high:
+            raise AdvertError(field, value, f"{low} to {high}")
+    if len({source.version, destination.version, *(a.version for a in advert.addresses)}) != 1:
+        raise AdvertError("address family", "mixed", "one family per virtual router")
+    if advert.version == 2:
+        if source.version == 6:
+            raise AdvertError("version", 2, "3 on IPv6")
+        if advert.advert_int not in range(1, 256):
+            raise AdvertError("advert interval", f"{advert.advert_int} s", "1 to 255 whole seconds")
+        if len(advert.auth_data) != _V2_AUTH_BYTES or not 0 <= advert.auth_type <= 255:
+            raise AdvertError("authentication", advert.auth_data, f"{_V2_AUTH_BYTES} bytes and a type of 0 to 255")
+        timing = bytes((advert.auth_type, int(advert.advert_int)))
+        tail = advert.auth_data
+    elif advert.version == 3:
+        centiseconds = round(advert.advert_int * 100)
+        if not 1 <= centiseconds <= 4095:
+            raise AdvertError("advert interval", f"{advert.advert_int} s", "0.01 to 40.95 s")
+        timing = centiseconds.to_bytes(2, "big")
+        tail = b""
+    else:
+        raise AdvertError("version", advert.version, "2 or 3")
+    first = advert.version << 4 | TYPE_ADVERT
+    body = b"".join(a.packed for a in advert.addresses) + tail
+    head = _HEADER.pack(first, advert.vrid, advert.priority, len(advert.addresses), timing, 0)
+    covered = head + body
+    if advert.version == 3:
+        covered = pseudo_header(source, destination, len(covered)) + covered
+    return head[:6] + internet_checksum(covered).to_bytes(2, "big") + body
+
+
+def internet_checksum(data: bytes) -> int:
+    """Return the one's complement sum of 16-bit words (RFC 1071); 0 over data that holds its own sum."""
+    if len(data) % 2:
+        data += b"\0"
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def pseudo_header(source: IPAddress, destination: IPAddress, length: int, protocol: int = PROTOCOL) -> bytes:
+    """Return what a checksum covers besides the payload. IPv4: as in TCP (RFC 9293 section 3.1); IPv6: RFC 8200 section 8.1."""
+    if source.version == 4:
+        return source.packed + destination.packed + struct.pack("!BBH", 0, protocol, length)
+    return source.packed + destination.packed + struct.pack("!I3xB", length, protocol)
+
+
+def _check_sum(packet: Packet, version: int) -> None:
+    """Version 3 over IPv4 is sent with a pseudo header by keepalived, without one by others: take both."""
+    plain = internet_checksum(packet.payload) == 0
+    if version == 2:
+        valid = plain
+    else:
+        pseudo = pseudo_header(packet.source, packet.destination, len(packet.payload))
+        valid = internet_checksum(pseudo + packet.payload) == 0
+        valid = valid or (plain and packet.source.version == 4)
+    if not valid:
+        got = int.from_bytes(packet.payload[6:8], "big")
+        raise AdvertError("checksum", f"{got:#06x}", "the sum of the packet")

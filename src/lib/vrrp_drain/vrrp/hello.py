@@ -1,0 +1,79 @@
+"""Hello: an instance tells its peers from which address its adverts will come, and proves that it is of their group.
+
+The keepalived link names the addresses of the instances. Adverts come from others where the VIP's interface is a second one, where
+they are IPv6 (RFC 5798 section 5.1.2.1: from a link-local address), and from an instance that was given a new address while its
+peers still have the link of the deploy before. A hello for a peer holds a token that is made from that peer's instance ID, which
+BOSH tells the group and nobody else: the peer's kernel (handoff/admission.py) takes the sender's address in, without any process of ours.
+
+It looks like an advert of virtual router 0, which no router has (RFC 9568 section 5.2.3): keepalived passes it over without a word,
+and it gets wherever adverts get. ``priority`` is the VRID that is meant, the token stands where the addresses are. It is sent to the
+group of all hosts, which keepalived does not listen to, or to the unicast peers.
+
+Whoever can listen on the segment can copy a token. What that means is in docs/security.md.
+"""
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from functools import partial
+
+from vrrp_drain.config.model import Config
+from vrrp_drain.keepalived.attachment import Attachment
+from vrrp_drain.linux.advert_sender import AdvertSender
+from vrrp_drain.runtime.errors import all_of
+
+from .advert import ALL_HOSTS_V4, ALL_HOSTS_V6, TTL, TYPE_ADVERT, IPAddress, Packet, internet_checksum, pseudo_header
+
+TOKEN_BYTES = 16
+VERSION_TYPE = 3 << 4 | TYPE_ADVERT
+NO_ROUTER = 0  # the VRID that it is sent with
+_HEADER = struct.Struct("!BBBBHH")
+_INTERVAL = 100  # centiseconds; means nothing here
+EVERY = 10.0  # seconds between two hellos of an instance whose watcher runs
+_TIMES = 2  # one of them may be lost
+
+
+def token(instance_id: str, vrid: int) -> bytes:
+    """Return what a hello for this instance holds, TOKEN_BYTES of it."""
+    return hashlib.blake2b(f"{instance_id}/{vrid}".encode(), digest_size=TOKEN_BYTES, person=b"vrrp-drain hello").digest()
+
+
+def build(proof: bytes, vrid: int, source: IPAddress, destination: IPAddress) -> bytes:
+    """Return a hello as the payload of an IP packet of protocol 112."""
+    count = TOKEN_BYTES // len(source.packed)
+    message = _HEADER.pack(VERSION_TYPE, NO_ROUTER, vrid, count, _INTERVAL, 0) + proof
+    total = internet_checksum(pseudo_header(source, destination, len(message)) + message)
+    return message[:6] + total.to_bytes(2, "big") + message[8:]
+
+
+def introduces(packet: Packet, proof: bytes, vrid: int) -> bool:
+    """Tell whether ``packet`` is a hello with our token, ``proof``, as the kernel's rule does."""
+    head = bytes((VERSION_TYPE, NO_ROUTER, vrid))
+    return (
+        packet.ttl == TTL
+        and len(packet.payload) == _HEADER.size + TOKEN_BYTES
+        and packet.payload[:3] == head
+        and packet.payload[8:] == proof
+    )
+
+
+def say(config: Config, attachment: Attachment) -> None:
+    """Say hello to every peer, in each family of which there are VIPs. Raises SystemFault, when all that can be told has been."""
+    sources = [each for each in (attachment.source, attachment.further_source) if each is not None]
+    all_of(*(partial(_say, config, attachment, source) for source in sources for _ in range(_TIMES)))
+
+
+def _say(config: Config, attachment: Attachment, source: IPAddress) -> None:
+    vrid = config.keepalived.virtual_router_id
+    with AdvertSender(attachment.interface, source) as sender:
+        all_of(
+            *(
+                partial(sender.send, partial(build, token(peer.id, vrid), vrid, source), destinations(attachment, source.version))
+                for peer in config.peers
+            )
+        )
+
+
+def destinations(attachment: Attachment, family: int) -> Sequence[IPAddress]:
+    """Return where what keepalived must not hear is sent to: the unicast peers of ``family``, or all hosts of the segment."""
+    return [each for each in attachment.peers if each.version == family] or [ALL_HOSTS_V4 if family == 4 else ALL_HOSTS_V6]
