@@ -41,12 +41,13 @@ acceptance: deps tools ## the release as the bosh CLI builds it, with the real b
 unit: $(VENV)/.ready ## the tests that need neither root nor keepalived
 	$(RUN) -m pytest tests/unit
 
-lint: $(VENV)/.ready ## ruff and mypy
+lint: $(VENV)/.ready ## ruff, mypy, and what may import what
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy --python-version 3.10 lib
 	$(VENV)/bin/mypy --python-version 3.10 src/hooks/move-elastic-ip
 	$(VENV)/bin/mypy tests docs
+	$(VENV)/bin/lint-imports --no-cache
 
 bench: deps ## medians of 10 drains and of 10 crashes, planned moves in five ways, and what happens when; writes build/bench/
 	$(AS_ROOT) $(RUN) -m lab.rig.bench

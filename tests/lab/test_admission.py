@@ -12,8 +12,9 @@ from lab.rig.cluster import Cluster
 from lab.rig.kernel_rules import ID, VRID, group, hold, situation
 from lab.rig.namespace import Namespace
 from vrrp_drain.handoff.rules import Rules, Situation
+from vrrp_drain.runtime.ip import ALL_HOSTS_V4, ALL_HOSTS_V6, GROUP_V4, GROUP_V6, IPAddress, internet_checksum
 from vrrp_drain.vrrp import hello
-from vrrp_drain.vrrp.advert import ALL_HOSTS_V4, ALL_HOSTS_V6, GROUP_V4, GROUP_V6, Advert, IPAddress, build, internet_checksum
+from vrrp_drain.vrrp.advert import Advert, build
 
 PEER, STRANGER = "10.0.0.200", "10.0.0.66"
 PEER6 = "fe80::200"

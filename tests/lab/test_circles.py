@@ -1,4 +1,4 @@
-"""A packet that nobody knows never goes round for long, whoever is armed at whom: the kernel as witness of tests/unit/test_circles.py."""
+"""A packet that nobody knows never goes round for long, whoever is armed at whom: the kernel as witness of the unit tests' model."""
 
 import time
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """What the watcher withstands: in each case it goes on, says what it could not do, and handovers work meanwhile.
 
-A wall clock that jumps is in tests/unit/test_watcher.py: a network namespace has no wall clock of its own, and a time
+A wall clock that jumps is in tests/unit/watcher/test_loop.py: a network namespace has no wall clock of its own, and a time
 namespace moves the monotonic one alone (time_namespaces(7)).
 """
 

@@ -10,7 +10,7 @@ import pytest
 from lab.rig import release
 from lab.rig.release import Rendering
 from templates.conftest import GROUP, Render
-from unit.test_config import PEM
+from unit.support.refusals import PEM
 from vrrp_drain.config.model import Config
 from vrrp_drain.vrrp import bands
 

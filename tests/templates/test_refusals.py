@@ -11,7 +11,7 @@ import pytest
 
 from lab.rig.release import Rendering, Spec, refusals
 from templates.conftest import GROUP
-from unit.test_config import CONTRADICTIONS, WRONG
+from unit.support.refusals import CONTRADICTIONS, WRONG
 from vrrp_drain.config.model import Config
 from vrrp_drain.runtime.errors import ConfigError
 

@@ -10,14 +10,14 @@ import pytest
 from freezegun import freeze_time
 from hypothesis import settings
 
-from unit.fakes import Clock, FakeHaproxy, FakeIPR, FakeNode, FakeSocket, rendered
+from unit.support.fakes import Clock, FakeHaproxy, FakeIPR, FakeNode, FakeSocket, rendered
 from vrrp_drain.config.model import Config
+from vrrp_drain.handover import greeting
 from vrrp_drain.haproxy import health_check
 from vrrp_drain.keepalived.attachment import Attachment
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.signals import Cancellation
-from vrrp_drain.vrrp import hello
 
 settings.register_profile("unit", database=None, deadline=None)  # leaves no directory behind, and a busy machine is no failure
 settings.load_profile("unit")
@@ -90,7 +90,7 @@ def hellos(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> l
     """Note from where hello is said; nothing leaves this machine. A test with a raw socket says it to that one."""
     said: list[Attachment] = []
     if "raw_socket" not in request.fixturenames:
-        monkeypatch.setattr(hello, "say", lambda config, attachment: said.append(attachment))
+        monkeypatch.setattr(greeting, "say", lambda config, attachment: said.append(attachment))
     return said
 
 

@@ -11,8 +11,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from unit.receiver import Manner, Server, answer, certificate, serving
-from unit.test_notice import MOVED
+from unit.support.receiver import Manner, Server, answer, certificate, serving
+from unit.support.samples import MOVED
 from vrrp_drain.config.receivers import Hook
 from vrrp_drain.notify.delivery import Message, Refused
 from vrrp_drain.notify.hook import HookDelivery

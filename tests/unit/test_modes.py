@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from unit.fakes import PEER, VIP
-from unit.test_files import Plant, a_victim, plants, unharmed
+from unit.support.fakes import PEER, VIP
+from unit.support.plants import Plant, a_victim, plants, unharmed
 from vrrp_drain.commands import main
 from vrrp_drain.keepalived.track_files import TrackFiles
 from vrrp_drain.notify.history import History

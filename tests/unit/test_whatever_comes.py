@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unit.fakes import OWN, PEER, VIP, rendered
+from unit.support.fakes import OWN, PEER, VIP, rendered
 from vrrp_drain.config.model import Config
-from vrrp_drain.linux.advert_socket import valid
 from vrrp_drain.notify.notice import Notice
 from vrrp_drain.runtime.errors import AdvertError
-from vrrp_drain.vrrp.advert import GROUP_V4, GROUP_V6, TTL, Advert, Packet, build
+from vrrp_drain.runtime.ip import GROUP_V4, GROUP_V6, TTL, Packet
+from vrrp_drain.vrrp.advert import Advert, build, valid
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.election import Electorate
 from vrrp_drain.vrrp.peer_table import PeerTable

@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vrrp_drain.vrrp.advert import GROUP_V4, PROTOCOL, TTL, Advert, build, internet_checksum
+from vrrp_drain.runtime.ip import GROUP_V4, PROTOCOL, TTL, internet_checksum
+from vrrp_drain.vrrp.advert import Advert, build
 
 from .cluster import VIP, Cluster, compiled_package
 from .load import Load

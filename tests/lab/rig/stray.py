@@ -6,7 +6,7 @@ import struct
 from contextlib import suppress
 from ipaddress import ip_address
 
-from vrrp_drain.vrrp.advert import internet_checksum, pseudo_header
+from vrrp_drain.runtime.ip import internet_checksum, pseudo_header
 
 from .cluster import Cluster
 

@@ -19,7 +19,7 @@ from vrrp_drain.haproxy import health, health_check, other_drain
 from vrrp_drain.linux import connections, listeners
 from vrrp_drain.runtime import files
 from vrrp_drain.runtime.boot import Boot, Stage
-from vrrp_drain.runtime.errors import Cancelled, NoSuccessor, NotSettled, SystemFault, all_of
+from vrrp_drain.runtime.errors import LOOK_AT_PEERS, Cancelled, NoSuccessor, NotSettled, SystemFault, all_of
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp.bands import Band
 
@@ -29,7 +29,6 @@ _LOOK_EVERY = 0.2  # seconds between two looks at haproxy, or at its connections
 _LOOK_AT_LEAST_EVERY = 2.0  # seconds, however much a look costs: a signal has to be seen
 _COUNTING = 0.1  # of one core, at most: it serves clients
 _SAY_EVERY = 5.0  # seconds
-LOOK_AT_PEERS = "On its peers, vrrpctl status says whether keepalived runs, haproxy answers, and adverts arrive"
 
 _LATE = 0.1  # seconds that an advert may be late
 

@@ -17,16 +17,17 @@ import click
 
 from vrrp_drain import __version__
 from vrrp_drain.config.model import Config
+from vrrp_drain.handoff.rules import Rules
 from vrrp_drain.handover.demote import Demote
 from vrrp_drain.handover.node import Node
 from vrrp_drain.handover.runner import Ending
 from vrrp_drain.handover.transitions import State
-from vrrp_drain.keepalived.daemon import Keepalived
+from vrrp_drain.keepalived.daemon import Daemon
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.notify.history import History
 from vrrp_drain.runtime import files, logs
 from vrrp_drain.runtime.boot import Boot, Stage
-from vrrp_drain.runtime.errors import Busy, Cancelled, ExitCode, Felt, NoSuccessor, SystemFault, Unwell, VrrpDrainError
+from vrrp_drain.runtime.errors import LOOK_AT_PEERS, Busy, Cancelled, ExitCode, Felt, NoSuccessor, SystemFault, Unwell, VrrpDrainError
 from vrrp_drain.runtime.lock import Lock
 from vrrp_drain.runtime.paths import ROOT, Paths
 from vrrp_drain.runtime.pid_file import PidFile
@@ -115,7 +116,7 @@ def demote(session: Session, timeout: float | None, no_wait: bool, keep: bool, a
         if ending.state is Demote.NO_SUCCESSOR and not keep:
             node.priority_control.write(Band.ACTIVE)
             priority = node.config.keepalived.priority
-            raise NoSuccessor(f"no successor: the priority of {node.config.me} is back at {priority}. {lifecycle.LOOK_AT_PEERS}")
+            raise NoSuccessor(f"no successor: the priority of {node.config.me} is back at {priority}. {LOOK_AT_PEERS}")
 
 
 @vrrpctl.command()
@@ -284,22 +285,22 @@ def keepalived() -> None:
 @click.pass_obj
 def keepalived_start(session: Session) -> None:
     """Write keepalived.conf, check it, start keepalived."""
-    _keepalived(session, Keepalived.start)
+    _keepalived(session, Daemon.start)
 
 
 @keepalived.command("stop")
 @click.pass_obj
 def keepalived_stop(session: Session) -> None:
     """Stop keepalived and leave no VIP behind."""
-    _keepalived(session, Keepalived.stop)
+    _keepalived(session, Daemon.stop)
 
 
-def _keepalived(session: Session, act: Callable[[Keepalived, Config, Netlink], None]) -> None:
+def _keepalived(session: Session, act: Callable[[Daemon, Config, Netlink], None]) -> None:
     logs.set_up("keepalived", session.paths.keepalived_log.with_name("vrrpctl.log"), chatty=True)
     config = Config.load(session.paths.keepalived_config)
     logs.say_where(config.me)
     with Netlink() as netlink:
-        act(Keepalived(session.paths, log.info), config, netlink)
+        act(Daemon(session.paths, log.info, lambda: Rules().state().tables), config, netlink)
 
 
 def _detach(path: Path) -> None:

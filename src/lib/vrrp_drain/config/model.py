@@ -14,15 +14,15 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from vrrp_drain.runtime.errors import ConfigError
+from vrrp_drain.runtime.ip import IPAddress, IPInterface, IPNetwork
 from vrrp_drain.vrrp import bands
-from vrrp_drain.vrrp.advert import IPAddress
 from vrrp_drain.vrrp.timing import master_down_interval
 
 from . import receivers, validators
 from .receivers import Hook, Webhook
 from .upstream_job import LOWERED_BY, UpstreamJob
 from .upstream_job import read as read_upstream_job
-from .validators import IPInterface, IPNetwork, Section
+from .validators import Section
 
 _NOTHING: object = {}
 MAX_INSTANCES = bands.WIDTH

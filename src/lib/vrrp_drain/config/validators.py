@@ -7,11 +7,9 @@ from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from vrrp_drain.runtime.errors import ConfigError
-from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.runtime.ip import IPAddress, IPInterface, IPNetwork
 
 T = TypeVar("T")
-IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 Check = Callable[[Any], T]
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 HIDDEN = "(hidden)"  # in messages, which end up in logs

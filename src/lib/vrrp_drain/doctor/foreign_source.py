@@ -17,11 +17,10 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
-from vrrp_drain.config.validators import IPInterface
 from vrrp_drain.linux.ip_packet import ip_packet
 from vrrp_drain.linux.neighbour import inquire, solicited_node
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.vrrp.advert import IPAddress, internet_checksum, pseudo_header
+from vrrp_drain.runtime.ip import IPAddress, IPInterface, internet_checksum, pseudo_header
 
 SECONDS = 0.6  # for the answers
 _UNUSED_SECONDS = 0.3  # in which nobody says that he has the address

@@ -7,12 +7,11 @@ from functools import cached_property
 from typing import TypeVar
 
 from vrrp_drain.config.model import Config
-from vrrp_drain.config.validators import IPInterface
 from vrrp_drain.handover.node import Node
 from vrrp_drain.haproxy import health
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.runtime.ip import IPAddress, IPInterface
 from vrrp_drain.vrrp.bands import Band
 
 from . import survey

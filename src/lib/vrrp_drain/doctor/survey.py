@@ -6,10 +6,11 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 
 from vrrp_drain.handover.node import Node
-from vrrp_drain.linux.advert_socket import AdvertListener, valid
+from vrrp_drain.linux.advert_socket import AdvertListener
 from vrrp_drain.linux.neighbour import inquire
 from vrrp_drain.linux.packet_capture import PacketCapture, arrivals
-from vrrp_drain.vrrp.advert import Advert, IPAddress
+from vrrp_drain.runtime.ip import IPAddress
+from vrrp_drain.vrrp.advert import Advert, valid
 from vrrp_drain.vrrp.election import Register
 from vrrp_drain.vrrp.strangers import span
 

@@ -47,8 +47,10 @@ from vrrp_drain.linux.nftables import (
     put,
     verdict,
 )
-from vrrp_drain.vrrp import advert, bands, hello
-from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.runtime import ip
+from vrrp_drain.runtime.ip import IPAddress
+from vrrp_drain.vrrp import bands, hello
+from vrrp_drain.vrrp.advert import TYPE_ADVERT
 
 MEMBERS = "members"
 ADVERTS, HELLO, MEMBER, REFUSED = CHAINS = "adverts", "hello", "member", "refused"
@@ -119,12 +121,12 @@ def is_advert() -> list[Expression]:
 
     What is asked of the advert itself stands in other chains: nft 1.0.6 aborts when it prints ``@th`` after this in one rule.
     """
-    return [meta(L4PROTO), compare(bytes((advert.PROTOCOL,)))]
+    return [meta(L4PROTO), compare(bytes((ip.PROTOCOL,)))]
 
 
 def _here(family: Family) -> list[Expression]:
     """Match what no router has passed on."""
-    return [payload(NETWORK, family.hops, 1), compare(bytes((advert.TTL,)))]
+    return [payload(NETWORK, family.hops, 1), compare(bytes((ip.TTL,)))]
 
 
 def _starts(data: bytes) -> list[Expression]:
@@ -134,7 +136,7 @@ def _starts(data: bytes) -> list[Expression]:
 def _whole(family: Family, version: int) -> list[Expression]:
     """Match an advert of one address, of just its length: CARP's packets begin with the same byte, and are longer."""
     size = _HEADER + family.size + (_AUTHENTICATION if version == 2 else 0)
-    return [*_sized(family, size), *_starts(bytes((version << 4 | advert.TYPE_ADVERT,))), payload(TRANSPORT, 3, 1), compare(b"\1")]
+    return [*_sized(family, size), *_starts(bytes((version << 4 | TYPE_ADVERT,))), payload(TRANSPORT, 3, 1), compare(b"\1")]
 
 
 def _for(vip: IPAddress) -> list[Expression]:
@@ -148,7 +150,7 @@ def _says(family: Family, token: bytes) -> list[Expression]:
 
 def _sized(family: Family, size: int) -> list[Expression]:
     """Match what has ``size`` bytes after its IP header, one without options or extension headers."""
-    plain, first = (0, _V4_HEADER) if family.header else (family.protocol, bytes((advert.PROTOCOL,)))
+    plain, first = (0, _V4_HEADER) if family.header else (family.protocol, bytes((ip.PROTOCOL,)))
     return [
         payload(NETWORK, plain, 1),
         compare(first),

@@ -67,7 +67,7 @@ from vrrp_drain.linux.nftables import (
     verdict,
     write,
 )
-from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.runtime.ip import IPAddress
 
 LEAVING, LEAVERS, OPENING = "leaving", "leavers", "opening"
 ARM, ARMED, UNKNOWN, SEND, CIRCLED, COPY = CHAINS = "arm", "armed", "unknown", "send", "circled", "copy"

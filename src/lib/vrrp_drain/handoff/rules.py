@@ -26,7 +26,7 @@ from vrrp_drain.linux.nftables import (
     verdict,
 )
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.runtime.ip import IPAddress
 
 from . import admission, forwarding
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime import files
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.runtime.ip import IPAddress
 
 _LO = "lo"
 WANTED = {"arp_ignore": 1, "arp_announce": 2}  # the least values

@@ -10,11 +10,12 @@ from types import TracebackType
 
 from vrrp_drain.keepalived.attachment import Attachment
 from vrrp_drain.linux import process
-from vrrp_drain.linux.advert_socket import AdvertListener, valid
+from vrrp_drain.linux.advert_socket import AdvertListener
 from vrrp_drain.linux.neighbour import Inquiry, inquire
 from vrrp_drain.linux.rtnetlink import AddressWatch, Netlink
+from vrrp_drain.runtime.ip import IPAddress, Packet
 from vrrp_drain.runtime.signals import Cancellation
-from vrrp_drain.vrrp.advert import Advert, IPAddress, Packet
+from vrrp_drain.vrrp.advert import Advert, valid
 from vrrp_drain.vrrp.election import Register
 from vrrp_drain.vrrp.strangers import Strangers
 

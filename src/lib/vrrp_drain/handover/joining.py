@@ -12,10 +12,10 @@ from contextlib import closing
 from dataclasses import replace
 
 from vrrp_drain.config.model import Config
-from vrrp_drain.linux.advert_socket import valid
 from vrrp_drain.linux.packet_capture import PacketCapture, arrivals
+from vrrp_drain.runtime.ip import IPAddress, Packet
 from vrrp_drain.vrrp import hello
-from vrrp_drain.vrrp.advert import Advert, IPAddress, Packet
+from vrrp_drain.vrrp.advert import Advert, valid
 from vrrp_drain.vrrp.election import Electorate, Register
 from vrrp_drain.vrrp.strangers import Strangers
 

@@ -12,18 +12,18 @@ from vrrp_drain.keepalived import attachment
 from vrrp_drain.keepalived.track_files import TrackFiles
 from vrrp_drain.keepalived.upstream_config import UpstreamConfig
 from vrrp_drain.linux import listeners, process
-from vrrp_drain.linux.advert_socket import adverts
 from vrrp_drain.linux.neighbour import one_machine
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault, all_of
+from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp import bands, hello
-from vrrp_drain.vrrp.advert import IPAddress
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.election import Electorate, Register
 
-from . import demote, joining, promote, resignation
+from . import demote, greeting, joining, promote, resignation
+from .advert_stream import adverts
 from .event_source import EventSource
 from .runner import Ending, run
 from .transitions import Action
@@ -180,7 +180,7 @@ class Node:
     def greet(self) -> None:
         """Have the peers know from where our adverts come; without it they do where the keepalived link names that address."""
         try:
-            hello.say(self.config, self.attachment)
+            greeting.say(self.config, self.attachment)
         except SystemFault as error:
             log.warning("%s: peers that do not know our address by the keepalived link ignore our adverts until they are told", error)
 

@@ -14,8 +14,10 @@ from vrrp_drain.config.model import Config
 from vrrp_drain.keepalived.attachment import Attachment
 from vrrp_drain.linux.advert_sender import AdvertSender
 from vrrp_drain.runtime.errors import all_of
-from vrrp_drain.vrrp import hello
-from vrrp_drain.vrrp.advert import GROUP_V4, GROUP_V6, RESIGN, Advert, IPAddress, build
+from vrrp_drain.runtime.ip import GROUP_V4, GROUP_V6, IPAddress
+from vrrp_drain.vrrp.advert import RESIGN, Advert, build
+
+from . import greeting
 
 _AUTH_NONE, _AUTH_SIMPLE = 0, 1  # RFC 2338 section 5.3.6, as keepalived's auth_type PASS
 _TIMES = 3  # before, and after
@@ -29,14 +31,14 @@ def send(config: Config, attachment: Attachment, priority: int, *, resign: bool 
     that can be said has been.
     """
     group = attachment.peers or (GROUP_V4 if config.vip.version == 4 else GROUP_V6,)
-    beside = () if attachment.peers else hello.destinations(attachment, config.vip.version)
+    beside = () if attachment.peers else greeting.destinations(attachment, config.vip.version)
     before = [partial(_tell, config, attachment, priority, where) for _ in range(_TIMES) for where in (group, beside)]
     after = [
         partial(_tell, config, attachment, RESIGN, group),
         *(partial(_tell, config, attachment, priority, beside) for _ in range(_TIMES)),
     ]
     all_of(
-        partial(hello.say, config, attachment),
+        partial(greeting.say, config, attachment),
         partial(_tell_the_other_family, config, attachment, priority),
         *before,
         *(after if resign else ()),
@@ -45,9 +47,9 @@ def send(config: Config, attachment: Attachment, priority: int, *, resign: bool 
 
 def remind(config: Config, attachment: Attachment, priority: int, successor: IPAddress) -> None:
     """Advert ``priority`` once more, to ``successor``, which has the VIP now. Raises SystemFault, when all that can be said has been."""
-    where = (successor,) if attachment.peers else hello.destinations(attachment, config.vip.version)
+    where = (successor,) if attachment.peers else greeting.destinations(attachment, config.vip.version)
     all_of(
-        partial(hello.say, config, attachment),
+        partial(greeting.say, config, attachment),
         partial(_tell, config, attachment, priority, where),
         partial(_tell_the_other_family, config, attachment, priority),
     )
@@ -74,4 +76,4 @@ def _tell_the_other_family(config: Config, attachment: Attachment, priority: int
     advert = Advert(3, ours.virtual_router_id, priority, min(ours.advert_int, _LONGEST_V3), (vip,))
     with AdvertSender(attachment.interface, source) as sender:
         for _ in range(_TIMES):
-            sender.send(partial(build, advert, source), hello.destinations(attachment, source.version))
+            sender.send(partial(build, advert, source), greeting.destinations(attachment, source.version))

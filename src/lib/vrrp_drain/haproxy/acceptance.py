@@ -13,7 +13,7 @@ from contextlib import suppress
 from pyroute2.netlink import NETLINK_SOCK_DIAG, NLM_F_REQUEST, NLMSG_ERROR
 from pyroute2.netlink.diag import SOCK_DIAG_BY_FAMILY, SS_CLOSE_WAIT, SS_ESTABLISHED
 
-from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.runtime.ip import IPAddress
 
 _OPEN = (SS_ESTABLISHED, SS_CLOSE_WAIT)  # with defer-accept a connection is not established yet
 _HEADER = struct.Struct("=IHHII")

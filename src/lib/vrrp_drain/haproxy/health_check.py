@@ -13,7 +13,7 @@ from urllib.parse import SplitResult
 
 from vrrp_drain.runtime import files
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.runtime.ip import IPAddress
 
 from . import acceptance
 

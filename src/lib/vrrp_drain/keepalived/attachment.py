@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from vrrp_drain.config.model import Config
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import ConfigError
-from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.runtime.ip import IPAddress
 
 
 @dataclass(frozen=True)

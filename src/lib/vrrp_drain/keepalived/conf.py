@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from vrrp_drain.config.model import Config
-from vrrp_drain.config.validators import IPInterface
+from vrrp_drain.runtime.ip import IPInterface
 
 from .attachment import Attachment
 

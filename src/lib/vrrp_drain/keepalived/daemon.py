@@ -7,11 +7,10 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from vrrp_drain.config.model import Config
-from vrrp_drain.handoff.rules import Rules, Situation
 from vrrp_drain.linux import proc_connector
 from vrrp_drain.linux.process import pidfd, running
 from vrrp_drain.linux.rtnetlink import Netlink
@@ -41,13 +40,13 @@ def located(command: str) -> str:
     return f"{Path(found).parent.resolve() / Path(found).name}{blank}{arguments}"
 
 
-class Keepalived:
+class Daemon:
     """Starts and stops the job's keepalived, for monit."""
 
-    def __init__(self, paths: Paths, log: Callable[[str], None], rules: Callable[[], Situation] | None = None) -> None:
-        """``rules`` tells what is installed of the vrrp-drain job's rules."""
+    def __init__(self, paths: Paths, log: Callable[[str], None], guarded: Callable[[], Collection[int]]) -> None:
+        """``guarded`` tells in which IP versions the vrrp-drain job's rules keep adverts of others out; it may raise SystemFault."""
         self._paths = paths
-        self._rules = rules or Rules().state
+        self._guarded = guarded
         self._log = log
         self.pid_file = paths.keepalived_pid_file
         self.track_files = TrackFiles(paths.keepalived_run)
@@ -123,7 +122,7 @@ class Keepalived:
     def _filtered(self, config: Config) -> bool:
         """Tell whether the rules that keep adverts of others from keepalived are there, and log which it is."""
         try:
-            lack = "" if config.vip.version in self._rules().tables else "vrrp-drain has not installed its rules"
+            lack = "" if config.vip.version in self._guarded() else "vrrp-drain has not installed its rules"
         except SystemFault as error:
             lack = str(error)
         if lack:

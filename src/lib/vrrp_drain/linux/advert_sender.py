@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.vrrp.advert import PROTOCOL, TTL, IPAddress
+from vrrp_drain.runtime.ip import PROTOCOL, TTL, IPAddress
 
 
 class AdvertSender:

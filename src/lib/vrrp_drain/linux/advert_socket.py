@@ -7,16 +7,12 @@ keepalived knows. Who wants to know of those that the rules keep out listens on 
 import errno
 import ipaddress
 import os
-import select
 import socket
 import struct
 import sys
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
 
 from vrrp_drain.runtime.errors import AdvertError, SystemFault
-from vrrp_drain.vrrp.advert import GROUP_V4, GROUP_V6, PROTOCOL, Advert, IPAddress, Packet, parse
+from vrrp_drain.runtime.ip import GROUP_V4, GROUP_V6, PROTOCOL, IPAddress, Packet
 
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29  # linux/in.h, linux/in6.h
 _BURST = 64  # packets taken per wake-up, so that a flood cannot keep us from anything else
@@ -85,25 +81,6 @@ def join(opened: socket.socket, family: int, index: int) -> None:
         opened.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("4s4si", GROUP_V4.packed, bytes(4), index))
     else:
         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, struct.pack("16si", GROUP_V6.packed, index))
-
-
-def valid(packets: Iterable[Packet]) -> Iterator[tuple[Advert, Packet]]:
-    """Yield the adverts among ``packets``, each with its packet; what is damaged is dropped."""
-    for packet in packets:
-        with suppress(AdvertError):
-            yield parse(packet), packet
-
-
-def adverts(interface: str, family: int, seconds: float) -> Iterator[tuple[Advert, Packet]]:
-    """Yield the valid adverts that reach ``interface`` within ``seconds``, each with its packet."""
-    listener = AdvertListener(interface, family)
-    end = time.monotonic() + seconds
-    try:
-        while (left := end - time.monotonic()) > 0:
-            select.select([listener.fileno()], [], [], left)
-            yield from valid(listener.receive())
-    finally:
-        listener.close()
 
 
 def _unscoped(address: str) -> IPAddress:

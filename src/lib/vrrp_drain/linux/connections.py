@@ -13,7 +13,7 @@ from pyroute2.netlink import NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST, NLMSG
 from pyroute2.netlink.diag import SOCK_DIAG_BY_FAMILY, SS_CLOSE_WAIT, SS_ESTABLISHED, SS_FIN_WAIT1, SS_SYN_RECV
 
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.runtime.ip import IPAddress
 
 _ALIVE = 1 << SS_ESTABLISHED | 1 << SS_SYN_RECV | 1 << SS_FIN_WAIT1 | 1 << SS_CLOSE_WAIT  # somebody still has something to send
 _PATIENCE = 5.0  # seconds that the kernel may take for one part of its answer

@@ -2,7 +2,7 @@
 
 import struct
 
-from vrrp_drain.vrrp.advert import IPAddress, internet_checksum
+from vrrp_drain.runtime.ip import IPAddress, internet_checksum
 
 _HOPS = 64
 

@@ -14,7 +14,7 @@ from pyroute2.netlink.diag import SS_LISTEN
 from pyroute2.netlink.exceptions import NetlinkError
 
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.runtime.ip import IPAddress
 
 _ANY4, _ANY6 = ipaddress.IPv4Address(0), ipaddress.IPv6Address(0)
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, suppress
 from typing import Protocol
 
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.runtime.ip import IPAddress
 
 _ETH_P_ARP = 0x0806
 _ARP = struct.Struct("!HHBBH6s4s6s4s")  # RFC 826

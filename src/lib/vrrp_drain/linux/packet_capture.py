@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from vrrp_drain.runtime.errors import AdvertError, SystemFault
-from vrrp_drain.vrrp.advert import ALL_HOSTS_V4, ALL_HOSTS_V6, GROUP_V4, GROUP_V6, PROTOCOL, IPAddress, Packet
+from vrrp_drain.runtime.ip import ALL_HOSTS_V4, ALL_HOSTS_V6, GROUP_V4, GROUP_V6, PROTOCOL, IPAddress, Packet
 
 from . import bpf
 from .advert_socket import join

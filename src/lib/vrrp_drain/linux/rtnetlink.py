@@ -11,9 +11,8 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, RTMGRP_LINK
 
-from vrrp_drain.config.validators import IPInterface
 from vrrp_drain.runtime.errors import ConfigError, SystemFault
-from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.runtime.ip import IPAddress, IPInterface
 
 _MAIN_TABLE = 254
 _SCOPE_HOST = 254

@@ -10,15 +10,14 @@ import time
 from collections.abc import Mapping
 
 from vrrp_drain import doctor
-from vrrp_drain.commands import lifecycle
 from vrrp_drain.doctor import survey
 from vrrp_drain.handover.demote import Demote
 from vrrp_drain.handover.node import Node
 from vrrp_drain.handover.promote import Promote
-from vrrp_drain.runtime.errors import Cancelled, NoSuccessor, NotSettled, SystemFault, Unwell, VrrpDrainError
+from vrrp_drain.runtime.errors import LOOK_AT_PEERS, Cancelled, NoSuccessor, NotSettled, SystemFault, Unwell, VrrpDrainError
+from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.signals import Cancellation
-from vrrp_drain.vrrp.advert import IPAddress
 from vrrp_drain.vrrp.bands import Band
 
 from . import ports
@@ -87,7 +86,7 @@ def _move_there_and_back(node: Node, cancellation: Cancellation, timeout: float,
             raise Cancelled(_STOPPED)
         if demoted.state is Demote.NO_SUCCESSOR:
             priority = node.config.keepalived.priority
-            raise NoSuccessor(f"no successor: the priority of {node.config.me} is back at {priority}. {lifecycle.LOOK_AT_PEERS}")
+            raise NoSuccessor(f"no successor: the priority of {node.config.me} is back at {priority}. {LOOK_AT_PEERS}")
         _pause(cancellation, _BETWEEN)
         began = time.monotonic()
         promoted = node.promote(timeout)

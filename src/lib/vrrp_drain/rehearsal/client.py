@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from vrrp_drain.linux.neighbour import announced_mac
-from vrrp_drain.vrrp.advert import IPAddress
+from vrrp_drain.runtime.ip import IPAddress
 
 from . import handshake
 from .tally import PATIENCE, Outcome, Probe

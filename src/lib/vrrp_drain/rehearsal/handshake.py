@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from vrrp_drain.linux.ip_packet import ip_packet
-from vrrp_drain.vrrp.advert import IPAddress, internet_checksum, pseudo_header
+from vrrp_drain.runtime.ip import IPAddress, internet_checksum, pseudo_header
 
 TCP = 6
 _HEADER = struct.Struct("!HHIIBBHHH")

@@ -57,6 +57,9 @@ class ConfigError(VrrpDrainError):
         self.name = name
 
 
+LOOK_AT_PEERS = "On its peers, vrrpctl status says whether keepalived runs, haproxy answers, and adverts arrive"
+
+
 class NoSuccessor(VrrpDrainError):
     """Nobody took the VIP over: look at the peers."""
 

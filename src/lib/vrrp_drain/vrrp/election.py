@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vrrp_drain.handover.transitions import Event, Sign
+from vrrp_drain.runtime.ip import IPAddress, Packet
 
 from . import bands
-from .advert import RESIGN, Advert, IPAddress, Packet
+from .advert import RESIGN, Advert
 
 _RENEW_EVERY = 1.0  # seconds between two looks for a new member, whoever else advertises
 _LIMITED_BROADCAST = ipaddress.IPv4Address("255.255.255.255")

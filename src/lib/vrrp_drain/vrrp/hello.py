@@ -14,15 +14,10 @@ Whoever can listen on the segment can copy a token. What that means is in docs/s
 
 import hashlib
 import struct
-from collections.abc import Sequence
-from functools import partial
 
-from vrrp_drain.config.model import Config
-from vrrp_drain.keepalived.attachment import Attachment
-from vrrp_drain.linux.advert_sender import AdvertSender
-from vrrp_drain.runtime.errors import all_of
+from vrrp_drain.runtime.ip import TTL, IPAddress, Packet, internet_checksum, pseudo_header
 
-from .advert import ALL_HOSTS_V4, ALL_HOSTS_V6, TTL, TYPE_ADVERT, IPAddress, Packet, internet_checksum, pseudo_header
+from .advert import TYPE_ADVERT
 
 TOKEN_BYTES = 16
 VERSION_TYPE = 3 << 4 | TYPE_ADVERT
@@ -30,7 +25,6 @@ NO_ROUTER = 0  # the VRID that it is sent with
 _HEADER = struct.Struct("!BBBBHH")
 _INTERVAL = 100  # centiseconds; means nothing here
 EVERY = 10.0  # seconds between two hellos of an instance whose watcher runs
-_TIMES = 2  # one of them may be lost
 
 
 def token(instance_id: str, vrid: int) -> bytes:
@@ -55,25 +49,3 @@ def introduces(packet: Packet, proof: bytes, vrid: int) -> bool:
         and packet.payload[:3] == head
         and packet.payload[8:] == proof
     )
-
-
-def say(config: Config, attachment: Attachment) -> None:
-    """Say hello to every peer, in each family of which there are VIPs. Raises SystemFault, when all that can be told has been."""
-    sources = [each for each in (attachment.source, attachment.further_source) if each is not None]
-    all_of(*(partial(_say, config, attachment, source) for source in sources for _ in range(_TIMES)))
-
-
-def _say(config: Config, attachment: Attachment, source: IPAddress) -> None:
-    vrid = config.keepalived.virtual_router_id
-    with AdvertSender(attachment.interface, source) as sender:
-        all_of(
-            *(
-                partial(sender.send, partial(build, token(peer.id, vrid), vrid, source), destinations(attachment, source.version))
-                for peer in config.peers
-            )
-        )
-
-
-def destinations(attachment: Attachment, family: int) -> Sequence[IPAddress]:
-    """Return where what keepalived must not hear is sent to: the unicast peers of ``family``, or all hosts of the segment."""
-    return [each for each in attachment.peers if each.version == family] or [ALL_HOSTS_V4 if family == 4 else ALL_HOSTS_V6]

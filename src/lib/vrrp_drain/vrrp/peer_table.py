@@ -5,8 +5,10 @@ It never grows: a flood of adverts from invented addresses pushes out the oldest
 
 from dataclasses import dataclass
 
+from vrrp_drain.runtime.ip import IPAddress, Packet
+
 from . import bands
-from .advert import RESIGN, Advert, IPAddress, Packet
+from .advert import RESIGN, Advert
 from .election import Electorate
 from .strangers import SILENCE, Stranger, Strangers, forget_the_oldest
 

@@ -7,7 +7,7 @@ once (a damaged switch's echo, a probe, a burst of copies of one packet) stops n
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from .advert import IPAddress
+from vrrp_drain.runtime.ip import IPAddress
 
 SILENCE = 3.3  # advert intervals after which a MASTER that is not heard counts as gone: Master_Down_Interval is 3 and the skew
 MOST = 40  # peers, and strangers, that are remembered: more than an instance group can have

@@ -3,14 +3,14 @@
 import logging
 import time
 
-from vrrp_drain.handover import resignation
+from vrrp_drain.handover import greeting, resignation
 from vrrp_drain.handover.node import Node
 from vrrp_drain.linux.neighbour import Inquiry, inquire
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.ip import IPAddress, Packet
 from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.vrrp import hello
-from vrrp_drain.vrrp.advert import IPAddress, Packet
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.peer_table import Peer
 from vrrp_drain.vrrp.strangers import MOST
@@ -114,7 +114,7 @@ class Introduction:
             return
         self._next = now + hello.EVERY
         try:
-            hello.say(self._node.config, self._node.attachment)
+            greeting.say(self._node.config, self._node.attachment)
             self._complaints.over("hello")
         except SystemFault as error:
             self._complaints.about(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from vrrp_drain.config.model import Config
 from vrrp_drain.haproxy.monitor import Verdict
 from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.vrrp import bands
-from vrrp_drain.vrrp.advert import IPAddress
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.peer_table import Peer, PeerTable
 from vrrp_drain.vrrp.timing import master_down_interval
@@ -28,7 +28,7 @@ class Sight:
     ``priority`` is what it adverts as MASTER, as far as we decide it; ``band_age`` is how many seconds ago the band was written;
     ``answered`` tells whether anybody else answers for the VIP, None where that is not known; ``obstacle`` is what is wrong with the
     interface, asked when the VIP has just left it; ``full`` is why haproxy takes nobody new;
-    ``circled`` and ``refused`` are what the kernel's rules stopped lately (handoff/strays.py).
+    ``circled`` and ``refused`` are what the kernel's rules stopped lately (strays.py).
     """
 
     keepalived_runs: bool

@@ -13,15 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from vrrp_drain.handoff.leavers import Leavers
-from vrrp_drain.handoff.strays import Strays
 from vrrp_drain.handover.node import Node
 from vrrp_drain.haproxy import health
 from vrrp_drain.haproxy.monitor import Monitor, Verdict
 from vrrp_drain.haproxy.rise_fall import RiseFall
 from vrrp_drain.keepalived.log_limit import KeepalivedLog
 from vrrp_drain.linux import process
-from vrrp_drain.linux.advert_socket import valid
 from vrrp_drain.linux.packet_capture import PacketCapture
 from vrrp_drain.linux.rtnetlink import AddressWatch, Netlink
 from vrrp_drain.notify.damper import Damper
@@ -30,8 +27,11 @@ from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp import hello
+from vrrp_drain.vrrp.advert import valid
 from vrrp_drain.vrrp.election import Register
 from vrrp_drain.vrrp.peer_table import PeerTable
+from vrrp_drain.watcher.leavers import Leavers
+from vrrp_drain.watcher.strays import Strays
 
 from .actions import Health, Introduction, Question
 from .comeback import Comeback

@@ -1,0 +1,88 @@
+"""Asks whether a peer that open connections are handed on to is still there.
+
+A leaver whose VM died answers nothing: its clients would hang until the window ends, where a reset lets them begin anew at once. A
+machine answers for its address as long as its kernel runs, however loaded it is; if haproxy alone has ended there, that kernel resets.
+"""
+
+import logging
+
+from vrrp_drain.handover.node import Node
+from vrrp_drain.linux.neighbour import Inquiry, inquire
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.ip import IPAddress
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY = 0.5  # seconds between two looks at who is armed
+_ASK_EVERY = 0.2  # seconds
+_QUESTIONS = 5  # unanswered ones in a row, each of which may be lost (RFC 5227 section 1.1, PROBE_NUM is 3): about a second
+
+
+class Leavers:
+    """A remedy of the watcher's, for as long as the VIP is here: packets of clients come to nobody else."""
+
+    def __init__(self, node: Node, netlink: Netlink) -> None:
+        self._node, self._netlink = node, netlink
+        self._asked: dict[IPAddress, _Asked] = {}
+        self._look_at = 0.0
+
+    def tick(self, now: float, *, vip_here: bool) -> None:
+        """Take answers in, ask again, and give up who has not answered. Raises SystemFault where the kernel does not do its part."""
+        if not vip_here or not self._node.hands_off:
+            self.close()
+            return
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_EVERY
+            self._see({each.peer for each in self._node.rules.armed()})
+        for peer, asked in [*self._asked.items()]:
+            if asked.unanswered(now) >= _QUESTIONS:
+                self._give_up(peer)
+
+    def close(self) -> None:
+        for peer in [*self._asked]:
+            self._asked.pop(peer).inquiry.close()
+
+    def _see(self, armed: set[IPAddress]) -> None:
+        for peer in self._asked.keys() - armed:
+            self._asked.pop(peer).inquiry.close()
+        for peer in armed - self._asked.keys():
+            if self._is_on_the_segment(peer):
+                mac = self._netlink.mac(self._node.interface)
+                self._asked[peer] = _Asked(inquire(self._node.interface, mac, peer))
+
+    def _is_on_the_segment(self, peer: IPAddress) -> bool:
+        """One behind a router answers no such question."""
+        return peer.is_link_local or any(peer in each.network for each in self._netlink.networks_on(self._node.interface, peer.version))
+
+    def _give_up(self, peer: IPAddress) -> None:
+        self._asked.pop(peer).inquiry.close()
+        self._node.rules.disarm(peer)
+        log.warning(
+            "%s left and went on serving open connections, but does not answer any more: their clients get a reset from %s",
+            peer,
+            self._node.config.me,
+        )
+
+
+class _Asked:
+    """The questions to one peer."""
+
+    def __init__(self, inquiry: Inquiry) -> None:
+        self.inquiry = inquiry
+        self._questions, self._next = 0, 0.0
+
+    def unanswered(self, now: float) -> int:
+        """Return how many questions in a row were not answered, each in time; ask the next one when it is due."""
+        if now < self._next:
+            return 0
+        self._next = now + _ASK_EVERY
+        try:
+            if self.inquiry.answers():
+                self._questions = 0
+            found = self._questions
+            self.inquiry.ask()
+        except OSError:  # the interface is away: what could not be asked proves nothing
+            self._questions = 0
+            return 0
+        self._questions += 1
+        return found

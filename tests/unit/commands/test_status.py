@@ -1,0 +1,278 @@
+"""Where the VIP is, in plain words and as it was found."""
+
+import errno
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeInquiry, FakeIPR, FakeListener, FakeNode, address, carries
+from unit.support.samples import BACKUP, MASTER
+from vrrp_drain.commands import status
+from vrrp_drain.commands.status import Status
+from vrrp_drain.doctor import survey
+from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.haproxy import health_check
+from vrrp_drain.linux import connections, listeners
+from vrrp_drain.notify.history import History
+from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.ip import Packet
+from vrrp_drain.vrrp.advert import Advert
+from vrrp_drain.vrrp.bands import Band
+
+ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
+
+
+def test_the_lines_of_a_backup() -> None:
+    """The whole report, once: what an operator reads at 3 am."""
+    assert BACKUP.lines() == [
+        "instance    haproxy/0",
+        "VIP         10.0.0.10 is at 10.0.0.2, which adverts priority 253 (active)",
+        "since       1970-01-02 00:00:01 UTC: state master -> backup, drain: this instance was told to leave",
+        "band        draining since 1970-01-02 00:00:00 UTC, priority 99, VRID 7",
+        "waits for   vrrpctl promote (draining since demote at 1970-01-02 00:00:00 UTC)",
+        "keepalived  runs (pid 4711)",
+        "haproxy     answers",
+        "connections 17 to the VIP end here",
+        "handoff     installed",
+        "watcher     runs (pid 4712)",
+        "drain       would succeed now: this instance is not MASTER",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        pytest.param(MASTER, "VIP         10.0.0.10 is here, on eth0: this instance is MASTER", id="master"),
+        pytest.param(MASTER, "band        active, priority 254, VRID 7", id="a band without a file"),
+        pytest.param(
+            replace(MASTER, keepalived_pid=None),
+            "VIP         10.0.0.10 is on eth0, but keepalived does not run: it is stale; vrrpctl demote clears it safely",
+            id="stale",
+        ),
+        pytest.param(replace(BACKUP, keepalived_pid=None), "keepalived  does not run", id="keepalived dead"),
+        pytest.param(
+            replace(BACKUP, master=None, master_priority=None, answering=[]),
+            "VIP         10.0.0.10 is not here and nobody adverts it: clients are without it, or adverts do not reach this instance",
+            id="nobody",
+        ),
+        pytest.param(
+            replace(BACKUP, haproxy_healthy=False, haproxy_detail="haproxy is stopping"), "haproxy     haproxy is stopping", id="ill"
+        ),
+        pytest.param(replace(BACKUP, haproxy_saturated="haproxy lives, but is full"), "haproxy     haproxy lives, but is full", id="full"),
+        pytest.param(
+            replace(MASTER, answering=[PEER_MAC]),
+            f"warning     {PEER_MAC} also answers for 10.0.0.10: clients reach one of two machines",
+            id="two masters",
+        ),
+        pytest.param(
+            replace(BACKUP, bound_to_vip=[f"{VIP}:80"]),
+            "warning     10.0.0.10:80 is bound to the VIP itself: a move cuts its open connections. "
+            "Bind it to every address instead, in haproxy: bind *:80",
+            id="bound to the VIP",
+        ),
+        pytest.param(MASTER, f"drain       would succeed now: haproxy answers at {PEER}", id="drainable"),
+        pytest.param(
+            replace(MASTER, successors=None),
+            "drain       would succeed now: whether the peers are healthy cannot be asked from here (vrrp_drain.health_check is a socket)",
+            id="successors unknown",
+        ),
+        pytest.param(replace(MASTER, obstacles=["it has no peer"]), "drain       would not be smooth: it has no peer", id="obstacle"),
+        pytest.param(
+            replace(MASTER, handoff=False), "handoff     not installed: a move cuts the connections that are open", id="no handoff"
+        ),
+        pytest.param(
+            replace(MASTER, handed_off_to=[PEER]), f"handoff     open connections go to {PEER}, which served them before", id="handing off"
+        ),
+        pytest.param(
+            replace(MASTER, watcher_pid=None), "watcher     does not run: keepalived's own check alone sees to haproxy", id="no watcher"
+        ),
+        pytest.param(replace(MASTER, conditions=["two of them"]), "condition   two of them", id="condition"),
+    ],
+)
+def test_what_is_wrong_has_its_line(found: Status, line: str) -> None:
+    """Each state of the VIP, of keepalived and of haproxy is said in words."""
+    assert line in found.lines()
+
+
+def test_as_json_has_every_field() -> None:
+    """Programs get the fields under their names."""
+    fields = {name: getattr(BACKUP, name) for name in Status.__dataclass_fields__}
+    assert BACKUP.as_json() == {**fields, "drainable": True}
+    assert replace(BACKUP, obstacles=["none answers"]).as_json()["drainable"] is False
+
+
+class PeerTable:
+    """What a look hears on the segment, and for how long it would have listened."""
+
+    def __init__(self) -> None:
+        self.inquiry = FakeInquiry(time.monotonic)
+        self.heard: list[tuple[Advert, str]] = []
+        self.seconds: list[float] = []
+        self.answering = [ip_address(PEER)]
+
+    def arrivals(self, capture: FakeListener, end: Callable[[], float]) -> Iterator[Packet]:
+        self.seconds.append(end() - time.monotonic())
+        return (carries(advert, source) for advert, source in self.heard)
+
+
+@pytest.fixture
+def peer_table(monkeypatch: pytest.MonkeyPatch, haproxy_health: FakeHaproxy) -> PeerTable:
+    created = PeerTable()
+    monkeypatch.setattr(survey, "arrivals", created.arrivals)
+    monkeypatch.setattr(survey, "PacketCapture", lambda *arguments, outgoing: FakeListener())
+    monkeypatch.setattr(survey, "inquire", lambda interface, mac, target: created.inquiry)
+    monkeypatch.setattr(health_check, "answering", lambda check, peers: created.answering)
+    monkeypatch.setattr(connections, "count", lambda vips: 17)
+    monkeypatch.setattr(listeners, "bound_to", lambda vips: [])
+    return created
+
+
+def test_a_backup_finds_the_master(node: FakeNode, peer_table: PeerTable) -> None:
+    """The report tells where the VIP is and how this instance stands."""
+    node.priority_control.write(Band.DRAINING)
+    peer_table.heard = [(ADVERT, PEER)]
+    peer_table.inquiry.macs = [PEER_MAC, PEER_MAC]
+    found = status.look(node)
+    assert (found.master, found.master_priority, found.answering) == (PEER, 253, [PEER_MAC])
+    assert (found.vip_here, found.band, found.priority, found.keepalived_pid) == (False, "draining", 99, 4711)
+    assert (found.haproxy_healthy, found.haproxy_detail) == (True, "")
+    assert len(peer_table.inquiry.asked) == 1
+    assert peer_table.inquiry.closed
+
+
+def test_the_priority_is_what_keepalived_adverts_in_that_band(node: FakeNode, peer_table: PeerTable) -> None:
+    """How much lower the draining band is depends on whose keepalived job it is."""
+    node.config = replace(node.config, keepalived=replace(node.config.keepalived, priority=103, lowered=53))
+    assert status.look(node).priority == 103
+    node.priority_control.write(Band.DRAINING)
+    assert status.look(node).priority == 53
+
+
+@pytest.mark.parametrize(("advert_int", "seconds"), [(1.0, 1.1), (0.1, 0.4)])
+def test_silence_is_heard_for_one_interval(node: FakeNode, peer_table: PeerTable, advert_int: float, seconds: float) -> None:
+    """That nobody is there takes an advert interval and a bit to find out."""
+    node.config = replace(node.config, keepalived=replace(node.config.keepalived, advert_int=advert_int))
+    found = status.look(node)
+    assert (found.master, found.master_priority, found.answering) == (None, None, [])
+    assert peer_table.seconds == [pytest.approx(seconds, abs=0.05)]
+
+
+@pytest.mark.parametrize(
+    ("advert", "source"),
+    [
+        pytest.param(replace(ADVERT, vrid=2), PEER, id="another VRID"),
+        pytest.param(replace(ADVERT, version=3), PEER, id="another version"),
+        pytest.param(ADVERT, OWN, id="our own"),
+    ],
+)
+def test_other_adverts_are_no_masters(node: FakeNode, peer_table: PeerTable, advert: Advert, source: str) -> None:
+    """Only somebody else's adverts for our virtual router tell where the master is."""
+    node.rules.situation = Situation(tables=(4,), members=(ip_address("10.0.0.3"),))
+    peer_table.heard = [(advert, source), (ADVERT, "10.0.0.66"), (ADVERT, "10.0.0.3")]
+    assert status.look(node).master == "10.0.0.3", "whoever is no member is no MASTER either"
+
+
+def test_a_second_master_is_seen(node: FakeNode, ipr: FakeIPR, peer_table: PeerTable) -> None:
+    """With the VIP here, an answer of another machine is kept; those of our own interfaces are none."""
+    ipr.addresses.append(address(2, f"{VIP}/32"))
+    peer_table.inquiry.macs = [MAC, "02:00:00:00:01:01", PEER_MAC]
+    assert status.look(node).answering == [PEER_MAC]
+
+
+def test_an_interface_that_is_down_can_be_looked_at(node: FakeNode, peer_table: PeerTable) -> None:
+    """When the question cannot be sent, the report still comes."""
+
+    def down() -> None:
+        raise OSError(errno.ENETDOWN, "Network is down")
+
+    peer_table.inquiry.on_ask = down
+    assert status.look(node).answering == []
+
+
+def test_what_is_broken_is_in_the_report(node: FakeNode, peer_table: PeerTable, haproxy_health: FakeHaproxy) -> None:
+    """A sick haproxy and a damaged band are findings, not failures."""
+    haproxy_health.problem = "haproxy does not answer"
+    node.priority_control.write(Band.DRAINING)
+    node.priority_control.path.write_text("?")
+    found = status.look(node)
+    assert (found.haproxy_healthy, found.haproxy_detail) == (False, "haproxy does not answer")
+    assert "run vrrpctl promote or demote" in found.band
+
+
+def told(kind: Kind, state: str, at: float, previous: str = "off") -> Notice:
+    return Notice(at, "haproxy/0", VIP, kind, previous, state, "condition", f"the reason of {kind.value}", None, 254)
+
+
+def test_since_when_and_why(node: FakeNode, peer_table: PeerTable) -> None:
+    """The last notice of who has the VIP tells it; conditions hold that began and are not over, since the watcher began last."""
+    node.paths.history.parent.mkdir(parents=True)
+    history = History(node.paths.history)
+    for notice in (
+        told(Kind.NO_MASTER, "on", 10.0),
+        told(Kind.WATCHER, "backup", 20.0),
+        told(Kind.STATE, "master", 30.0, previous="backup"),
+        told(Kind.FOREIGN, "on", 40.0),
+        told(Kind.TWO_MASTERS, "on", 41.0),
+        told(Kind.TWO_MASTERS, "off", 42.0, previous="on"),
+    ):
+        history.append(notice)
+    found = status.look(node)
+    assert (found.since, found.why) == (30.0, "state backup -> master, condition: the reason of state")
+    assert found.conditions == ["the reason of foreign"]
+
+
+def test_without_a_history(node: FakeNode, peer_table: PeerTable) -> None:
+    """Where no watcher ever ran, nothing is made up."""
+    found = status.look(node)
+    assert (found.since, found.why, found.conditions, found.watcher_pid) == (None, "", [], None)
+
+
+@pytest.mark.parametrize(
+    ("vip_here", "pid", "answering", "heard", "obstacle"),
+    [
+        pytest.param(True, 4711, [PEER], False, None, id="all well on the master"),
+        pytest.param(False, 4711, [], True, None, id="a backup needs no successor"),
+        pytest.param(True, 4711, [], False, "no peer's haproxy answers us", id="no successor"),
+        pytest.param(True, None, [PEER], False, "keepalived does not run here", id="keepalived"),
+        pytest.param(False, 4711, [PEER], False, "nobody adverts 10.0.0.10", id="no master"),
+    ],
+)
+def test_what_stands_against_a_drain(
+    node: FakeNode,
+    ipr: FakeIPR,
+    peer_table: PeerTable,
+    vip_here: bool,
+    pid: int | None,
+    answering: list[str],
+    heard: bool,
+    obstacle: str | None,
+) -> None:
+    """A drain would succeed when keepalived runs and, on the MASTER, a peer's haproxy answers."""
+    node.pid = pid
+    peer_table.answering = [ip_address(each) for each in answering]
+    peer_table.heard = [(ADVERT, PEER)] if heard else []
+    if vip_here:
+        ipr.addresses.append(address(2, f"{VIP}/32"))
+    found = status.look(node)
+    assert [each.partition(" (")[0] for each in found.obstacles] == ([obstacle] if obstacle else [])
+    assert found.as_json()["drainable"] is (obstacle is None)
+
+
+def test_listeners_on_the_vip_itself_are_found(node: FakeNode, peer_table: PeerTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in the report where connections would be handed off otherwise; a kernel that does not tell is no failure."""
+    monkeypatch.setattr(listeners, "bound_to", lambda vips: [f"{vip}:80" for vip in vips])
+    assert status.look(node).bound_to_vip == [f"{VIP}:80"]
+    wanted = node.config
+    node.config = replace(wanted, drain=replace(wanted.drain, connection_handoff=False))
+    assert status.look(node).bound_to_vip == []
+    node.config = wanted
+
+    def untold(vips: object) -> list[str]:
+        raise SystemFault("the kernel does not tell who listens")
+
+    monkeypatch.setattr(listeners, "bound_to", untold)
+    assert status.look(node).bound_to_vip == []

@@ -1,0 +1,575 @@
+"""Each check of the doctor, around facts that a test makes up; and what becomes of its findings."""
+
+import errno
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP, FakeHaproxy, FakeIPR, FakeNode, address, link, rendered, route
+from vrrp_drain import doctor
+from vrrp_drain.config.model import Config
+from vrrp_drain.doctor import Check, Finding, Patient, Report, Severity, Wait, foreign_source, machine, moves, segment
+from vrrp_drain.doctor.foreign_source import Outcome
+from vrrp_drain.doctor.survey import Router, Survey
+from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.haproxy import health_check
+from vrrp_drain.linux import connections, listeners, proc_connector
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.ip import IPAddress, IPInterface
+from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.vrrp.advert import Advert
+from vrrp_drain.vrrp.bands import Band
+
+THE_VIP, THE_PEER, US, THIRD = map(ip_address, (VIP, PEER, OWN, "10.0.0.3"))
+STRANGE_MAC = "02:00:00:00:00:66"
+ADVERT = Advert(2, 1, 253, 1.0, (THE_VIP,))
+ENDED = 10.0
+Findings = list[Finding] | None
+
+
+def master(source: IPAddress = THE_PEER, priority: int = 253, arrivals: tuple[float, ...] = (7.5, 8.5, 9.5), foreign: str = "") -> Router:
+    return Router(source, replace(ADVERT, priority=priority), arrivals, foreign)
+
+
+def heard(
+    *routers: Router, vip: Iterable[str] = (PEER_MAC,), us: Iterable[str] = (), peer: Iterable[str] = (PEER_MAC,), seconds: float = 3.3
+) -> Survey:
+    """Return what a BACKUP hears of a healthy group, or of the ``routers``, and who answers for whom."""
+    answers = {THE_VIP: frozenset(vip), US: frozenset(us), THE_PEER: frozenset(peer)}
+    return Survey(seconds, ENDED, routers, answers, frozenset(each.source for each in routers))
+
+
+def severities(found: Findings) -> list[str]:
+    return [each.severity.value for each in found or ()]
+
+
+@pytest.fixture
+def patient(node: FakeNode, haproxy_health: FakeHaproxy) -> Patient:
+    """A healthy BACKUP of two, with time enough."""
+    created = Patient(node, time.monotonic() + 3600)
+    created.survey = heard(master(priority=254))
+    node.config = replace(node.config, keepalived=replace(node.config.keepalived, priority=253))
+    return created
+
+
+@pytest.fixture
+def as_master(patient: Patient, ipr: FakeIPR) -> Patient:
+    """The same, but MASTER with priority 254."""
+    ipr.addresses.append(address(2, f"{VIP}/32"))
+    patient.node.config = replace(patient.config, keepalived=replace(patient.config.keepalived, priority=254))
+    patient.survey = replace(heard(vip=()), sent=replace(ADVERT, priority=254))
+    return patient
+
+
+SEGMENT = [segment.foreign, segment.firewall, segment.adverts, segment.timing, segment.priorities, segment.answers]
+
+
+@pytest.mark.parametrize("check", SEGMENT)
+def test_a_healthy_backup(patient: Patient, check: Callable[[Patient], Findings]) -> None:
+    """Nothing is found on a segment where all is well."""
+    assert check(patient) == []
+
+
+def test_a_healthy_master(as_master: Patient) -> None:
+    """What cannot be proven from there is a note that says where it can."""
+    assert {check.__name__: severities(check(as_master)) for check in SEGMENT} == {
+        "foreign": [],
+        "firewall": [],
+        "adverts": ["note"],
+        "timing": [],
+        "priorities": [],
+        "answers": [],
+    }
+    (found,) = segment.adverts(as_master) or []
+    assert found.mend == f"vrrpctl doctor on {PEER}"
+
+
+def test_foreign_adverts(patient: Patient) -> None:
+    """The judge's sentence is what it is and the mend; the adverts that are missing then have this cause."""
+    patient.survey = heard(
+        master(ip_address(STRANGER), foreign="10.0.0.77 uses VRID 1: give one another keepalived.virtual_router_id"), vip=()
+    )
+    (found,) = segment.foreign(patient)
+    assert (found.severity, found.what) == (Severity.PROBLEM, "10.0.0.77 uses VRID 1")
+    assert found.mend == "give one another keepalived.virtual_router_id"
+    assert segment.adverts(patient) is None
+
+
+def test_another_interval_in_version_3(patient: Patient) -> None:
+    """It works there, so it is a warning."""
+    router = master()
+    patient.survey = heard(replace(router, advert=replace(router.advert, version=3, advert_int=0.2)))
+    (found,) = segment.foreign(patient)
+    assert (found.severity, found.what) == (Severity.WARNING, "10.0.0.2 adverts every 0.2 s, we every 1 s")
+
+
+@pytest.mark.parametrize(("count", "found"), [(1, []), (2, ["problem"])])
+def test_adverts_that_a_firewall_drops(patient: Patient, count: int, found: list[str]) -> None:
+    """They are on the wire and do not get to keepalived. A single one may have come before its ear was there."""
+    patient.survey = replace(heard(master(arrivals=(7.5, 8.5)[:count])), let_in=frozenset())
+    assert severities(segment.firewall(patient)) == found
+    if found:
+        assert segment.adverts(patient) is None, "the cause has its own finding"
+
+
+@pytest.mark.parametrize(
+    ("survey", "what"),
+    [
+        pytest.param(heard(), f"{PEER_MAC} ({PEER}) answers for {VIP}, but none of its adverts reached eth0 in 3.3 s", id="lost"),
+        pytest.param(heard(vip=()), f"nobody adverts {VIP}, and nobody answers for it", id="nobody"),
+        pytest.param(heard(master(), master(THIRD)), f"{PEER}, 10.0.0.3 advert side by side", id="two"),
+    ],
+)
+def test_what_a_backup_does_not_hear(patient: Patient, survey: Survey, what: str) -> None:
+    """Lost adverts, no MASTER at all, and two of them are told apart."""
+    patient.survey = survey
+    (found,) = segment.adverts(patient) or []
+    assert (found.severity, found.what) == (Severity.PROBLEM, what)
+
+
+def test_a_move_while_we_listen_is_no_second_master(patient: Patient) -> None:
+    """Who stopped adverting before the end has given the VIP up."""
+    patient.survey = heard(master(arrivals=(7.0, 8.0)), master(THIRD, 252, (8.1, 9.1)))
+    assert segment.adverts(patient) == []
+
+
+def test_too_short_to_tell(patient: Patient) -> None:
+    """Silence that was shorter than two intervals proves nothing."""
+    patient.survey = heard(vip=(), seconds=2.0)
+    (found,) = segment.adverts(patient) or []
+    assert (found.severity, found.mend) == (Severity.NOTE, "give --timeout more")
+
+
+@pytest.mark.parametrize(
+    ("survey", "what"),
+    [
+        pytest.param(heard(master(priority=253), vip=()), f"{PEER} adverts priority 253 beside our 254: it does not hear us", id="deaf"),
+        pytest.param(
+            heard(master(priority=255), vip=()), f"{PEER} adverts priority 255 beside our 254: keepalived here ignores it", id="ignored"
+        ),
+        pytest.param(heard(), f"{PEER_MAC} ({PEER}) answers for {VIP} as well, and no advert of it arrives", id="lost both ways"),
+    ],
+)
+def test_two_masters(as_master: Patient, survey: Survey, what: str) -> None:
+    """On the MASTER the other one is named, and in which direction adverts are lost."""
+    as_master.survey = replace(survey, sent=as_master.survey.sent)
+    (found,) = segment.adverts(as_master) or []
+    assert (found.severity, found.what) == (Severity.PROBLEM, what)
+
+
+def test_a_master_that_sends_nothing(as_master: Patient) -> None:
+    """The VIP is here, and the tap saw no advert leave: keepalived hangs."""
+    as_master.survey = heard(vip=())
+    (found,) = segment.adverts(as_master) or []
+    assert found.what == f"keepalived has {VIP} here, but sent no advert within 3.3 s"
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "found"), [((7.5, 8.5, 9.5), []), ((7.9, 9.5), ["note"]), ((7.0, 9.6), ["warning"]), ((9.5,), [])], ids=str
+)
+def test_timing(patient: Patient, arrivals: tuple[float, ...], found: list[str]) -> None:
+    """One advert that is late or lost is a note, nearly three are a warning."""
+    patient.survey = heard(master(arrivals=arrivals))
+    assert severities(segment.timing(patient)) == found
+
+
+@pytest.mark.parametrize(
+    ("priority", "what"),
+    [
+        (99, "the MASTER, 10.0.0.2, adverts priority 99 (draining)"),
+        (66, "the MASTER, 10.0.0.2, adverts priority 66 (unhealthy)"),
+        (253, "10.0.0.2 adverts our own priority, 253"),
+        (252, "10.0.0.2 is MASTER with priority 252, below our 253, and this instance does not take over"),
+    ],
+)
+def test_priorities_of_the_master(patient: Patient, priority: int, what: str) -> None:
+    """One that nobody of the cluster should be content with is a warning."""
+    patient.survey = heard(master(priority=priority))
+    (found,) = segment.priorities(patient) or []
+    assert (found.severity, found.what) == (Severity.WARNING, what)
+
+
+def test_a_lower_master_has_its_reasons(patient: Patient, haproxy_health: FakeHaproxy) -> None:
+    """While haproxy is sick here, or without preemption, nothing else is expected."""
+    patient.survey = heard(master(priority=252))
+    haproxy_health.problem = "haproxy is stopping"
+    assert segment.priorities(patient) == []
+    patient.haproxy_problem = ""
+    patient.node.config = replace(patient.config, keepalived=replace(patient.config.keepalived, preempt=False))
+    assert segment.priorities(patient) == []
+
+
+def test_a_master_that_keepalived_thinks_unhealthy(as_master: Patient) -> None:
+    """Its own adverts, seen on their way out, tell what keepalived makes of the band."""
+    as_master.survey = replace(as_master.survey, sent=replace(ADVERT, priority=66))
+    (found,) = segment.priorities(as_master) or []
+    assert found.what == "keepalived here adverts priority 66 (unhealthy), though the active band is 254"
+
+
+@pytest.mark.parametrize(
+    ("survey", "what"),
+    [
+        pytest.param(heard(vip=[STRANGE_MAC]), f"{STRANGE_MAC}, which is no instance of this group, answers for {VIP}", id="stranger"),
+        pytest.param(
+            heard(vip=[STRANGE_MAC], peer=()),
+            f"{STRANGE_MAC}, which is no instance of this group (unless it is {PEER}, which answers for nothing else), answers for {VIP}",
+            id="perhaps a peer",
+        ),
+        pytest.param(heard(master(), vip=()), f"{PEER} adverts {VIP}, but nobody answers for it", id="silent master"),
+        pytest.param(heard(us=[STRANGE_MAC]), f"{STRANGE_MAC} answers for {OWN}, the address of this instance", id="our own address"),
+    ],
+)
+def test_who_answers(patient: Patient, survey: Survey, what: str) -> None:
+    """A stranger, nobody, and somebody with our own address are problems of different names."""
+    patient.survey = survey
+    (found,) = segment.answers(patient)
+    assert (found.severity, found.what) == (Severity.PROBLEM, what)
+
+
+def test_two_machines_answer(patient: Patient) -> None:
+    """Seen from a BACKUP: both are named."""
+    patient.survey = heard(master(), vip=[PEER_MAC, "02:00:00:00:00:03"])
+    patient.survey = replace(patient.survey, answers={**patient.survey.answers, THIRD: frozenset({"02:00:00:00:00:03"})})
+    patient.peers = (THE_PEER, THIRD)
+    (found,) = segment.answers(patient)
+    assert found.what == f"{PEER_MAC} ({PEER}), 02:00:00:00:00:03 (10.0.0.3) answer for {VIP}"
+
+
+def test_a_virtual_mac_is_no_stranger(patient: Patient) -> None:
+    """With use_vmac the VIP has a MAC that is nobody's own (RFC 9568 section 7.3)."""
+    patient.survey = heard(master(), vip=["00:00:5e:00:01:01"])
+    assert segment.answers(patient) == []
+
+
+@pytest.mark.parametrize(
+    ("answering", "peer", "severity", "what"),
+    [
+        (
+            [],
+            [PEER_MAC],
+            "problem",
+            f"haproxy of {PEER}, 10.0.0.3 does not answer us; 10.0.0.3 does not even answer ARP: off, or on another segment",
+        ),
+        ([THIRD], [PEER_MAC], "warning", f"haproxy of {PEER} does not answer us"),
+        ([THE_PEER, THIRD], [PEER_MAC], "", ""),
+    ],
+)
+def test_successors(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, answering: list[IPAddress], peer: list[str], severity: str, what: str
+) -> None:
+    """None is a problem, fewer than there should be a warning; a dead haproxy is told from a dead machine."""
+    monkeypatch.setattr(health_check, "answering", lambda check, peers, timeout: answering)
+    patient.node.config = replace(Config.parse(rendered(3)), keepalived=patient.config.keepalived)
+    patient.survey = heard(peer=peer)
+    found = segment.successor(patient)
+    assert [(each.severity.value, each.what) for each in found] == ([(severity, what)] if severity else [])
+
+
+def test_nobody_to_take_over(patient: Patient) -> None:
+    """One instance alone, and peers that cannot be asked."""
+    patient.node.config = Config.parse(rendered(1))
+    assert severities(segment.successor(patient)) == ["warning"]
+    patient.node.config = Config.parse(rendered(2, vrrp_drain={"health_check": "unix:///run/haproxy.sock"}))
+    assert severities(segment.successor(patient)) == ["note"]
+
+
+@pytest.mark.parametrize(
+    ("effective", "lack"),
+    [("000001ffffffffff", []), ("0000000000001000", ["CAP_NET_RAW"]), ("0", ["CAP_NET_ADMIN", "CAP_NET_RAW"])],
+)
+def test_rights(tmp_path: Path, effective: str, lack: list[str]) -> None:
+    """Of the effective capabilities, two are needed."""
+    (tmp_path / "status").write_text(f"Name:\tpython3\nCapEff:\t{effective}\n")
+    assert machine.missing_rights(tmp_path / "status") == lack
+
+
+def test_directories(patient: Patient) -> None:
+    """A file in each is written, and removed. What cannot be made is named; the log alone is no problem."""
+    paths = patient.node.paths
+    assert machine.directories(patient) == []
+    assert list(paths.drain_run.iterdir()) == []
+    for directory in (paths.drain_run, paths.drain_log.parent):
+        directory.rmdir()
+        directory.touch()
+    found = machine.directories(patient)
+    assert [(each.severity.value, each.what) for each in found] == [
+        ("problem", f"{paths.drain_run} cannot be written to: File exists"),
+        ("warning", f"{paths.drain_log.parent} cannot be written to: File exists"),
+    ]
+
+
+@pytest.mark.parametrize(("here", "means"), [(False, "will not come here"), (True, "is still on eth0: stale")])
+def test_keepalived_does_not_run(patient: Patient, node: FakeNode, ipr: FakeIPR, here: bool, means: str) -> None:
+    """What that means depends on whether it left the VIP behind."""
+    node.pid = None
+    if here:
+        ipr.addresses.append(address(2, f"{VIP}/32"))
+    (found,) = machine.keepalived(patient)
+    assert found.severity is Severity.PROBLEM
+    assert means in found.means
+    assert found.mend.startswith("vrrpctl demote") is here
+
+
+def test_another_binary(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keepalived that is not the package's is worth a note, one that is gone from the disk says when ours takes effect."""
+    expected = patient.node.paths.keepalived_binary
+    monkeypatch.setattr(Path, "readlink", lambda path: expected)
+    assert machine.keepalived(patient) == []
+    monkeypatch.setattr(Path, "readlink", lambda path: Path("/old/keepalived (deleted)"))
+    (found,) = machine.keepalived(patient)
+    assert (found.severity, found.mend) == (Severity.NOTE, "monit restart keepalived, after vrrpctl demote")
+
+
+def test_the_band(patient: Patient) -> None:
+    """Draining is a note with since when; what is no band is a problem."""
+    assert machine.band(patient) == []
+    patient.node.priority_control.write(Band.DRAINING)
+    (found,) = machine.band(patient)
+    assert found.severity is Severity.NOTE
+    assert "draining band since" in found.what
+    patient.node.priority_control.path.write_text("?")
+    assert severities(machine.band(patient)) == ["problem"]
+
+
+def test_the_interface(patient: Patient, ipr: FakeIPR, node: FakeNode) -> None:
+    """Down, without a carrier, without an address, with an address of another network."""
+    assert machine.interface(patient) == []
+    ipr.links[1] = link(2, "eth0", MAC, up=False)
+    assert [each.what for each in machine.interface(patient)] == [f"eth0, which carries {VIP}, is down"]
+    ipr.links[1] = link(2, "eth0", MAC, carrier=0)
+    assert [each.what for each in machine.interface(patient)] == [f"eth0, which carries {VIP}, has no carrier"]
+    ipr.links[1] = link(2, "eth0", MAC)
+    ipr.addresses = [address(2, "10.9.0.1/24"), address(2, f"{VIP}/32")]
+    (found,) = machine.interface(patient)
+    assert (found.severity, found.what) == (Severity.WARNING, f"{VIP} lies in no network of eth0, which has 10.9.0.1/24")
+    node.attachment = replace(node.attachment, source=None)
+    assert severities(machine.interface(patient)) == ["problem"]
+
+
+def settings(patient: Patient, **values: int) -> None:
+    """Write the kernel's settings of eth0."""
+    directory = patient.node.paths.interface_settings / "eth0"
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, value in values.items():
+        (directory / name).write_text(f"{value}\n")
+
+
+@pytest.mark.parametrize(("value", "gateway", "found"), [(1, 3, ["warning"]), (2, 3, []), (1, 2, []), (1, None, [])])
+def test_reverse_path(patient: Patient, ipr: FakeIPR, value: int, gateway: int | None, found: list[str]) -> None:
+    """Strict filtering harms where answers leave through another interface."""
+    settings(patient, rp_filter=value)
+    if gateway:
+        ipr.routes.append(route("0.0.0.0/0", gateway, "10.0.0.254"))
+    assert severities(machine.reverse_path(patient)) == found
+
+
+def test_the_higher_setting_holds(patient: Patient, ipr: FakeIPR) -> None:
+    """all=2 makes a strict interface a loose one, as the kernel does."""
+    settings(patient, rp_filter=1)
+    ipr.routes.append(route("0.0.0.0/0", 3, "10.0.0.254"))
+    directory = patient.node.paths.interface_settings / "all"
+    directory.mkdir()
+    (directory / "rp_filter").write_text("2\n")
+    assert machine.reverse_path(patient) == []
+
+
+def test_the_vip_on_lo(patient: Patient, ipr: FakeIPR) -> None:
+    """Missing is a warning; there, but answered for, is a problem."""
+    assert severities(machine.vip_on_lo(patient)) == ["warning"]
+    ipr.addresses.append(address(1, f"{VIP}/32"))
+    settings(patient, arp_ignore=1, arp_announce=2)
+    assert machine.vip_on_lo(patient) == []
+    settings(patient, arp_ignore=0)
+    (found,) = machine.vip_on_lo(patient)
+    assert (found.severity, found.what) == (Severity.PROBLEM, f"{VIP} is on lo, but arp_ignore is 0 on eth0")
+
+
+def test_the_kernel(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sock_diag always, the proc connector only where a process is tracked."""
+
+    def refuse(vips: object) -> int:
+        raise SystemFault("the kernel does not tell its connections")
+
+    monkeypatch.setattr(proc_connector, "available", lambda: "Connection refused")
+    monkeypatch.setattr(connections, "count", lambda vips: 0)
+    assert machine.kernel(patient) == []
+    patient.node.config = replace(patient.config, keepalived=replace(patient.config.keepalived, track_process="haproxy"))
+    assert severities(machine.kernel(patient)) == ["note"]
+    monkeypatch.setattr(connections, "count", refuse)
+    assert severities(machine.kernel(patient)) == ["warning", "note"]
+
+
+def test_haproxy(patient: Patient, haproxy_health: FakeHaproxy, tmp_path: Path) -> None:
+    """It answers; and its pid file leads to it, which drain needs. A sick one has one finding, not two."""
+    drain = replace(patient.config.drain, haproxy_pid_file=tmp_path / "none.pid")
+    patient.node.config = replace(patient.config, drain=drain)
+    assert machine.haproxy_here(patient) == []
+    assert severities(machine.soft_stop(patient)) == ["warning"]
+    patient.node.config = replace(patient.config, drain=replace(drain, haproxy_soft_stop=False))
+    assert machine.soft_stop(patient) is None
+    del patient.haproxy_problem
+    haproxy_health.problem = "haproxy is stopping"
+    assert [each.what for each in machine.haproxy_here(patient)] == ["haproxy is stopping"]
+    patient.node.config = replace(patient.config, drain=drain)
+    assert machine.soft_stop(patient) is None
+
+
+def test_frontends(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener on a VIP is named, with the line that would be right."""
+    monkeypatch.setattr(listeners, "bound_to", lambda vips: [])
+    assert machine.frontends(patient) == []
+    monkeypatch.setattr(listeners, "bound_to", lambda vips: [f"{VIP}:443", "[fd00::10]:443"])
+    (found,) = machine.frontends(patient) or []
+    assert found.what == "a listener is bound to the VIP itself: 10.0.0.10:443, [fd00::10]:443"
+    assert "bind :::443 v4v6" in found.mend
+
+
+def test_the_handoff_rules(patient: Patient, node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed; not, though the kernel would take them; refused; and not wanted."""
+
+    def refuse(*arguments: object) -> None:
+        raise SystemFault("the kernel refuses")
+
+    monkeypatch.setattr(node.rules, "state", lambda: Situation((4,)))
+    assert moves.rules(patient) == []
+    monkeypatch.setattr(node.rules, "state", Situation)
+    monkeypatch.setattr(node.rules, "trial", lambda group: None)
+    assert severities(moves.rules(patient)) == ["warning"]
+    monkeypatch.setattr(node.rules, "trial", refuse)
+    assert severities(moves.rules(patient)) == ["problem"]
+    node.config = replace(node.config, drain=replace(node.config.drain, connection_handoff=False))
+    assert severities(moves.rules(patient)) == ["note"]
+    assert moves.foreign_sources(patient) is None
+    assert machine.frontends(patient) is None
+
+
+@pytest.mark.parametrize(
+    ("own", "foreign", "found"),
+    [([THE_PEER], [THE_PEER], []), ([THE_PEER], [], ["problem"]), ([], [], ["note"]), ([], [THE_PEER], [])],
+    ids=["arrives", "dropped", "no control", "arrives without control"],
+)
+def test_foreign_sources(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, own: list[IPAddress], foreign: list[IPAddress], found: list[str]
+) -> None:
+    """Only a peer that answers our own address, and not the foreign one, proves that something drops it."""
+    asked: list[tuple[IPInterface, dict[IPAddress, str]]] = []
+
+    def probe(interface: str, mac: str, us: IPInterface, taken: object, peers: dict[IPAddress, str]) -> Outcome:
+        asked.append((us, peers))
+        return Outcome(ip_address("10.0.0.77"), frozenset(own), frozenset(foreign))
+
+    monkeypatch.setattr(foreign_source, "probe", probe)
+    assert severities(moves.foreign_sources(patient)) == found
+    assert [(str(us), peers) for us, peers in asked] == [(f"{OWN}/24", {THE_PEER: PEER_MAC})]
+
+
+def test_foreign_sources_need_a_peer(patient: Patient) -> None:
+    """Where none answers ARP, it is said that nothing was tried."""
+    patient.survey = heard(peer=())
+    assert severities(moves.foreign_sources(patient)) == ["note"]
+
+
+def test_time_runs_out(patient: Patient) -> None:
+    """A wait that would pass the deadline is refused, and what was waited for is kept with its time."""
+    assert patient.take_time("a while", 1.0, lambda: 7) == 7
+    assert [wait.what for wait in patient.waits] == ["a while"]
+    patient.deadline = time.monotonic()
+    with pytest.raises(SystemFault, match=r"^no time was left for a while \(1 s\): give --timeout more$"):
+        patient.take_time("a while", 1.0, lambda: 7)
+
+
+def test_a_check_that_cannot_be_made_is_a_warning(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every check has its name in its findings; nothing found is what its row says; None is silence."""
+
+    def broken(patient: Patient) -> list[Finding]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    table = (Check("one", "one is well", lambda patient: []), Check("two", "two is well", broken), Check("three", "", lambda patient: None))
+    monkeypatch.setattr(doctor, "TABLE", table)
+    found = list(doctor._findings(patient))
+    assert [(each.check, each.severity.value, each.what) for each in found] == [
+        ("one", "ok", "one is well"),
+        ("two", "warning", "could not be checked: [Errno 5] Input/output error"),
+    ]
+
+
+def test_the_table() -> None:
+    """Names are there once and are slugs; every row says what it proves."""
+    names = [*doctor.FIRST, *(check.name for check in doctor.TABLE)]
+    assert len(set(names)) == len(names)
+    assert all(name == name.lower() and " " not in name for name in names)
+    assert all(check.fine for check in doctor.TABLE)
+
+
+def test_what_keeps_doctor_from_looking(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without rights or a valid configuration there is one finding, and no crash."""
+    monkeypatch.setattr(machine, "missing_rights", lambda: ["CAP_NET_RAW"])
+    (found,) = doctor.examine(paths, 10).findings
+    assert (found.check, found.severity) == ("privileges", Severity.PROBLEM)
+    monkeypatch.setattr(machine, "missing_rights", list)
+    (found,) = doctor.examine(paths, 10).findings
+    assert (found.check, found.severity) == ("configuration", Severity.PROBLEM)
+    assert "must be readable" in found.what
+
+
+def test_an_examination(paths: Paths, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All checks, on an instance whose configuration is valid."""
+    paths.drain_config.parent.mkdir(parents=True)
+    paths.drain_config.write_text(json.dumps(rendered()))
+    monkeypatch.setattr(machine, "missing_rights", list)
+    monkeypatch.setattr(doctor, "Netlink", lambda: Netlink(ipr))
+    monkeypatch.setattr(doctor, "TABLE", (Check("one", "one is well", lambda patient: []),))
+    report = doctor.examine(paths, 10)
+    assert (report.instance, report.healthy) == ("haproxy/0", True)
+    assert [each.check for each in report.findings] == ["privileges", "configuration", "one"]
+    assert ipr.closed
+
+
+def test_pre_start_makes_the_quick_checks(node: FakeNode, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong is told, what is well or only worth a note is not."""
+    monkeypatch.setattr(connections, "count", lambda vips: 0)
+    assert doctor.at_start(node) == []
+    ipr.links[1] = link(2, "eth0", MAC, carrier=0)
+    assert [each.line().partition(". ")[0] for each in doctor.at_start(node)] == [f"interface: eth0, which carries {VIP}, has no carrier"]
+
+
+REPORT = Report(
+    "haproxy/0",
+    (
+        Finding(Severity.OK, "all is well", check="band"),
+        Finding(Severity.WARNING, "it is so", "it hurts", "mend it", "timing"),
+        Finding(Severity.PROBLEM, "it is broken " * 12, "it kills", "replace it", "adverts"),
+    ),
+    (Wait("adverts", 3.3), Wait("nothing", 0.01)),
+    3.5,
+)
+
+
+def test_the_report_has_problems_first() -> None:
+    """One screen: what it is, what it means, the mend; what is ok in one line; what the time went to."""
+    lines = list(REPORT.lines())
+    assert lines[0] == "haproxy/0: 1 problem, 1 warning"
+    assert [line.split()[0] for line in lines if line and not line.startswith(" " * 3)][1:] == [
+        *("PROBLEM", "means", "mend", "warning", "means", "mend", "ok", "took")
+    ]
+    assert lines[-2:] == ["ok       band", "took     3.5 s: 3.3 s for adverts"]
+    assert max(map(len, lines)) <= 120
+
+
+def test_the_report_as_json() -> None:
+    """As docs/doctor.md has it."""
+    found = REPORT.as_json()
+    assert list(found) == ["instance", "healthy", "findings", "waited", "seconds"]
+    assert found["healthy"] is False
+    findings = found["findings"]
+    assert isinstance(findings, list)
+    assert [list(each) for each in findings] == [["severity", "check", "what", "means", "mend"]] * 3
+    assert [each["severity"] for each in findings] == ["problem", "warning", "ok"]
+    assert found["waited"] == [{"for": "adverts", "seconds": 3.3}, {"for": "nothing", "seconds": 0.01}]
+    assert Report("", (), (), 0.1).summary == "this instance: nothing found"

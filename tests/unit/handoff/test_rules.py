@@ -1,0 +1,418 @@
+"""Our nftables table: which messages, in which order, and what is said when the kernel refuses them."""
+
+import errno
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.nfnetlink import nfgen_msg, nftsocket
+from pyroute2.nftables.expressions import genex
+
+from unit.support.fakes import PEER, VIP
+from vrrp_drain.handoff import admission, forwarding
+from vrrp_drain.handoff.rules import TABLE, Armed, Group, Rules, Situation, installation
+from vrrp_drain.linux.nftables import FAMILIES, Order, removal
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.ip import IPAddress
+from vrrp_drain.vrrp.bands import Band, describe
+
+THE_VIP, THE_PEER = ip_address(VIP), ip_address(PEER)
+SIXTH, SIXTH_PEER = ip_address("fd00::10"), ip_address("fe80::2")
+IPV4, IPV6 = 2, 10
+TOKEN = bytes(range(16))
+NAMES = {value: name for name, value in vars(nftsocket).items() if name.startswith("NFT_MSG_")}
+GET_TABLES, GET_ELEMENTS, GET_RULES = (10 << 8 | kind for kind in (1, 13, 7))
+
+
+class FakeNFT:
+    """pyroute2's NFTSocket: keeps every batch as it would go out, answers dumps from ``answers``, refuses with ``error``."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+        self.answers: dict[tuple[int, int], list[Any]] = {}
+        self.error: OSError | NetlinkError | None = None
+        self.dump_error: OSError | NetlinkError | None = None
+        self.opened = self.closed = 0
+
+    def make(self) -> "FakeNFT":
+        self.opened += 1
+        return self
+
+    def __enter__(self) -> "FakeNFT":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.closed += 1
+
+    def nlm_request_batch(self, messages: Sequence[Any]) -> list[Any]:
+        for message in messages:
+            message.reset()
+            message.encode()
+        if messages[0]["header"]["flags"] & NLM_F_DUMP == NLM_F_DUMP:
+            (question,) = messages
+            if self.dump_error is not None:
+                raise self.dump_error
+            return self.answers.get((question["header"]["type"], question["nfgen_family"]), [])
+        self.batches.append(list(messages))
+        if self.error is not None:
+            raise self.error
+        return []
+
+    def installed(self, *families: int) -> None:
+        self.answers[GET_TABLES, 0] = [
+            answer(nftsocket.nft_table_msg, IPV4, [("NFTA_TABLE_NAME", "theirs")]),
+            *(answer(nftsocket.nft_table_msg, family, [("NFTA_TABLE_NAME", TABLE)]) for family in families),
+        ]
+
+
+def answer(kind: type, family: int, attributes: list[tuple[str, Any]]) -> Any:
+    """Return what the kernel says, as pyroute2 decodes it."""
+    message = kind()
+    message["nfgen_family"] = family
+    message["attrs"] = attributes
+    message.encode()
+    decoded = kind(message.data)
+    decoded.decode()
+    return decoded
+
+
+@pytest.fixture
+def nft(monkeypatch: pytest.MonkeyPatch) -> FakeNFT:
+    monkeypatch.setattr(socket, "if_nametoindex", lambda name: 2)
+    return FakeNFT()
+
+
+@pytest.fixture
+def rules(nft: FakeNFT) -> Rules:
+    return Rules(nft.make)
+
+
+def group(*vips: IPAddress, window: float = 60, members: Sequence[IPAddress] = (), interface: str = "eth0", **more: Any) -> Group:
+    return Group(vips or (THE_VIP,), interface, 7, more.pop("version", 2), TOKEN, frozenset(members), window=window, **more)
+
+
+def install(*vips: IPAddress, **more: Any) -> list[Order]:
+    return installation(group(*vips, **more), 2)
+
+
+def steps(orders: Sequence[Order]) -> list[tuple[str, int]]:
+    return [(NAMES[order.kind].removeprefix("NFT_MSG_"), order.family) for order in orders]
+
+
+def rules_of(orders: Sequence[Order], chain: str) -> list[list[tuple[str, dict[str, Any]]]]:
+    """Return each rule of ``chain`` as (expression, attributes without their prefix)."""
+    found = []
+    for order in orders:
+        attributes = dict(order.attributes)
+        if attributes.get("NFTA_RULE_CHAIN") == chain:
+            rule = []
+            for each in attributes["NFTA_RULE_EXPRESSIONS"]:
+                (_, name), (_, data) = each["attrs"]
+                rule.append((name, {key.split("_", 2)[2].lower(): value for key, value in data["attrs"]}))
+            found.append(rule)
+    return found
+
+
+def compared(rule: list[tuple[str, dict[str, Any]]]) -> list[bytes]:
+    return [data["data"]["attrs"][0][1] for name, data in rule if name == "cmp"]
+
+
+def test_hold_is_one_transaction(rules: Rules, nft: FakeNFT) -> None:
+    """What was there goes and the new rules come between one begin and one commit; the kernel answers each message."""
+    rules.hold(group())
+    (batch,) = nft.batches
+    assert [message["header"]["type"] for message in (batch[0], batch[-1])] == [0x10, 0x11]
+    assert all(type(message) is nfgen_msg for message in (batch[0], batch[-1]))
+    assert all(message["header"]["type"] >> 8 == 10 and message["header"]["flags"] & NLM_F_ACK for message in batch[1:-1])
+    kinds = [(NAMES[message["header"]["type"] & 0xFF].removeprefix("NFT_MSG_"), message["nfgen_family"]) for message in batch[1:-1]]
+    assert kinds == steps([*removal(TABLE, 4, 6), *install()])
+    assert nft.opened == nft.closed
+
+
+def test_a_trial_leaves_nothing(rules: Rules, nft: FakeNFT) -> None:
+    """The same rules under another name, made and taken away in one transaction; our own table is not in it."""
+    rules.trial(group())
+    (batch,) = nft.batches
+    kinds = [(NAMES[message["header"]["type"] & 0xFF].removeprefix("NFT_MSG_"), message["nfgen_family"]) for message in batch[1:-1]]
+    assert kinds == [*steps(install()), ("DELTABLE", IPV4)]
+    named = {value for message in batch[1:-1] for name, value in message["attrs"] if name.endswith(("_TABLE", "_TABLE_NAME"))}
+    assert named == {"vrrp_drain_trial"}
+
+
+def test_create_delete_create() -> None:
+    """A table is made before it is deleted, so that it is no error if there was none; rules come after what they name."""
+    assert steps(removal(TABLE, 4, 6)) == [("NEWTABLE", IPV4), ("DELTABLE", IPV4), ("NEWTABLE", IPV6), ("DELTABLE", IPV6)]
+    order = [name for name, _ in steps(install(members=[THE_PEER]))]
+    assert list(dict.fromkeys(order)) == ["NEWTABLE", "NEWSET", "NEWSETELEM", "NEWCHAIN", "NEWRULE"]
+
+
+def test_hold_twice_sends_the_same(rules: Rules, nft: FakeNFT) -> None:
+    rules.hold(group())
+    nft.installed(IPV4)
+    rules.hold(group())
+    first, second = ([bytes(message.data[16:]) for message in batch] for batch in nft.batches)  # without sequence numbers
+    assert first == second
+
+
+def test_only_our_table_is_named() -> None:
+    for order in [*removal(TABLE, 4, 6), *install(THE_VIP, SIXTH, members=[THE_PEER]), *arming(THE_VIP)]:
+        names = [value for name, value in order.attributes if name.endswith("_TABLE") or name == "NFTA_TABLE_NAME"]
+        assert names == ["vrrp_drain"]
+
+
+def test_a_table_for_each_family() -> None:
+    """`dup` exists in the families ip and ip6, not in inet."""
+    assert {family for _, family in steps(install(THE_VIP))} == {IPV4}
+    assert {family for _, family in steps(install(SIXTH))} == {IPV6}
+    assert {family for _, family in steps(install(THE_VIP, SIXTH))} == {IPV4, IPV6}
+
+
+def test_the_draining_band_arms() -> None:
+    """What the kernel takes for leaving is what vrrp/bands.py calls draining."""
+    assert {describe(priority) for priority in admission.DRAINING} == {str(Band.DRAINING)}
+    below, above = admission.DRAINING[0] - 1, admission.DRAINING[1] + 1
+    assert {describe(priority) for priority in (below, above)} == {"unhealthy", "of no band of ours"}
+
+
+def test_who_is_a_member_from_the_start() -> None:
+    """Addresses of the table's family that a host can have, but for VIPs and what is nobody's: in one element list, or none at all."""
+    nobodys = ["10.0.0.255", "224.0.0.18", "0.0.0.0", "255.255.255.255", VIP]
+    for members, there in (([], None), (nobodys, None), ([*nobodys, PEER, "fe80::2"], [THE_PEER.packed])):
+        orders = install(members=[*map(ip_address, members)], nobody=frozenset({ip_address("10.0.0.255")}))
+        found = [dict(order.attributes) for order in orders if order.kind == nftsocket.NFT_MSG_NEWSETELEM]
+        keys = [each["attrs"][0][1]["attrs"][0][1] for each in found[0]["NFTA_SET_ELEM_LIST_ELEMENTS"]] if found else None
+        assert keys == there
+
+
+def test_the_other_family_speaks_version_3_and_refuses_nobody() -> None:
+    """keepalived adverts and listens in the first VIP's family alone: in the other one a whole advert of version 3 arms, all pass."""
+    for version, first in ((2, b"\x21"), (3, b"\x31")):
+        orders = install(THE_VIP, SIXTH, version=version, closed=True)
+        for family, byte in ((IPV4, first), (IPV6, b"\x31")):
+            member = rules_of([order for order in orders if order.family == family], "member")
+            assert byte in compared(member[0])
+        goes_to = {family: [*targets([each for each in orders if each.family == family], "adverts")] for family in (IPV4, IPV6)}
+        assert goes_to == {IPV4: ["hello", "member", "refused"], IPV6: ["hello", "member"]}
+
+
+def targets(orders: Sequence[Order], chain: str) -> Iterator[str]:
+    """Yield the chains that the rules of ``chain`` go to."""
+    for rule in rules_of(orders, chain):
+        for name, data in rule:
+            if name == "immediate" and data["dreg"] == 0:
+                verdict = dict(data["data"]["attrs"][0][1]["attrs"])
+                if "NFTA_VERDICT_CHAIN" in verdict:
+                    yield verdict["NFTA_VERDICT_CHAIN"]
+
+
+@pytest.mark.parametrize(("named", "learned", "size", "there"), [(1, 127, 128, 128), (3, 128, 128, 128), (200, 300, 400, 400)])
+def test_members_that_the_link_names_come_first(named: int, learned: int, size: int, there: int) -> None:
+    """The kernel refuses a transaction with one element too many for its set: who said hello before gets the room that is left."""
+    link = [ip_address(0x0A010000 + n) for n in range(named)]
+    orders = installation(group(members=link), 2, [ip_address(0x0A000100 + n) for n in range(learned)])
+    (made,) = (found for found in (dict(order.attributes) for order in orders) if found.get("NFTA_SET_NAME") == "members")
+    assert made["NFTA_SET_DESC"]["attrs"] == [("NFTA_SET_DESC_SIZE", size)]
+    (put,) = (dict(order.attributes) for order in orders if order.kind == nftsocket.NFT_MSG_NEWSETELEM)
+    keys = [each["attrs"][0][1]["attrs"][0][1] for each in put["NFTA_SET_ELEM_LIST_ELEMENTS"]]
+    assert len(keys) == there
+    assert {each.packed for each in link} <= set(keys)
+
+
+def test_without_a_handoff_the_rules_for_adverts_are_alone() -> None:
+    """No map, no chain and no rule of the handoff, and nothing that arms."""
+    orders = install(window=0.0)
+    chains = {dict(order.attributes).get("NFTA_RULE_CHAIN") for order in orders} - {None}
+    assert chains == {"prerouting", *admission.CHAINS} - {"member"}
+    assert len(rules_of(orders, "prerouting")) == 1
+
+
+def arming(*vips: IPAddress, peer: IPAddress = THE_PEER) -> list[Order]:
+    return forwarding.arming(FAMILIES[peer.version], TABLE, vips, peer)
+
+
+def test_the_last_one_to_leave_counts() -> None:
+    """An update alone keeps the data that is there: the element is deleted first, for each VIP."""
+    _, *arm = rules_of(install(THE_VIP, ip_address("10.0.0.11")), "arm")
+    assert [[data["op"] for name, data in rule if name == "dynset"] for rule in arm] == [[2, 1], [2, 1]]
+    assert [rule[0][1]["data"]["attrs"][0][1] for rule in arm] == [THE_VIP.packed, ip_address("10.0.0.11").packed]
+
+
+def test_the_window_in_milliseconds() -> None:
+    """The MAC of a leaver is known for longer than its address is in the map: no gap in which a packet could come back."""
+    made = [dict(order.attributes) for order in install(window=1.5) if order.kind == nftsocket.NFT_MSG_NEWSET]
+    timeouts = [each["NFTA_SET_TIMEOUT"] for each in made if "NFTA_SET_TIMEOUT" in each]
+    assert timeouts[:2] == [1500, 2500]
+
+
+def test_arm_replaces_who_is_there(rules: Rules, nft: FakeNFT) -> None:
+    """The map is emptied and filled in one transaction, for the VIPs of the peer's family."""
+    rules.arm([THE_VIP, SIXTH], SIXTH_PEER)
+    (batch,) = nft.batches
+    assert len(batch) == 4
+    emptied, filled = arming(THE_VIP, SIXTH, peer=SIXTH_PEER)
+    assert steps([emptied, filled]) == [("DELSETELEM", IPV6), ("NEWSETELEM", IPV6)]
+    assert "NFTA_SET_ELEM_LIST_ELEMENTS" not in dict(emptied.attributes)
+    (element,) = dict(filled.attributes)["NFTA_SET_ELEM_LIST_ELEMENTS"]
+    assert [value["attrs"][0][1] for _, value in element["attrs"]] == [SIXTH.packed, SIXTH_PEER.packed]
+
+
+def test_release_takes_away_what_is_there(rules: Rules, nft: FakeNFT) -> None:
+    nft.installed(IPV6)
+    rules.release()
+    (batch,) = nft.batches
+    assert [message["nfgen_family"] for message in batch[1:-1]] == [IPV6, IPV6]
+
+
+def test_release_of_nothing_changes_nothing(rules: Rules, nft: FakeNFT) -> None:
+    nft.installed()
+    rules.release()
+    assert nft.batches == []
+
+
+def elements(*found: tuple[bytes, bytes]) -> Any:
+    listed = [
+        {
+            "attrs": [
+                ("NFTA_SET_ELEM_KEY", {"attrs": [("NFTA_DATA_VALUE", key)]}),
+                ("NFTA_SET_ELEM_DATA", {"attrs": [("NFTA_DATA_VALUE", data)]}),
+                ("NFTA_SET_ELEM_EXPIRATION", 12_500),
+            ]
+        }
+        for key, data in found
+    ]
+    attributes: list[tuple[str, Any]] = [("NFTA_SET_ELEM_LIST_SET", "leaving")]
+    return answer(nftsocket.nft_set_elem_list_msg, IPV4, [*attributes, *([("NFTA_SET_ELEM_LIST_ELEMENTS", listed)] if listed else [])])
+
+
+def counting(chain: str, packets: int) -> Any:
+    expressions = [genex("counter", {"bytes": 80, "packets": packets}), genex("dup", {"sreg_addr": 1, "sreg_dev": 2})]
+    return answer(nftsocket.nft_rule_msg, IPV4, [("NFTA_RULE_CHAIN", chain), ("NFTA_RULE_EXPRESSIONS", expressions)])
+
+
+def test_state(rules: Rules, nft: FakeNFT) -> None:
+    """Who is sent connections of which VIP, for how long, how many packets were and came round, and how many adverts were kept out."""
+    nft.installed(IPV4)
+    nft.answers[GET_ELEMENTS, IPV4] = [elements((THE_VIP.packed, THE_PEER.packed))]
+    nft.answers[GET_RULES, IPV4] = [counting("send", 2), counting("circled", 3), counting("refused", 4)]
+    found = rules.state()
+    assert found.armed == (Armed(THE_VIP, THE_PEER, 12.5),)
+    assert (found.families, found.tables, found.sent, found.circled, found.refused) == ((4,), (4,), 2, 3, 4)
+
+
+def test_state_of_a_table_without_a_handoff(rules: Rules, nft: FakeNFT) -> None:
+    """Adverts are looked at; that is no handoff."""
+    nft.installed(IPV4)
+    nft.answers[GET_RULES, IPV4] = [counting("refused", 1)]
+    found = rules.state()
+    assert (found.families, found.tables, found.armed, found.refused) == ((), (4,), (), 1)
+
+
+def test_state_without_rules(rules: Rules) -> None:
+    assert rules.state() == Situation()
+
+
+def test_an_empty_map(rules: Rules, nft: FakeNFT) -> None:
+    """The kernel answers with a list that has no elements at all."""
+    nft.installed(IPV4)
+    nft.answers[GET_ELEMENTS, IPV4] = [elements()]
+    nft.answers[GET_RULES, IPV4] = [counting("send", 0)]
+    assert rules.state() == Situation((4,), tables=(4,))
+
+
+def test_disarm_takes_the_peer_out(rules: Rules, nft: FakeNFT) -> None:
+    """Its VIPs alone; where it is not in the map nothing is sent, and where it went meanwhile nothing is wrong."""
+    other = (ip_address("10.0.0.11").packed, ip_address("10.0.0.3").packed)
+    nft.answers[GET_ELEMENTS, IPV4] = [elements((THE_VIP.packed, THE_PEER.packed), other)]
+    rules.disarm(ip_address("10.0.0.4"))
+    assert nft.batches == []
+    rules.disarm(THE_PEER)
+    (batch,) = nft.batches
+    assert [message["header"]["type"] & 0xFF for message in batch[1:-1]] == [nftsocket.NFT_MSG_DELSETELEM]
+    (gone,) = dict(batch[1]["attrs"])["NFTA_SET_ELEM_LIST_ELEMENTS"]
+    assert gone["attrs"][0][1]["attrs"][0][1] == THE_VIP.packed
+    nft.error = NetlinkError(errno.ENOENT, "x")
+    rules.disarm(THE_PEER)
+    nft.error = NetlinkError(errno.EPERM, "x")
+    with pytest.raises(SystemFault, match=r"^packets of open connections go on to 10\.0\.0\.2, which is gone: their clients hang \(Op"):
+        rules.disarm(THE_PEER)
+
+
+def test_what_can_be_had_is_installed(rules: Rules, nft: FakeNFT) -> None:
+    """A kernel that lacks a part of the handoff is asked for the rules for adverts alone; for less nobody asks."""
+    nft.error = NetlinkError(errno.ENOENT, "x")
+    with pytest.raises(SystemFault, match="hand open connections over"):
+        rules.hold(group())
+    assert len(nft.batches) == 2
+    assert len(nft.batches[0]) > len(nft.batches[1])
+    with pytest.raises(SystemFault, match="keep strangers' adverts from keepalived"):
+        rules.hold(group(window=0.0))
+    assert len(nft.batches) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (NetlinkError(errno.EOPNOTSUPP, "nothing of use"), "Operation not supported"),
+        (OSError(errno.EPROTONOSUPPORT, "x"), "Protocol not supported"),
+        (OSError("no number"), "no number"),
+    ],
+)
+def test_a_refusal_is_one_plain_sentence(rules: Rules, nft: FakeNFT, error: OSError | NetlinkError, reason: str) -> None:
+    nft.error = error
+    nft.installed(IPV4)
+    attempts: list[tuple[Callable[[], None], str]] = [
+        (
+            lambda: rules.hold(group()),
+            f"the kernel refuses the rules that hand open connections over: a move of {VIP} cuts them",
+        ),
+        (lambda: rules.arm([THE_VIP], THE_PEER), f"the connections that {PEER} serves cannot be left with it: a move of {VIP} cuts them"),
+        (rules.release, "the kernel keeps our nftables table vrrp_drain"),
+    ]
+    for act, said in attempts:
+        with pytest.raises(SystemFault) as refusal:
+            act()
+        assert str(refusal.value) == f"{said} ({reason})"
+    assert nft.opened == nft.closed
+
+
+def test_without_the_right_no_batch_is_sent(rules: Rules, nft: FakeNFT) -> None:
+    """The kernel answers a batch that it does not look at with nothing that names a message: ask before."""
+    nft.dump_error = NetlinkError(errno.EPERM, "x")
+    for act in (lambda: rules.hold(group()), rules.release, rules.state):
+        with pytest.raises(SystemFault, match="Operation not permitted"):
+            act()
+    assert nft.batches == []
+
+
+def test_what_the_kernel_does_not_find(rules: Rules, nft: FakeNFT) -> None:
+    """ENOENT alone would say nothing: among the rules it is a part that this kernel lacks, when arming it is our table."""
+    nft.error = NetlinkError(errno.ENOENT, "x")
+    with pytest.raises(
+        SystemFault, match=r"a move of 10\.0\.0\.10 cuts them \(it lacks a part of nftables that they need: socket, dup or dynset\)$"
+    ):
+        rules.hold(group())
+    with pytest.raises(SystemFault, match=r"a move of 10\.0\.0\.10 cuts them \(our rules are not installed\)$"):
+        rules.arm([THE_VIP], THE_PEER)
+
+
+@pytest.mark.parametrize("code", [errno.EPROTONOSUPPORT, errno.EINVAL], ids=["no nfnetlink", "no nf_tables"])
+def test_nothing_to_release_without_nftables(rules: Rules, nft: FakeNFT, code: int) -> None:
+    """A kernel that never had our rules needs no mending: post-stop says nothing. What it is asked to install, it refuses."""
+    nft.dump_error = NetlinkError(code, "x")
+    rules.release()
+    with pytest.raises(SystemFault, match=r"a move of 10\.0\.0\.10 cuts them"):
+        rules.hold(group())
+
+
+def test_an_interface_that_is_gone(rules: Rules, nft: FakeNFT, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(name: str) -> int:
+        raise OSError(errno.ENODEV, "x")
+
+    monkeypatch.setattr(socket, "if_nametoindex", gone)
+    with pytest.raises(SystemFault, match="interface eth7 does not exist"):
+        rules.hold(group(interface="eth7"))
+    assert nft.batches == []

@@ -1,0 +1,190 @@
+"""Our own adverts: a lowered priority and then 0, where the peers hear them. The socket is not a real one."""
+
+import errno
+import socket
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from unit.support.fakes import OWN, PEER, VIP, FakeSocket, rendered
+from vrrp_drain.config.model import Config
+from vrrp_drain.handover import resignation
+from vrrp_drain.keepalived.attachment import Attachment
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.ip import GROUP_V4, GROUP_V6, TTL, Packet
+from vrrp_drain.vrrp.advert import Advert, parse
+
+OWN6, VIP6 = "fe80::1", "2001:db8::10"
+SILENT = (0, bytes(8))
+
+
+def configured(**keepalived: Any) -> Config:
+    return Config.parse(rendered(3, keepalived={"virtual_router_id": 7, "preempt": False, **keepalived}))
+
+
+def send(attachment: Attachment, priority: int = 99, *, resign: bool = True, **keepalived: Any) -> None:
+    resignation.send(configured(**keepalived), attachment, priority, resign=resign)
+
+
+def attachment(source: str | None = OWN, *peers: str, further: str | None = None) -> Attachment:
+    return Attachment(
+        "eth0", "eth0", ip_address(source) if source else None, tuple(map(ip_address, peers)), ip_address(further) if further else None
+    )
+
+
+def told(raw_socket: FakeSocket, source: str = OWN) -> list[tuple[str, Advert]]:
+    """Return the adverts that a peer reads out of what was sent from ``source``, with whom each was sent to; hellos are none."""
+    found = []
+    for payload, (to, _) in raw_socket.sent:
+        if ip_address(to).version == ip_address(source).version and payload[1]:
+            found.append((to, parse(Packet(ip_address(source), ip_address(to), TTL, payload))))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("keepalived", "source", "group", "version", "advert_int"),
+    [
+        ({}, OWN, GROUP_V4, 2, 1.0),
+        ({"vrrp_version": 3, "advert_int": 0.2}, OWN, GROUP_V4, 3, 0.2),
+        ({"vip": VIP6, "advert_int": 0.2}, OWN6, GROUP_V6, 3, 0.2),
+    ],
+    ids=["version 2", "version 3", "IPv6"],
+)
+def test_the_group_hears_that_we_leave(
+    raw_socket: FakeSocket, keepalived: dict[str, Any], source: str, group: object, version: int, advert_int: float
+) -> None:
+    """All adverts are those of our virtual router, for the VIP alone: three times our draining priority, 0, and that priority beside it.
+
+    keepalived hears nothing after the 0: the rest is for all hosts.
+    """
+    send(attachment(source), vips=["10.0.0.11"], **keepalived)
+    vip, everybody = ip_address(keepalived.get("vip", VIP)), "224.0.0.1" if source == OWN else "ff02::1"
+    draining, resigned = (Advert(version, 7, priority, advert_int, (vip,), *SILENT) for priority in (99, 0))
+    assert told(raw_socket, source) == [
+        *[(str(group), draining), (everybody, draining)] * 3,
+        (str(group), resigned),
+        *[(everybody, draining)] * 3,
+    ]
+    assert raw_socket.closed
+
+
+def test_without_a_resignation_peers_hear_the_priority_alone(raw_socket: FakeSocket) -> None:
+    """Where nobody is to be hurried: that we leave is said as often, and nobody is told to take over."""
+    send(attachment(), resign=False)
+    assert {advert.priority for _, advert in told(raw_socket)} == {99}
+
+
+def test_it_begins_with_a_hello(raw_socket: FakeSocket) -> None:
+    """A peer that does not know the address by the link knows it before it hears that its owner leaves."""
+    send(attachment())
+    vrids = [payload[1] for payload, _ in raw_socket.sent]
+    assert vrids == sorted(vrids)
+    assert (vrids[0], vrids[-1]) == (0, 7)
+
+
+@pytest.mark.parametrize(("peers", "to"), [((), "224.0.0.1"), ((PEER, "10.0.0.3"), "10.0.0.3")], ids=["multicast", "unicast"])
+def test_the_successor_is_told_once_more(raw_socket: FakeSocket, peers: tuple[str, ...], to: str) -> None:
+    """By itself where there are unicast peers, otherwise where keepalived does not hear it: it would answer each with an advert."""
+    resignation.remind(configured(unicast=bool(peers)), attachment(OWN, *peers), 99, ip_address("10.0.0.3"))
+    assert [(where, advert.priority) for where, advert in told(raw_socket)] == [(to, 99)]
+
+
+@pytest.mark.parametrize(("advert_int", "said"), [(1, 1.0), (200, 40.95)])
+@pytest.mark.parametrize("act", ["send", "remind"])
+def test_the_other_family_is_told_as_well(raw_socket: FakeSocket, act: str, advert_int: int, said: float) -> None:
+    """Its first VIP stands in adverts of version 3, whose interval is bounded; of priority 0 nobody there needs to hear."""
+    config, where = configured(vips=["fd00::10", "fd00::11"], advert_int=advert_int), attachment(OWN, further="fe80::1")
+    if act == "send":
+        resignation.send(config, where, 99)
+    else:
+        resignation.remind(config, where, 99, ip_address(PEER))
+    assert told(raw_socket, "fe80::1") == [("ff02::1", Advert(3, 7, 99, said, (ip_address("fd00::10"),)))] * 3
+
+
+@pytest.mark.parametrize("priority", [99, 66, 1])
+def test_the_first_advert_says_why(raw_socket: FakeSocket, priority: int) -> None:
+    """A draining priority arms the handoff at the peers, an unhealthy one does not: it is the caller's; the second is always 0."""
+    send(attachment(), priority)
+    assert [advert.priority for to, advert in told(raw_socket) if to == str(GROUP_V4)] == [priority] * 3 + [0]
+
+
+def test_unicast_peers_hear_it_one_by_one(raw_socket: FakeSocket) -> None:
+    """With keepalived.unicast every peer gets them, no group any, and nothing follows the 0: it would undo it."""
+    send(attachment(OWN, PEER, "10.0.0.3"), unicast=True)
+    expected = [(PEER, 99), ("10.0.0.3", 99)] * 3 + [(PEER, 0), ("10.0.0.3", 0)]
+    assert [(to, advert.priority) for to, advert in told(raw_socket)] == expected
+
+
+def test_a_password_is_in_them(raw_socket: FakeSocket) -> None:
+    """Peers with the same keepalived.auth_pass accept our adverts: type 1, and the password filled up with zeros."""
+    send(attachment(), auth_pass="cf-lb-1")
+    assert {(advert.auth_type, advert.auth_data) for _, advert in told(raw_socket)} == {(1, b"cf-lb-1\0")}
+
+
+@pytest.mark.parametrize(
+    ("keepalived", "source", "family", "bound", "options"),
+    [
+        (
+            *({}, OWN, socket.AF_INET, (OWN, 0)),
+            [
+                (socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255),
+                (socket.IPPROTO_IP, socket.IP_TTL, 255),
+                (socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0),
+            ],
+        ),
+        (
+            *({"vip": VIP6}, OWN6, socket.AF_INET6, (OWN6, 0, 0, 2)),
+            [
+                (socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255),
+                (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 255),
+                (socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0),
+                (socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, 2),
+            ],
+        ),
+    ],
+    ids=["IPv4", "IPv6"],
+)
+def test_peers_accept_them_and_our_keepalived_does_not_hear_them(
+    raw_socket: FakeSocket, keepalived: dict[str, Any], source: str, family: int, bound: object, options: list[object]
+) -> None:
+    """They leave our interface from our address with a TTL of 255, and no copy comes back."""
+    send(attachment(source), **keepalived)
+    assert raw_socket.opened == (family, socket.SOCK_RAW, 112)
+    assert raw_socket.bound == bound
+    assert {(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0\0"), *options} == set(raw_socket.options)
+
+
+def test_without_an_address_nothing_can_be_said(raw_socket: FakeSocket) -> None:
+    """An interface that lost its address is named."""
+    with pytest.raises(SystemFault, match=r"^eth0 has no address to send an advert from$"):
+        send(attachment(None))
+    assert raw_socket.opened == ()
+
+
+def test_what_the_kernel_does_not_send_says_so(raw_socket: FakeSocket) -> None:
+    """An interface that is down is a fault with the kernel's reason, and no socket stays open."""
+    raw_socket.send_error = OSError(errno.ENETDOWN, "Network is down")
+    with pytest.raises(SystemFault, match=r"^cannot send an advert on eth0: Network is down$"):
+        send(attachment())
+    assert raw_socket.closed
+
+
+@pytest.mark.parametrize("call", ["socket", "if_nametoindex"])
+def test_a_socket_that_cannot_be_had_says_so(raw_socket: FakeSocket, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Neither a missing right nor an interface that went raises anything else."""
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EPERM, "refused")
+
+    monkeypatch.setattr(socket, call, refuse)
+    with pytest.raises(SystemFault, match=r"^cannot send an advert on eth0: refused$"):
+        send(attachment())
+
+
+@pytest.mark.parametrize(
+    ("password", "known"), [(None, (0, bytes(8))), ("a", (1, b"a" + bytes(7))), ("12345678", (1, b"12345678"))], ids=str
+)
+def test_authentication(password: str | None, known: tuple[int, bytes]) -> None:
+    """No password is type 0; a password is type 1 and always fills eight bytes."""
+    assert resignation.authentication(password) == known

@@ -1,0 +1,45 @@
+"""Values that several tests look at."""
+
+from dataclasses import replace
+
+from unit.support.fakes import PEER, PEER_MAC, VIP
+from vrrp_drain.commands.status import Status
+from vrrp_drain.notify.notice import Kind, Notice
+
+MOVED = Notice(
+    1795406706.789, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", "peer_lost", "nobody adverts", "10.0.0.1", 254, 0.5
+)
+BACKUP = Status(
+    instance="haproxy/0",
+    vip=VIP,
+    interface="eth0",
+    virtual_router_id=7,
+    vip_here=False,
+    state="backup",
+    since=86401.0,
+    why="state master -> backup, drain: this instance was told to leave",
+    keepalived_pid=4711,
+    band="draining",
+    band_since=86400.0,
+    asked_by="demote",
+    asked_at=86400.0,
+    waits_for="vrrpctl promote",
+    priority=99,
+    haproxy_healthy=True,
+    haproxy_detail="",
+    haproxy_saturated="",
+    master=PEER,
+    master_priority=253,
+    answering=[PEER_MAC],
+    successors=[PEER],
+    connections=17,
+    handoff=True,
+    handed_off_to=[],
+    bound_to_vip=[],
+    watcher_pid=4712,
+    conditions=[],
+    obstacles=[],
+)
+MASTER = replace(
+    BACKUP, vip_here=True, state="master", band="active", band_since=None, priority=254, master=None, master_priority=None, answering=[]
+)

@@ -1,0 +1,397 @@
+"""What the watcher does: mark, resign, arm; ask who answers. Time is frozen, nothing leaves this machine."""
+
+import errno
+import logging
+import time
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from unit.support.fakes import MAC, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeNode, address
+from vrrp_drain.handover import greeting, resignation
+from vrrp_drain.keepalived.attachment import Attachment
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.ip import ALL_HOSTS_V4, Packet
+from vrrp_drain.runtime.logs import Complaints
+from vrrp_drain.vrrp import hello
+from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.peer_table import Peer
+from vrrp_drain.watcher import actions
+from vrrp_drain.watcher.actions import Health, Introduction, Question
+
+MASTER = Peer(ip_address(PEER), 253, began=0.0, heard=0.0)
+
+
+class Wire:
+    """The adverts of our own that were sent: each time the priority before the 0."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[float, int]] = []
+        self.fault: SystemFault | None = None
+
+    def send(self, config: object, attachment: object, priority: int) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.sent.append((time.monotonic(), priority))
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    fake = Wire()
+    monkeypatch.setattr(resignation, "send", fake.send)
+    return fake
+
+
+def here(ipr: FakeIPR) -> None:
+    """Put the VIP on eth0."""
+    ipr.addresses.append(address(2, f"{VIP}/32"))
+
+
+def health(node: FakeNode) -> Health:
+    return Health(node, Complaints(logging.getLogger("vrrp_drain")))
+
+
+def run(found: Health, clock: Clock, seconds: float) -> None:
+    """Tick when it is due, as the watcher does, or every 0.25 s."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        clock.sleep(max(0.0, min(found.tick() - time.monotonic(), 0.25)))
+
+
+def test_a_death_of_the_master_marks_and_resigns(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+    """keepalived is told, and the peers at once; the priority in the advert is unhealthy, so that no handoff is armed."""
+    here(ipr)
+    found = health(node)
+    found.died()
+    assert node.priority_control.unhealthy()
+    assert wire.sent == [(time.monotonic(), 66)]
+
+
+@pytest.mark.parametrize(("band", "priority"), [(Band.ACTIVE, 66), (Band.DRAINING, 1)])
+def test_the_priority_of_the_resignation(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, band: Band, priority: int) -> None:
+    """It is what keepalived adverts with both marks, never one of the draining band."""
+    here(ipr)
+    node.priority_control.write(band)
+    health(node).died()
+    assert [each for _, each in wire.sent] == [priority]
+
+
+@pytest.mark.parametrize("band", Band)
+def test_a_haproxy_that_lives_keeps_its_connections(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, band: Band) -> None:
+    """Where it hangs, the advert before the 0 is of the draining band: peers leave it what is open. A death after that is one again."""
+    here(ipr)
+    node.priority_control.write(band)
+    found = health(node)
+    found.died(lives=True)
+    assert node.priority_control.unhealthy()
+    assert [each for _, each in wire.sent] == [99]
+    found.back(None)
+    found.died()
+    assert [each for _, each in wire.sent] == [99, 66 if band is Band.ACTIVE else 1]
+
+
+def test_resignations_are_repeated_and_end(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+    """A regular advert may undo one; five of them, 0.7 advert intervals apart, are enough: where nobody takes it, the VIP stays."""
+    here(ipr)
+    found, began = health(node), time.monotonic()
+    found.died()
+    run(found, clock, 20.0)
+    assert [at - began for at, _ in wire.sent] == pytest.approx([0.0, 0.7, 1.4, 2.1, 2.8], abs=0.001)
+    assert found.tick() == float("inf")
+    assert node.vip_here()
+
+
+def test_resignations_end_when_the_vip_has_left(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+    """Nothing is sent that could hurt the successor."""
+    here(ipr)
+    found = health(node)
+    found.died()
+    ipr.addresses.pop()
+    run(found, clock, 20.0)
+    assert len(wire.sent) == 1
+
+
+@pytest.mark.parametrize("kind", ["BACKUP", "keepalived stopped"])
+def test_who_is_not_master_never_resigns(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, kind: str) -> None:
+    """A BACKUP is marked only: an advert of priority 0 from it would make its peers elect again. A stale VIP is nobody's to give."""
+    if kind == "keepalived stopped":
+        here(ipr)
+        node.pid = None
+    found = health(node)
+    found.died()
+    run(found, clock, 5.0)
+    assert node.priority_control.unhealthy()
+    assert wire.sent == []
+
+
+def test_back_before_a_successor_was_found(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+    """haproxy is back: the mark goes, and no further resignation gives the VIP away."""
+    here(ipr)
+    found = health(node)
+    found.died()
+    clock.sleep(0.1)
+    found.back(None)
+    run(found, clock, 5.0)
+    assert not node.priority_control.unhealthy()
+    assert len(wire.sent) == 1
+    assert node.rules.arms == []
+
+
+def test_back_leaves_the_masters_connections_with_it(node: FakeNode, wire: Wire, clock: Clock) -> None:
+    """Before the priority rises: the healthy MASTER that we take the VIP over from goes on serving what it has."""
+    found = health(node)
+    found.died()
+    marked: list[bool] = []
+    arm = node.rules.arm
+
+    def look_and_arm(*arguments: Any) -> None:
+        marked.append(node.priority_control.unhealthy())
+        arm(*arguments)
+
+    node.rules.arm = look_and_arm  # type: ignore[method-assign, assignment]
+    found.back(MASTER)
+    assert node.rules.arms == [([VIP], PEER)]
+    assert marked == [True]
+    assert not node.priority_control.unhealthy()
+
+
+@pytest.mark.parametrize("priority", [99, 66, 254])
+def test_nothing_is_armed_towards_a_master_that_is_ill_or_stays(node: FakeNode, wire: Wire, clock: Clock, priority: int) -> None:
+    """One that is leaving arms by its own adverts, one that is unhealthy serves nobody, one that outranks us keeps the VIP."""
+    found = health(node)
+    found.died()
+    found.back(replace(MASTER, priority=priority))
+    assert node.rules.arms == []
+
+
+def test_a_polite_end_takes_the_mark_away(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+    """Nobody would see haproxy come back: keepalived's own check decides alone from then on."""
+    here(ipr)
+    found = health(node)
+    found.died()
+    found.leave()
+    run(found, clock, 5.0)
+    assert not node.priority_control.unhealthy()
+    assert len(wire.sent) == 1
+
+
+def test_a_watcher_that_was_killed_leaves_a_mark_that_the_next_one_knows(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+    """The mark stays while haproxy is dead, without a resignation for a death that is old, and goes when it is back."""
+    here(ipr)
+    health(node).died()
+    wire.sent.clear()
+    found = health(node)
+    assert found.unhealthy
+    run(found, clock, 5.0)
+    assert node.priority_control.unhealthy()
+    assert wire.sent == []
+    found.back(None)
+    assert not node.priority_control.unhealthy()
+
+
+def test_somebody_else_takes_the_mark_away(node: FakeNode, wire: Wire, clock: Clock) -> None:
+    """keepalived's start begins healthy: the watcher, who knows better, marks again."""
+    found = health(node)
+    found.died()
+    node.priority_control.mark(unhealthy=False)
+    run(found, clock, 0.3)
+    assert node.priority_control.unhealthy()
+
+
+def test_a_run_directory_that_cannot_be_written(
+    node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, log: pytest.LogCaptureFixture
+) -> None:
+    """It is said once, with what it means; nobody resigns, since our own next advert would take the VIP back; then it works."""
+    here(ipr)
+    node.paths.keepalived_run.parent.mkdir(parents=True)
+    node.paths.keepalived_run.write_text("a file where the directory should be")
+    found = health(node)
+    log.clear()
+    found.died()
+    run(found, clock, 3.0)
+    (said,) = log.messages
+    assert said.endswith("keepalived's own check has to see to haproxy alone")
+    assert wire.sent == []
+    node.paths.keepalived_run.unlink()
+    run(found, clock, 0.3)
+    assert node.priority_control.unhealthy()
+    assert log.messages[1:] == [f"no longer so: {said}"]
+    assert wire.sent != []
+
+
+def test_what_cannot_be_done_is_not_tried_without_a_pause(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+    """The watcher's next look tries again: nothing is due before, or it would spin."""
+    here(ipr)
+    node.paths.keepalived_run.parent.mkdir(parents=True)
+    node.paths.keepalived_run.write_text("a file where the directory should be")
+    found = health(node)
+    found.died()
+    assert found.tick() == float("inf")
+
+
+def test_a_resignation_that_cannot_be_sent(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, log: pytest.LogCaptureFixture) -> None:
+    """It is said once, and the next ones are tried; the mark stands."""
+    here(ipr)
+    wire.fault = SystemFault("cannot send an advert on eth0: Network is down")
+    found = health(node)
+    found.died()
+    run(found, clock, 1.0)
+    said = "cannot send an advert on eth0: Network is down: a peer takes over after three advert intervals, not at once"
+    assert log.messages == [said]
+    wire.fault = None
+    run(found, clock, 1.5)
+    assert log.messages[1:] == [f"no longer so: {said}"]
+    assert len(wire.sent) == 2
+    assert node.priority_control.unhealthy()
+
+
+# Who answers.
+
+
+class Ether:
+    """The inquiries that were opened, and who answers them."""
+
+    def __init__(self) -> None:
+        self.opened: list[FakeInquiry] = []
+        self.answering: list[str] = []
+        self.fault: Exception | None = None
+
+    def inquire(self, interface: str, mac: str, vip: object) -> FakeInquiry:
+        assert (interface, mac, str(vip)) == ("eth0", MAC, VIP)
+        self.opened.append(FakeInquiry(time.monotonic, self.answer))
+        return self.opened[-1]
+
+    def answer(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.opened[-1].macs = list(self.answering)
+
+
+@pytest.fixture
+def ether(monkeypatch: pytest.MonkeyPatch) -> Ether:
+    fake = Ether()
+    monkeypatch.setattr(actions, "inquire", fake.inquire)
+    return fake
+
+
+def ask(question: Question, clock: Clock, seconds: float, *, vip_here: bool = False) -> list[bool | None]:
+    """Tick every 0.25 s; return what was known after each tick."""
+    found = []
+    for _ in range(round(seconds / 0.25)):
+        question.tick(time.monotonic(), vip_here=vip_here)
+        found.append(question.answered)
+        clock.sleep(0.25)
+    return found
+
+
+def test_somebody_answers(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+    """One answer is enough until the next question, five seconds later."""
+    ether.answering = [PEER_MAC]
+    question = Question(node, netlink)
+    assert ask(question, clock, 4.75) == [None, *[True] * 18]
+    assert [len(each.asked) for each in ether.opened] == [1]
+    assert ether.opened[0].closed
+    ask(question, clock, 1.0)
+    assert len(ether.opened) == 2
+
+
+def test_silence_is_believed_after_a_second_of_questions(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+    """One packet may be lost: at least three are asked before nobody counts as answering (RFC 5227, PROBE_NUM)."""
+    question = Question(node, netlink)
+    found = ask(question, clock, 2.0)
+    assert found[:5] == [None] * 5
+    assert found[5:] == [False] * 3
+    assert len(ether.opened[0].asked) >= 3
+
+
+def test_our_own_answer_is_none(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+    """Another interface of this machine on the same segment is not somebody else."""
+    ether.answering = [MAC, "02:00:00:00:01:01"]
+    assert ask(Question(node, netlink), clock, 2.0)[-1] is False
+
+
+def test_nobody_is_asked_while_the_vip_is_here(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+    """What was known is forgotten, and a peer gets five seconds to take over before it is asked about."""
+    question = Question(node, netlink)
+    ask(question, clock, 2.0)
+    assert set(ask(question, clock, 10.0, vip_here=True)) == {None}
+    assert len(ether.opened) == 1
+    assert ether.opened[0].closed
+    assert ask(question, clock, 5.0) == [None] * 20
+
+
+@pytest.mark.parametrize("when", ["opening", "asking", "asking again"])
+def test_an_interface_that_went(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock, ipr: FakeIPR, when: str) -> None:
+    """Nothing is known, nothing is raised, no socket stays open, and later it is asked again."""
+    links = ipr.links
+    question = Question(node, netlink)
+    if when == "opening":
+        ipr.links = links[:1]
+    elif when == "asking":
+        ether.fault = OSError(errno.ENETDOWN, "Network is down")
+    else:
+        ask(question, clock, 0.25)
+        ether.fault = OSError(errno.ENXIO, "No such device or address")
+    assert set(ask(question, clock, 4.0)) == {None}
+    assert all(each.closed for each in ether.opened)
+    ipr.links, ether.fault, ether.answering = links, None, [PEER_MAC]
+    assert ask(question, clock, 6.0)[-1] is True
+
+
+def introduction(node: FakeNode) -> Introduction:
+    return Introduction(node, Complaints(logging.getLogger("vrrp_drain")))
+
+
+def hello_of(source: str, to: str = "id-0") -> Packet:
+    sender = ip_address(source)
+    return Packet(sender, ALL_HOSTS_V4, 255, hello.build(hello.token(to, 1), 1, sender, ALL_HOSTS_V4))
+
+
+def test_the_watcher_introduces_itself_now_and_then(node: FakeNode, clock: Clock, hellos: list[Attachment]) -> None:
+    """At its beginning and every ten seconds: peers that were started meanwhile have forgotten us."""
+    ours = introduction(node)
+    for _ in range(84):
+        ours.tick(time.monotonic())
+        clock.sleep(0.25)
+    assert hellos == [node.attachment] * 3
+
+
+def test_whoever_is_new_is_answered_at_once(node: FakeNode, clock: Clock, hellos: list[Attachment]) -> None:
+    """Two watchers that hear each other for the first time say hello once more each, and then no more than ever."""
+    ours = introduction(node)
+    ours.tick(time.monotonic())
+    clock.sleep(1.0)
+    for n in range(20):
+        ours.hear(hello_of(PEER), time.monotonic())
+        ours.hear(hello_of("10.0.0.77", to="id-1"), time.monotonic())
+        ours.tick(time.monotonic())
+        assert len(hellos) == 2, n
+        clock.sleep(0.25)
+    clock.sleep(31.0)
+    ours.tick(time.monotonic())
+    ours.hear(hello_of(PEER), time.monotonic())
+    ours.tick(time.monotonic())
+    assert len(hellos) == 4, "after three hellos that did not come it is new again"
+
+
+def test_a_hello_that_cannot_be_said_is_said_once(
+    node: FakeNode, clock: Clock, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, hellos: list[Attachment]
+) -> None:
+    """And that it is over."""
+    say = greeting.say
+
+    def fail(*arguments: object) -> None:
+        raise SystemFault("cannot send an advert on eth0: Network is down")
+
+    ours = introduction(node)
+    monkeypatch.setattr(greeting, "say", fail)
+    for _ in range(3):
+        ours.tick(time.monotonic())
+        clock.sleep(10.1)
+    monkeypatch.setattr(greeting, "say", say)
+    ours.tick(time.monotonic())
+    assert [each.partition(":")[0] for each in log.messages] == ["cannot send an advert on eth0", "no longer so"]
+    assert len(hellos) == 1

@@ -1,0 +1,533 @@
+"""The watcher's loop: what wakes it, what it looks at, what it tells. Sockets are fakes, time is frozen, the segment is not there."""
+
+import os
+import selectors
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from unit.support.fakes import PEER, STRANGER, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeNode, FakeSelector, address, link
+from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handover import resignation
+from vrrp_drain.haproxy.monitor import Verdict
+from vrrp_drain.linux import process
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.runtime.boot import Boot, Stage
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.ip import GROUP_V4, TTL, Packet
+from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp.advert import Advert, build
+from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.watcher import actions
+from vrrp_drain.watcher import loop as module
+from vrrp_drain.watcher.loop import Age, Watcher
+from vrrp_drain.watcher.metrics import Metrics
+
+DIED, ALIVE = Verdict(False, "connection refused", True), Verdict(True, "", False)
+BEGINNING = 86400.0  # seconds since the epoch, of the frozen clock
+WATCH, VIGIL, LISTENER = 102, 104, 110  # file descriptors
+
+
+def packet(priority: int = 253, source: str = PEER, *, version: int = 2, damaged: bool = False) -> Packet:
+    advert = Advert(version, 1, priority, 1.0, (ip_address(VIP),))
+    payload = build(advert, ip_address(source), GROUP_V4)
+    return Packet(ip_address(source), GROUP_V4, TTL, payload[:-1] if damaged else payload)
+
+
+def when(notice: Notice) -> float:
+    """Return how many seconds after the beginning of the test it was."""
+    return round(notice.at - BEGINNING, 2)
+
+
+def lasted(notice: Notice) -> float | None:
+    return notice.seconds and round(notice.seconds, 1)
+
+
+class Listener(FakeListener):
+    """A Tap that takes a burst at a time, as the real one does."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def receive(self) -> list[Packet]:
+        taken, self.packets = self.packets[:64], self.packets[64:]
+        return taken
+
+
+class Watch:
+    """An AddressWatch that only wakes up."""
+
+    closed = False
+
+    def fileno(self) -> int:
+        return WATCH
+
+    def drain(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Monitor:
+    """A vigil whose verdicts a test gives."""
+
+    def __init__(self) -> None:
+        self.alive: bool | None = None
+        self.full = ""
+        self.given: list[Verdict] = []
+        self.fresh: list[int] = []
+        self.gone: list[int] = []
+        self.running = False
+
+    def make(self, *arguments: object) -> "Monitor":
+        return self
+
+    def start(self) -> None:
+        self.running = True
+
+    def fileno(self) -> int:
+        return VIGIL
+
+    def verdicts(self) -> list[Verdict]:
+        taken, self.given = self.given, []
+        return taken
+
+    def newcomers(self) -> list[int]:
+        taken, self.fresh = self.fresh, []
+        return taken
+
+    def ended(self, pidfd: int) -> None:
+        self.gone.append(pidfd)
+
+    def close(self) -> None:
+        self.running = False
+
+
+class Timeline(FakeSelector):
+    """A selector to whose waiting things happen, at their times."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, time.monotonic)
+        self.actions: list[tuple[float, Callable[[], object]]] = []
+        self.waits = 0
+
+    def at(self, when: float, action: Callable[[], object]) -> None:
+        self.actions = sorted([*self.actions, (when, action)], key=lambda each: each[0])
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None
+        self.waits += 1
+        assert self.waits < 100_000, "it spins"
+        if self.actions and self.actions[0][0] <= time.monotonic() + timeout:
+            when, action = self.actions.pop(0)
+            self._clock.sleep(max(0.0, when - time.monotonic()))
+            action()
+            timeout = 0.0
+        return super().select(timeout)
+
+
+class Theatre:
+    """A watcher with everything around it under the control of a test."""
+
+    def __init__(self, node: FakeNode, netlink: Netlink, ipr: FakeIPR, cancellation: Cancellation, clock: Clock) -> None:
+        self.node, self.netlink, self.ipr, self.cancellation = node, netlink, ipr, cancellation
+        self.clock = clock
+        self.selector = Timeline(clock)
+        self.watch = Watch()
+        self.monitor = Monitor()
+        self.listeners: list[Listener] = []
+        self.listener_fault: SystemFault | None = None
+        self.resignations: list[int] = []
+        self.answering: list[str] = ["02:00:00:00:00:02"]
+        self.metrics = Metrics(254, Situation, int)
+        self.told: list[Notice] = []
+        self.start = time.monotonic()
+        Boot(node.paths.drain_run).enter(Stage.PROMOTED)
+        node.priority_control.write(Band.ACTIVE)
+        os.utime(node.priority_control.path, (1, 1))
+
+    # what is there
+
+    def listen(self, interface: str, family: int, vrid: int) -> Listener:
+        if self.listener_fault is not None:
+            raise self.listener_fault
+        self.listeners.append(Listener(LISTENER + len(self.listeners)))
+        return self.listeners[-1]
+
+    def inquire(self, *arguments: object) -> FakeInquiry:
+        inquiry = FakeInquiry(time.monotonic)
+        inquiry.on_ask = lambda: inquiry.macs.extend(self.answering)
+        return inquiry
+
+    def addr(self, command: str, **what: Any) -> None:
+        """Change an address, and have the kernel tell of it."""
+        FakeIPR.addr(self.ipr, command, **what)
+        self.selector.readable(WATCH)
+
+    def pidfd(self, pid_file: object) -> int | None:
+        return os.open(os.devnull, os.O_RDONLY) if self.node.pid else None
+
+    # what happens
+
+    def at(self, seconds: float, action: Callable[[], object]) -> None:
+        self.selector.at(self.start + seconds, action)
+
+    def hear(self, *packets: Packet) -> None:
+        self.listeners[-1].packets += packets
+        self.selector.readable(self.listeners[-1].fileno())
+
+    def adverts(self, begin: float, end: float, **fields: Any) -> None:
+        """Have a peer advert every second."""
+        for n in range(round(end - begin)):
+            self.at(begin + n, lambda: self.hear(packet(**fields)))
+
+    def vip(self, *, here: bool) -> None:
+        self.ipr.addresses = [each for each in self.ipr.addresses if each.get_attr("IFA_ADDRESS") != VIP]
+        if here:
+            self.ipr.addresses.append(address(2, f"{VIP}/32"))
+        self.selector.readable(WATCH)
+
+    def verdict(self, verdict: Verdict) -> None:
+        self.monitor.alive = verdict.alive
+        self.monitor.given.append(verdict)
+        self.selector.readable(VIGIL)
+
+    def write(self, band: Band) -> None:
+        self.node.priority_control.write(band)
+        os.utime(self.node.priority_control.path, (time.time(), time.time()))
+
+    # what comes of it
+
+    def run(self, seconds: float) -> list[Notice]:
+        """Watch for ``seconds``; return what was told, without the watcher's first word."""
+
+        def end() -> None:
+            self.cancellation.requested = True
+
+        self.at(seconds, end)
+        self.watcher = Watcher(self.node, self.netlink, self.cancellation, self.metrics, [self.told.append])
+        self.watcher.run()
+        assert self.told[0].kind is Kind.WATCHER
+        return self.told[1:]
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"vrrp_drain_{name}", labels)
+
+
+@pytest.fixture
+def stage(
+    node: FakeNode, netlink: Netlink, ipr: FakeIPR, cancellation: Cancellation, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Theatre]:
+    made = Theatre(node, netlink, ipr, cancellation, clock)
+    monkeypatch.setattr(module, "PacketCapture", made.listen)
+    monkeypatch.setattr(module, "AddressWatch", lambda: made.watch)
+    monkeypatch.setattr(module, "Monitor", made.monitor.make)
+    monkeypatch.setattr(selectors, "DefaultSelector", lambda: made.selector)
+    monkeypatch.setattr(actions, "inquire", made.inquire)
+    monkeypatch.setattr(process, "pidfd", made.pidfd)
+    monkeypatch.setattr(ipr, "addr", made.addr)
+    monkeypatch.setattr(resignation, "send", lambda config, attachment, priority: made.resignations.append(priority))
+    yield made
+    for fd in made.selector.get_map():
+        if fd not in (WATCH, VIGIL, cancellation.fileno()) and fd < LISTENER:
+            with suppress(OSError):
+                os.close(fd)
+
+
+def test_a_quiet_cluster(stage: Theatre, log: pytest.LogCaptureFixture) -> None:
+    """It says that it begins, and then nothing; at its end everything is closed."""
+    stage.adverts(0.1, 20.0)
+    assert stage.run(20.0) == []
+    begins = stage.told[0]
+    assert (begins.cause, begins.state, begins.instance, when(begins)) == ("start", "backup", "haproxy/0", 0.0)
+    assert log.messages == ["watcher backup, start: it begins to watch"]
+    assert stage.selector.closed
+    assert stage.watch.closed
+    assert (stage.monitor.running, [each.closed for each in stage.listeners]) == (False, [True])
+
+
+def test_the_kernel_is_asked_for_addresses_when_it_said_that_something_changed(stage: Theatre, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise every five seconds: in a quiet minute a dozen times, and within one look of a change."""
+    asked: list[float] = []
+    vip_here = stage.node.vip_here
+
+    def look() -> bool:
+        asked.append(time.monotonic() - stage.start)
+        return vip_here()
+
+    monkeypatch.setattr(stage.node, "vip_here", look)
+    stage.adverts(0.1, 60.0)
+    stage.at(31.0, lambda: stage.selector.readable(WATCH))
+    stage.run(60.0)
+    assert len(asked) <= 15
+    assert 31.0 in [round(at, 3) for at in asked]
+
+
+def test_a_change_that_the_kernel_did_not_tell_is_seen_in_time(stage: Theatre) -> None:
+    """A lost message costs five seconds at most."""
+    stage.adverts(0.1, 12.0)
+
+    def silently() -> None:
+        stage.ipr.addresses.append(address(2, f"{VIP}/32"))
+
+    stage.at(6.0, silently)
+    (notice, *_) = stage.run(12.0)
+    assert (notice.kind, notice.state) == (Kind.STATE, "master")
+    assert when(notice) <= 11.01
+
+
+def test_a_takeover_is_explained_by_the_advert_before_it(stage: Theatre, log: pytest.LogCaptureFixture) -> None:
+    """Both wake it at once: the advert is heard first, whichever descriptor comes first."""
+    stage.adverts(0.1, 5.0)
+
+    def both() -> None:
+        stage.vip(here=True)
+        stage.hear(packet(98), packet(0))
+
+    stage.at(5.0, both)
+    (notice,) = stage.run(6.0)
+    assert (notice.kind, notice.previous, notice.state, notice.cause) == (Kind.STATE, "backup", "master", "drain")
+    assert when(notice) == 5.0
+    assert log.messages[-1].startswith("state backup -> master, drain: 10.0.0.2 is leaving (priority 98)")
+
+
+def test_everybody_is_told_and_the_metrics_agree(stage: Theatre) -> None:
+    """What a scrape says of state, band, priority and haproxy is how things stand."""
+    stage.adverts(0.1, 3.0)
+    stage.at(0.9, lambda: stage.hear(packet(version=3, source=STRANGER)))
+    stage.at(1.5, lambda: stage.hear(packet(version=3, source=STRANGER), packet(damaged=True), packet(damaged=True)))
+    stage.at(2.0, lambda: stage.verdict(ALIVE))
+    stage.at(2.5, lambda: stage.write(Band.DRAINING))
+    found = stage.run(3.0)
+    assert [each.kind for each in found] == [Kind.FOREIGN, Kind.BAND]
+    assert [stage.sample("adverts_total", verdict=each) for each in ("valid", "foreign", "damaged")] == [3, 2, 2]
+    assert [stage.sample("state", state=each) for each in ("master", "backup", "stopped")] == [0, 1, 0]
+    assert (stage.sample("band", band="draining"), stage.sample("effective_priority")) == (1, 99)
+    assert (stage.sample("haproxy_up"), stage.sample("foreign")) == (1, 1)
+
+
+def test_the_death_of_the_masters_haproxy(stage: Theatre) -> None:
+    """It marks, resigns and tells in the moment of the verdict; when haproxy is back the mark goes, and that is told."""
+    marks: list[bool] = []
+    stage.vip(here=True)
+    stage.at(1.0, lambda: stage.verdict(ALIVE))
+    stage.at(2.0, lambda: stage.verdict(DIED))
+    stage.at(2.01, lambda: marks.append(stage.node.priority_control.unhealthy()))
+    stage.at(2.1, lambda: stage.vip(here=False))
+    stage.adverts(2.1, 8.0, priority=253)
+    stage.at(6.0, lambda: stage.verdict(ALIVE))
+    stage.at(6.01, lambda: marks.append(stage.node.priority_control.unhealthy()))
+    down, left, moved, up = stage.run(8.0)
+    assert (down.kind, down.cause, when(down)) == (Kind.HAPROXY, "haproxy_died", 2.0)
+    assert (left.kind, left.state, left.cause, lasted(left)) == (Kind.STATE, "backup", "haproxy_died", 0.1)
+    assert (moved.kind, moved.state, moved.cause) == (Kind.MASTER_MOVED, PEER, "haproxy_died"), "heard only after the VIP was gone"
+    assert (up.kind, up.state, lasted(up)) == (Kind.HAPROXY, "up", 4.0)
+    assert marks == [True, False]
+    assert stage.resignations == [66]
+    assert stage.node.rules.arms == [([VIP], PEER)]
+
+
+def test_a_haproxy_that_was_down_from_the_start_is_not_told(stage: Theatre) -> None:
+    """Its first answer is nothing new, unless a watcher before this one had marked it as dead."""
+    stage.adverts(0.1, 3.0)
+    stage.at(1.0, lambda: stage.verdict(ALIVE))
+    assert stage.run(3.0) == []
+
+
+def test_after_a_watcher_that_was_killed(stage: Theatre) -> None:
+    """The mark that it left goes as soon as haproxy answers."""
+    stage.node.priority_control.mark(unhealthy=True)
+    marks: list[bool] = []
+    stage.adverts(0.1, 3.0)
+    stage.at(1.0, lambda: marks.append(stage.node.priority_control.unhealthy()))
+    stage.at(2.0, lambda: stage.verdict(ALIVE))
+    stage.at(2.5, lambda: marks.append(stage.node.priority_control.unhealthy()))
+    (notice,) = stage.run(3.0)
+    assert (notice.kind, notice.state) == (Kind.HAPROXY, "up")
+    assert marks == [True, False]
+
+
+def test_at_its_end_no_mark_stays(stage: Theatre) -> None:
+    """keepalived's own check decides alone again."""
+    stage.adverts(0.1, 3.0)
+    stage.at(1.0, lambda: stage.verdict(ALIVE))
+    stage.at(2.0, lambda: stage.verdict(DIED))
+    stage.run(3.0)
+    assert not stage.node.priority_control.unhealthy()
+
+
+def test_processes_are_watched_once_each(stage: Theatre) -> None:
+    """keepalived's end and a haproxy process's end wake it at once, and a new keepalived is watched again."""
+    haproxys = os.open(os.devnull, os.O_RDONLY)
+    stage.adverts(0.1, 6.0)
+    stage.monitor.fresh = [haproxys]
+    stage.at(1.1, lambda: stage.selector.readable(haproxys))
+
+    def end() -> None:
+        (pidfd,) = [fd for fd in stage.selector.get_map() if fd < WATCH and fd != stage.cancellation.fileno()]
+        stage.node.pid = None
+        stage.selector.readable(pidfd)
+
+    def start() -> None:
+        stage.node.pid = 4712
+
+    stage.at(2.1, end)
+    stage.at(4.05, start)
+    stopped, started = stage.run(6.0)
+    assert stage.monitor.gone == [haproxys]
+    assert (stopped.state, when(stopped)) == ("stopped", 2.1)
+    assert (started.state, started.cause) == ("backup", "keepalived_started")
+    assert 4.05 <= when(started) <= 4.31
+
+
+def test_a_flood_keeps_it_from_nothing(stage: Theatre) -> None:
+    """With adverts always waiting it looks as often as ever: the VIP's coming is told within a quarter of a second."""
+    flood = [packet(n % 255, f"10.1.{n // 250}.{n % 250 + 1}", version=3) for n in range(2000)]
+
+    def more() -> None:
+        stage.clock.sleep(0.01)  # what it takes to hear a burst
+        stage.hear(*flood[:64])
+
+    for n in range(300):
+        stage.at(1.0 + n * 0.01, more)
+    stage.at(2.0, lambda: stage.ipr.addresses.append(address(2, f"{VIP}/32")))
+    stage.at(2.001, lambda: stage.selector.readable(WATCH))
+    stage.at(2.5, lambda: stage.verdict(ALIVE))
+    stage.at(3.0, lambda: stage.verdict(DIED))
+    found = [each for each in stage.run(4.0) if each.kind in (Kind.STATE, Kind.HAPROXY)]
+    assert [(each.kind, each.state) for each in found] == [(Kind.STATE, "master"), (Kind.HAPROXY, "down")]
+    assert when(found[0]) < 2.3
+    assert when(found[1]) < 3.3
+    assert (stage.sample("adverts_total", verdict="foreign") or 0) > 10_000
+
+
+def test_what_it_cannot_see_is_said_once(stage: Theatre, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture) -> None:
+    """The kernel does not answer for two seconds: it goes on, and what happened meanwhile is told afterwards."""
+    get_addr = stage.ipr.get_addr
+
+    def refuse(**asked: object) -> list[Any]:
+        raise OSError(105, "No buffer space available")
+
+    stage.adverts(0.1, 6.0)
+    stage.at(2.05, lambda: setattr(stage.ipr, "get_addr", refuse))
+    stage.at(2.1, lambda: stage.selector.readable(WATCH))
+    stage.at(4.05, lambda: setattr(stage.ipr, "get_addr", get_addr))
+    stage.at(3.0, lambda: stage.write(Band.DRAINING))
+    found = stage.run(6.0)
+    assert [each.kind for each in found] == [Kind.BAND]
+    said = "cannot see how this instance stands ([Errno 105] No buffer space available); it is tried again"
+    assert [message for message in log.messages if said in message] == [said, f"no longer so: {said}"]
+
+
+def test_an_interface_that_is_made_anew_is_heard_again(stage: Theatre) -> None:
+    """It goes, and comes with another number: the deaf socket is replaced as soon as a new one can be had, and what hung off
+    the interface is put in place again."""
+    links = stage.ipr.links
+
+    def goes() -> None:
+        stage.ipr.links = [each for each in links if each["index"] != 2]
+        stage.selector.readable(WATCH)
+
+    def comes() -> None:
+        stage.listener_fault = SystemFault("cannot hear VRRP adverts on eth0: No such device")
+        stage.ipr.links = [links[0], link(7, "eth0", "02:00:00:00:00:01")]
+        stage.selector.readable(WATCH)
+
+    def is_ready() -> None:
+        stage.listener_fault = None
+
+    stage.adverts(0.1, 2.0)
+    stage.at(2.0, goes)
+    stage.at(3.0, comes)
+    stage.at(3.6, is_ready)
+    stage.at(5.0, lambda: stage.hear(packet()))
+    stage.run(6.0)
+    assert [each.closed for each in stage.listeners] == [True, True]
+    assert stage.listeners[0].fileno() not in stage.selector.get_map()
+    assert (len(stage.node.vip_on_lo.holds), len(stage.node.rules.held)) == (1, 1)
+    assert stage.sample("adverts_total", verdict="valid") == 3
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["a peer is MASTER", "nobody is MASTER"])
+def test_a_stale_vip(stage: Theatre, log: pytest.LogCaptureFixture, heard: bool) -> None:
+    """Where a peer has it, it is taken off, and that is said; where nobody has it, it goes on serving."""
+    stage.vip(here=True)
+    stage.node.pid = None
+    if heard:
+        stage.adverts(0.1, 4.0)
+    found = stage.run(4.0)
+    stale = [each.state for each in found if each.kind is Kind.STALE_VIP]
+    assert stale == (["on", "off"] if heard else ["on"])
+    assert stage.node.vip_here() is not heard
+    assert (f"{VIP} was taken off eth0: {PEER} has it" in log.messages) is heard
+
+
+def test_after_a_reboot(stage: Theatre, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so, puts in place what pre-start would have, and starts the promotion once haproxy answers."""
+    (stage.node.paths.drain_run / "boot").unlink()
+    started: list[object] = []
+
+    def start(command: list[str], **options: object) -> Any:
+        started.append((command[1], round(time.monotonic() - stage.start, 1)))
+        return type("Promotion", (), {"poll": lambda self: None})()
+
+    monkeypatch.setattr("subprocess.Popen", start)
+    stage.adverts(0.1, 5.0)
+    stage.at(3.0, lambda: stage.verdict(ALIVE))
+    stage.run(5.0)
+    assert stage.told[0].cause == "reboot"
+    assert stage.node.vip_on_lo.holds == [([VIP], "eth0")]
+    assert started == [("promote", 3.0)]
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0], ids=["an hour on", "an hour back"])
+def test_a_clock_that_jumps(stage: Theatre, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    """No condition begins, durations are true, and from then on notices have the new time."""
+    frozen, offset = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: frozen() + offset[0])
+    stage.vip(here=True)
+    stage.at(1.0, lambda: stage.verdict(ALIVE))
+    stage.at(4.9, lambda: stage.write(Band.DRAINING))
+    stage.at(4.95, lambda: offset.__setitem__(0, jump))
+    stage.at(5.1, lambda: stage.vip(here=False))
+    stage.adverts(5.1, 9.0)
+    stage.at(8.0, lambda: stage.verdict(DIED))
+    band, left, moved, down = stage.run(9.0)
+    assert (band.kind, left.cause, moved.cause, down.kind) == (Kind.BAND, "drain", "drain", Kind.HAPROXY)
+    assert when(left) == pytest.approx(5.1 + jump)
+    assert left.seconds is not None
+    assert 0.0 <= left.seconds <= 0.5
+
+
+def test_an_age(clock: Clock) -> None:
+    """Whatever the wall clock says: what is new was written after the last look, and then grows older by the second."""
+    age = Age()
+    assert age.look(None, 10.0, 1000.0) == 3600.0
+    assert age.look(1000.1, 10.25, 1000.25) == pytest.approx(0.15)
+    assert age.look(1000.1, 12.25, 5000.0) == pytest.approx(2.15)
+    assert age.look(1005.0, 12.5, 5000.0) == pytest.approx(0.25)
+    assert age.look(9999.0, 12.75, 5000.0) == 0.0
+    assert age.look(9999.0, 99999.0, 5000.0) == 3600.0
+
+
+def test_an_age_at_the_start() -> None:
+    """Nothing was seen before: the wall clock has to be believed."""
+    assert Age().look(1000.0, 10.0, 1002.0) == pytest.approx(2.0)
+    assert Age().look(1000.0, 10.0, 99999.0) == 3600.0
+
+
+def test_adverts_that_cannot_be_heard_at_all_end_it(stage: Theatre) -> None:
+    """Without a socket it is of no use: monit sees it end, and starts it again."""
+    stage.listener_fault = SystemFault("cannot hear VRRP adverts on eth0: Operation not permitted; run as root")
+    with pytest.raises(SystemFault, match=r"^cannot hear VRRP adverts"):
+        stage.run(1.0)

@@ -1,0 +1,213 @@
+"""Metrics: what a scrape finds after what the watcher told."""
+
+import socket
+import urllib.request
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from unit.support.fakes import PEER, VIP, Clock
+from vrrp_drain import __version__
+from vrrp_drain.handoff.rules import Armed, Situation
+from vrrp_drain.notify.notice import CAUSES, Kind, Notice
+from vrrp_drain.notify.notifier import Counts
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.watcher.metrics import CONDITIONS, STATES, Metrics
+
+SITUATION = Situation((4,), (Armed(ip_address(VIP), ip_address(PEER), 12.0),), 345, circled=6, refused=7, tables=(4,))
+NOTICE = Notice(1.0, "haproxy/0", VIP, Kind.STATE, "backup", "master", "peer_resigned", "haproxy/1 resigned", PEER, 254, 0.021)
+
+
+class Scrape:
+    """The samples of one scrape, by name and labels."""
+
+    def __init__(self, text: str) -> None:
+        self.families = {family.name: family for family in text_string_to_metric_families(text)}
+        self._samples = {(s.name, frozenset(s.labels.items())): s.value for family in self.families.values() for s in family.samples}
+
+    def __call__(self, name: str, **labels: str) -> float | None:
+        return self._samples.get((f"vrrp_drain_{name}", frozenset(labels.items())))
+
+    def one_of(self, name: str) -> dict[str, float]:
+        """Return the values of a metric that has one label of its own name."""
+        return {s.labels[name]: s.value for s in self.families[f"vrrp_drain_{name}"].samples}
+
+    def names(self) -> set[str]:
+        return {name for name, _ in self._samples}
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(254, lambda: SITUATION, lambda: 17, lambda: {"webhooks[0]": Counts(sent=3)})
+
+
+def scraped(metrics: Metrics) -> Scrape:
+    return Scrape(generate_latest(metrics.registry).decode())
+
+
+def test_before_anything_happened(metrics: Metrics) -> None:
+    """What is not known is not said; what is counted begins at 0, since Prometheus sees no increase where a series begins at 1."""
+    found = scraped(metrics)
+    assert set(found.one_of("state").values()) == set(found.one_of("band").values()) == {0.0}
+    assert (found("haproxy_up"), found("effective_priority"), found("base_priority")) == (None, None, 254)
+    assert {found("moves_total", cause=cause) for cause in (*CAUSES, "other")} == {0}
+    assert {found(kind.value) for kind in CONDITIONS} == {0}
+    assert found("notifications_total", receiver="webhooks[0]", outcome="sent") == 3
+    assert found("notifications_total", receiver="webhooks[0]", outcome="lost") == 0
+    assert found("build_info", version=__version__) == 1
+    assert {"vrrp_drain_process_cpu_seconds_total", "vrrp_drain_process_resident_memory_bytes"} <= found.names()
+    assert not [name for name in found.names() if not name.startswith("vrrp_drain_") or name.endswith("_created")]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_state(metrics: Metrics, state: str) -> None:
+    """Exactly one of the states is 1."""
+    metrics.see(state, Band.ACTIVE, 254, None)
+    assert scraped(metrics).one_of("state") == {each: float(each == state) for each in STATES}
+
+
+def test_the_vip_comes(metrics: Metrics) -> None:
+    """A change to MASTER is a move with its cause, and its duration goes into the histogram."""
+    metrics.notice(NOTICE)
+    found = scraped(metrics)
+    assert (found("moves_total", cause="peer_resigned"), found("moves_total", cause="drain")) == (1, 0)
+    assert found("transitions_total", kind="state", cause="peer_resigned") == 1
+    assert (found("handover_seconds_count"), found("handover_seconds_sum")) == (1, 0.021)
+    assert (found("handover_seconds_bucket", le="0.01"), found("handover_seconds_bucket", le="0.025")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("previous", "state", "moved"),
+    [
+        ("master", "backup", True),
+        ("master", "stopped", True),
+        ("stopped", "master", True),
+        ("backup", "stopped", False),
+    ],
+)
+def test_what_counts_as_a_move(metrics: Metrics, previous: str, state: str, moved: bool) -> None:
+    """The VIP came or left; that an instance which had none stopped is no move."""
+    metrics.notice(replace(NOTICE, previous=previous, state=state, cause="drain", seconds=None))
+    found = scraped(metrics)
+    assert (found("moves_total", cause="drain"), found("handover_seconds_count")) == (float(moved), 0)
+
+
+def test_other_peoples_moves_are_not_ours(metrics: Metrics) -> None:
+    """A BACKUP that sees another MASTER counts the notice, not a move: otherwise every instance would count every move."""
+    metrics.notice(replace(NOTICE, kind=Kind.MASTER_MOVED, previous="", state="", priority=None))
+    found = scraped(metrics)
+    assert found("transitions_total", kind="master_moved", cause="peer_resigned") == 1
+    assert (found("moves_total", cause="peer_resigned"), found("handover_seconds_count"), found("effective_priority")) == (0, 0, None)
+
+
+@pytest.mark.parametrize("kind", CONDITIONS)
+def test_conditions_begin_and_end(metrics: Metrics, kind: Kind) -> None:
+    """Each of them is a gauge of its own, and no other one changes with it."""
+    began = replace(NOTICE, kind=kind, previous="off", state="on")
+    metrics.notice(began)
+    assert {each for each in CONDITIONS if scraped(metrics)(each.value)} == {kind}
+    metrics.notice(replace(began, previous="on", state="off", seconds=3.0))
+    found = scraped(metrics)
+    assert (found(kind.value), found("handover_seconds_count")) == (0, 0)
+
+
+@pytest.mark.parametrize(("alive", "up"), [(None, None), (False, 0), (True, 1)])
+def test_haproxy(metrics: Metrics, alive: bool | None, up: int | None) -> None:
+    """Whether haproxy serves is what the watcher sees now; before it knows, nothing is said."""
+    metrics.see("master", Band.ACTIVE, 254, not alive)
+    metrics.see("master", Band.ACTIVE, 254, alive)
+    assert scraped(metrics)("haproxy_up") == up
+
+
+@pytest.mark.parametrize("band", Band)
+def test_band_and_priority(metrics: Metrics, band: Band) -> None:
+    """Exactly one band is 1, and the priority is the one that goes with it, not the base."""
+    metrics.see("backup", band, 254 + band.value, True)
+    found = scraped(metrics)
+    assert found.one_of("band") == {str(each): float(each is band) for each in Band}
+    assert (found("effective_priority"), found("base_priority")) == (254 + band.value, 254)
+
+
+def test_labels_are_bounded(metrics: Metrics) -> None:
+    """Whatever a cause or a verdict is called, it makes no series that is not foreseen."""
+    for n in range(100):
+        metrics.notice(replace(NOTICE, cause=f"surprise {n}"))
+        metrics.advert(f"10.0.0.{n}")
+    found = scraped(metrics)
+    assert found("moves_total", cause="other") == 100
+    assert found("adverts_total", verdict="other") == 100
+    assert {s.labels["outcome"] for s in found.families["vrrp_drain_notifications"].samples} == {"sent", "failed", "lost"}
+    assert len(found.families["vrrp_drain_moves"].samples) == len(CAUSES) + 1
+
+
+def test_seconds_since_the_last_advert(clock: Clock) -> None:
+    """Counted at the scrape, on the monotonic clock, from the watcher's start; only a peer's valid advert begins anew."""
+    metrics = Metrics(254, Situation, int)
+    clock.sleep(5)
+    metrics.advert("damaged")
+    metrics.advert("foreign")
+    assert scraped(metrics)("last_advert_seconds") == pytest.approx(5)
+    metrics.advert("valid")
+    clock.sleep(0.25)
+    found = scraped(metrics)
+    assert found("last_advert_seconds") == pytest.approx(0.25)
+    assert [found("adverts_total", verdict=each) for each in ("valid", "damaged", "foreign")] == [1, 1, 1]
+
+
+def test_what_is_asked_at_the_scrape(metrics: Metrics) -> None:
+    """The kernel's rules and connections."""
+    found = scraped(metrics)
+    assert (found("handed_off_packets_total"), found("handoff_armed"), found("connections")) == (345, 1, 17)
+    assert (found("handoff_circled_packets_total"), found("refused_adverts_total")) == (6, 7)
+
+
+def test_rules_that_are_not_installed_have_no_metrics() -> None:
+    """A handoff that is off, or that the kernel refused, counts nothing: a 0 would say that it works. The rules for adverts likewise."""
+    handoff = ("handed_off_packets_total", "handoff_circled_packets_total", "handoff_armed")
+    for situation, refused in ((Situation(refused=7, tables=(4,)), 7), (Situation(), None)):
+        found = scraped(Metrics(254, lambda situation=situation: situation, lambda: 17))  # type: ignore[misc]
+        assert [found(each) for each in handoff] == [None] * 3
+        assert found("refused_adverts_total") == refused
+
+
+def test_a_fault_does_not_fail_the_scrape(log: pytest.LogCaptureFixture) -> None:
+    """What cannot be read is left out, the rest is there."""
+
+    def fault() -> int:
+        raise SystemFault("the kernel does not tell")
+
+    found = scraped(Metrics(254, fault, fault))  # type: ignore[arg-type]
+    assert (found("handed_off_packets_total"), found("handoff_armed"), found("connections"), found("base_priority")) == (None,) * 3 + (254,)
+    assert [line for line in log.messages if "metrics are without" in line and line.endswith(": the kernel does not tell")] == log.messages
+    assert len(log.messages) == 2
+
+
+@pytest.fixture
+def port() -> int:
+    """Give a port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        found: int = listener.getsockname()[1]
+    return found
+
+
+def test_serve_and_close(metrics: Metrics, port: int) -> None:
+    """The real thing, over HTTP; after close nobody listens, and closing again is no error."""
+    metrics.see("master", Band.ACTIVE, 254, True)
+    metrics.serve(port)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert Scrape(answer.read().decode()).one_of("state")["master"] == 1
+    metrics.close()
+    metrics.close()
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        pass
+
+
+def test_port_0_is_off(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vrrp_drain.metrics_port 0: no socket at all."""
+    monkeypatch.setattr("vrrp_drain.watcher.metrics.MetricsServer", None)
+    metrics.serve(0)
+    metrics.close()
