@@ -10,11 +10,11 @@ import pytest
 from freezegun import freeze_time
 from hypothesis import settings
 
-from unit.support.fakes import Clock, FakeHaproxy, FakeIPR, FakeNode, FakeSocket, rendered
+from unit.support.fakes import Clock, FakeHaproxy, FakeIPR, FakeSocket, RealClock, rendered
+from unit.support.machine import FakeMachine
+from unit.support.services import FakeServices
 from vrrp_drain.config.model import Config
-from vrrp_drain.handover import greeting
 from vrrp_drain.haproxy import health_check
-from vrrp_drain.keepalived.attachment import Attachment
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.signals import Cancellation
@@ -85,18 +85,16 @@ def raw_socket(monkeypatch: pytest.MonkeyPatch) -> FakeSocket:
     return fake
 
 
-@pytest.fixture(autouse=True)
-def hellos(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[Attachment]:
-    """Note from where hello is said; nothing leaves this machine. A test with a raw socket says it to that one."""
-    said: list[Attachment] = []
-    if "raw_socket" not in request.fixturenames:
-        monkeypatch.setattr(greeting, "say", lambda config, attachment: said.append(attachment))
-    return said
+@pytest.fixture
+def services(request: pytest.FixtureRequest, config: Config, paths: Paths, netlink: Netlink, cancellation: Cancellation) -> FakeServices:
+    """This instance on a machine of which the test says everything; on the frozen clock where the test has one."""
+    clock = request.getfixturevalue("clock") if "clock" in request.fixturenames else RealClock()
+    return FakeServices.of(config, paths, netlink, cancellation, clock)
 
 
 @pytest.fixture
-def node(config: Config, paths: Paths, netlink: Netlink, cancellation: Cancellation) -> FakeNode:
-    return FakeNode(config, paths, netlink, cancellation)
+def machine(services: FakeServices) -> FakeMachine:
+    return services.machine
 
 
 @pytest.fixture

@@ -102,9 +102,9 @@ def _is_step(function: Any) -> bool:
 
 
 def _listen_to_nobody() -> None:
-    from vrrp_drain.handover.node import Node
+    from vrrp_drain.handover import joining
 
-    Node.stranger = lambda self, seconds: ""  # type: ignore[method-assign]
+    joining.stranger = lambda instance, machine, register, seconds: ""
 
 
 if __name__ == "__main__":

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import pytest
+from vrrp_drain.handover.node import Node
 
 import vrrp_drain
-from unit.support.fakes import MAC, OWN, PEER_MAC, VIP, FakeIPR, FakeNode, rendered
+from unit.support.fakes import MAC, OWN, PEER_MAC, VIP, FakeIPR, rendered
 from unit.support.samples import BACKUP
+from unit.support.services import FakeServices
 from vrrp_drain import doctor, rehearsal
 from vrrp_drain.commands import lifecycle, main, status
 from vrrp_drain.config.model import Config
 from vrrp_drain.handover.demote import Demote
-from vrrp_drain.handover.node import Node
 from vrrp_drain.handover.promote import Promote
 from vrrp_drain.handover.runner import Ending
 from vrrp_drain.keepalived.daemon import Daemon
@@ -76,12 +77,12 @@ def vrrpctl(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Vrrpctl:
 
 
 @pytest.fixture
-def node(node: FakeNode, netlink: Netlink, cancellation: Cancellation, monkeypatch: pytest.MonkeyPatch) -> FakeNode:
+def node(services: FakeServices, netlink: Netlink, cancellation: Cancellation, monkeypatch: pytest.MonkeyPatch) -> FakeServices:
     """The node that every command gets."""
 
     @contextmanager
     def give(session: main.Session, *, lock_timeout: float | None = None) -> Iterator[tuple[Node, Netlink, Cancellation]]:
-        yield node, netlink, cancellation
+        yield services, netlink, cancellation
 
     monkeypatch.setattr(main.Session, "node", give)
     return node
@@ -96,10 +97,10 @@ def test_every_exit_code_has_a_meaning() -> None:
 @every_error
 @pytest.mark.parametrize("command", ["demote", "promote"])
 def test_an_error_becomes_its_exit_code(
-    vrrpctl: Vrrpctl, node: FakeNode, capsys: pytest.CaptureFixture[str], command: str, error: BaseException, code: ExitCode
+    vrrpctl: Vrrpctl, services: FakeServices, capsys: pytest.CaptureFixture[str], command: str, error: BaseException, code: ExitCode
 ) -> None:
     """Each error has its exit code, its text is on stderr, and stdout is empty."""
-    node.fault = error
+    services.handover.fault = error
     assert vrrpctl(command) == code
     said = capsys.readouterr()
     assert said.out == ""
@@ -110,7 +111,7 @@ def test_an_error_becomes_its_exit_code(
 @pytest.mark.parametrize(("script", "told"), [*((script, 1) for script in SCRIPTS if script != "post-stop"), ("post-stop", 0)])
 def test_for_bosh_every_error_is_1(
     vrrpctl: Vrrpctl,
-    node: FakeNode,
+    services: FakeServices,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     script: str,
@@ -132,21 +133,21 @@ def test_for_bosh_every_error_is_1(
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_takes_what_bosh_gives_it(
-    vrrpctl: Vrrpctl, node: FakeNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str
+    vrrpctl: Vrrpctl, services: FakeServices, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str
 ) -> None:
     """Arguments, also those that look like options, are logged and change nothing."""
     called = []
     monkeypatch.setattr(lifecycle, script.replace("-", "_"), lambda *arguments: called.append(arguments[0]))
     assert vrrpctl(script, "job_changed", "hash_unchanged", "--new", "haproxy") == 0
-    assert called == [node]
+    assert called == [services]
     assert capsys.readouterr() == ("", "called with job_changed hash_unchanged --new haproxy\n")
 
 
-def test_pre_stop_knows_its_environment(vrrpctl: Vrrpctl, node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pre_stop_knows_its_environment(vrrpctl: Vrrpctl, services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the director tells pre-stop by environment variables arrives."""
     monkeypatch.setenv("BOSH_DEPLOYMENT_NEXT_STATE", "delete")
     assert vrrpctl("pre-stop") == 0
-    assert node.timeouts == []
+    assert services.handover.timeouts == []
 
 
 @pytest.mark.parametrize(
@@ -180,11 +181,11 @@ def test_the_version_is_told(vrrpctl: Vrrpctl, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize("command", ["demote", "promote"])
 @pytest.mark.parametrize(("words", "timeout"), [([], 5.133), (["--timeout", "2.5"], 2.5)])
 def test_the_timeout_is_the_manifests_or_the_operators(
-    vrrpctl: Vrrpctl, node: FakeNode, command: str, words: list[str], timeout: float
+    vrrpctl: Vrrpctl, services: FakeServices, command: str, words: list[str], timeout: float
 ) -> None:
     """Without --timeout, vrrp_drain.handover_timeout bounds the handover."""
     assert vrrpctl(command, *words) == 0
-    assert node.timeouts == [pytest.approx(timeout, abs=0.001)]
+    assert services.handover.timeouts == [pytest.approx(timeout, abs=0.001)]
 
 
 @pytest.mark.parametrize(
@@ -197,12 +198,14 @@ def test_the_timeout_is_the_manifests_or_the_operators(
         (["--keep"], Demote.CANCELLED, ExitCode.CANCELLED, Band.DRAINING),
     ],
 )
-def test_how_a_demotion_ends(vrrpctl: Vrrpctl, node: FakeNode, words: list[str], ending: Demote, code: ExitCode, band: Band) -> None:
+def test_how_a_demotion_ends(
+    vrrpctl: Vrrpctl, services: FakeServices, words: list[str], ending: Demote, code: ExitCode, band: Band
+) -> None:
     """Without a successor the priority goes back, unless --keep says that it shall not."""
-    node.priority_control.write(Band.DRAINING)  # as the table's action does
-    node.demotion = Ending(ending, "a reason", 5.1)
+    services.control.write(Band.DRAINING)  # as the table's action does
+    services.handover.demotion = Ending(ending, "a reason", 5.1)
     assert vrrpctl("demote", *words) == code
-    assert node.priority_control.read() is band
+    assert services.control.read() is band
 
 
 @pytest.mark.parametrize(
@@ -214,21 +217,21 @@ def test_how_a_demotion_ends(vrrpctl: Vrrpctl, node: FakeNode, words: list[str],
         (Promote.CANCELLED, ExitCode.CANCELLED),
     ],
 )
-def test_how_a_promotion_ends(vrrpctl: Vrrpctl, node: FakeNode, ending: Promote, code: ExitCode) -> None:
+def test_how_a_promotion_ends(vrrpctl: Vrrpctl, services: FakeServices, ending: Promote, code: ExitCode) -> None:
     """MASTER and backup are both good ends."""
-    node.promotion = Ending(ending, "a reason", 1.1)
+    services.handover.promotion = Ending(ending, "a reason", 1.1)
     assert vrrpctl("promote") == code
 
 
 @pytest.mark.parametrize(("command", "band", "priority"), [("demote", Band.DRAINING, 99), ("promote", Band.ACTIVE, 254)])
 def test_no_wait_only_changes_the_band(
-    vrrpctl: Vrrpctl, node: FakeNode, capsys: pytest.CaptureFixture[str], command: str, band: Band, priority: int
+    vrrpctl: Vrrpctl, services: FakeServices, capsys: pytest.CaptureFixture[str], command: str, band: Band, priority: int
 ) -> None:
     """--no-wait writes the band and returns, saying that nothing is proven."""
     assert vrrpctl(command, "--no-wait", "--json") == 0
     said = capsys.readouterr()
-    assert node.priority_control.read() is band
-    assert node.timeouts == []
+    assert services.control.read() is band
+    assert services.handover.timeouts == []
     assert json.loads(said.out) == {"instance": "haproxy/0", "vip": VIP, "state": str(band), "priority": priority}
     assert said.err == f"priority is {priority} ({band}); not waiting for what follows\n"
 
@@ -238,19 +241,19 @@ def test_no_wait_only_changes_the_band(
     [("demote", "done", 0), ("demote", "no_successor", 3), ("demote", "cancelled", 7), ("promote", "master", 0), ("promote", "failed", 5)],
 )
 def test_json_tells_every_end(
-    vrrpctl: Vrrpctl, node: FakeNode, capsys: pytest.CaptureFixture[str], command: str, state: str, code: int
+    vrrpctl: Vrrpctl, services: FakeServices, capsys: pytest.CaptureFixture[str], command: str, state: str, code: int
 ) -> None:
     """With --json stdout is one object, also when the handover failed."""
     if command == "demote":
-        node.demotion = Ending(Demote[state.upper()], "a reason", 1.23456)
+        services.handover.demotion = Ending(Demote[state.upper()], "a reason", 1.23456)
     else:
-        node.promotion = Ending(Promote[state.upper()], "a reason", 1.23456)
+        services.handover.promotion = Ending(Promote[state.upper()], "a reason", 1.23456)
     assert vrrpctl(command, "--json") == code
     told = json.loads(capsys.readouterr().out)
     assert told == {"instance": "haproxy/0", "vip": VIP, "state": state, "reason": "a reason", "seconds": 1.235}
 
 
-def test_status(vrrpctl: Vrrpctl, node: FakeNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status(vrrpctl: Vrrpctl, services: FakeServices, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Lines for people, an object for programs."""
     found = BACKUP
     monkeypatch.setattr(status, "look", lambda node: found)
@@ -293,7 +296,7 @@ def test_doctor(
 )
 def test_rehearse(
     vrrpctl: Vrrpctl,
-    node: FakeNode,
+    services: FakeServices,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     outcome: Outcome,
@@ -323,7 +326,7 @@ def test_rehearse(
         asked.append((known, timeout))
         return found
 
-    monkeypatch.setattr(rehearsal, "check", lambda node, paths: None)
+    monkeypatch.setattr(rehearsal, "check", lambda services, paths: None)
     monkeypatch.setattr(rehearsal, "target", aim)
     monkeypatch.setattr(rehearsal, "names", lambda node: {MAC: "haproxy/0", PEER_MAC: "haproxy/1"})
     monkeypatch.setattr(rehearsal, "Prober", Prober)
@@ -343,7 +346,7 @@ def test_rehearse(
 
 
 def test_a_drill_that_is_refused(
-    vrrpctl: Vrrpctl, node: FakeNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    vrrpctl: Vrrpctl, services: FakeServices, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Why is on stderr, stdout is empty."""
 
@@ -422,8 +425,8 @@ def test_a_session(
     logs.set_up("demote", paths.drain_log, chatty=False)
     session = main.Session()
     session.command, session.paths, session.is_script = "demote", paths, is_script
-    with session.node(lock_timeout=lock_timeout) as (node, _, _):
-        assert node.interface == "eth0"
+    with session.node(lock_timeout=lock_timeout) as (services, _, _):
+        assert services.instance.interface == "eth0"
         main.log.info("at work")
     assert " haproxy/0 demote[" in paths.drain_log.read_text()
     assert FakeLock.wanted == ([] if bound is None else [(paths.drain_run / "lock", "vrrpctl demote", pytest.approx(bound, abs=0.001))])
@@ -441,7 +444,7 @@ from vrrp_drain.runtime.errors import NoSuccessor
 def node(session, *, lock_timeout=None):
     yield None, None, None
 
-def drain(node, cancellation):
+def drain(services, cancellation):
     print("1")
     os.write(1, b"2")
     os.system("echo 3")
@@ -545,7 +548,7 @@ def watcher(monkeypatch: pytest.MonkeyPatch) -> type[FakeWatcher]:
     return FakeWatcher
 
 
-def test_watch(vrrpctl: Vrrpctl, node: FakeNode, paths: Paths, watcher: type[FakeWatcher], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watch(vrrpctl: Vrrpctl, services: FakeServices, paths: Paths, watcher: type[FakeWatcher], monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds the pid file while it runs, serves metrics at the port of the manifest, and its notices go into the history."""
     served: list[int] = []
     monkeypatch.setattr("vrrp_drain.watcher.metrics.Metrics.serve", lambda self, port: served.append(port))
@@ -557,7 +560,7 @@ def test_watch(vrrpctl: Vrrpctl, node: FakeNode, paths: Paths, watcher: type[Fak
     assert History(paths.history).last(2) == [NOTICE]
 
 
-def test_a_second_watch_refuses(vrrpctl: Vrrpctl, paths: Paths, node: FakeNode, watcher: type[FakeWatcher]) -> None:
+def test_a_second_watch_refuses(vrrpctl: Vrrpctl, paths: Paths, services: FakeServices, watcher: type[FakeWatcher]) -> None:
     """With its own exit code, before it has touched anything."""
     with PidFile(paths.watcher_pid_file) as first:
         first.claim()
@@ -572,7 +575,11 @@ def test_watch_stop(vrrpctl: Vrrpctl, paths: Paths, watcher: type[FakeWatcher]) 
 
 
 def test_a_metrics_port_that_is_taken_does_not_stop_the_watcher(
-    vrrpctl: Vrrpctl, node: FakeNode, watcher: type[FakeWatcher], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    vrrpctl: Vrrpctl,
+    services: FakeServices,
+    watcher: type[FakeWatcher],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """It is said, and the watcher watches."""
 
@@ -586,7 +593,7 @@ def test_a_metrics_port_that_is_taken_does_not_stop_the_watcher(
 
 
 def test_a_watcher_that_fails_is_closed(
-    vrrpctl: Vrrpctl, node: FakeNode, watcher: type[FakeWatcher], monkeypatch: pytest.MonkeyPatch
+    vrrpctl: Vrrpctl, services: FakeServices, watcher: type[FakeWatcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Queued notices get their last seconds and the port is given back, however it ends."""
     closed: list[str] = []
@@ -626,7 +633,7 @@ def test_history_of_nothing(vrrpctl: Vrrpctl, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(("command", "stage"), [("demote", Stage.DEMOTED), ("promote", Stage.PROMOTED)])
 @pytest.mark.parametrize("words", [[], ["--no-wait"]], ids=["proven", "--no-wait"])
 def test_whoever_asks_ends_the_promotion_after_a_reboot(
-    vrrpctl: Vrrpctl, node: FakeNode, paths: Paths, command: str, stage: Stage, words: list[str]
+    vrrpctl: Vrrpctl, services: FakeServices, paths: Paths, command: str, stage: Stage, words: list[str]
 ) -> None:
     """The watcher does not overrule what an operator wants of an instance that has just booted."""
     Boot(paths.drain_run).enter(Stage.REBOOTED)
@@ -634,23 +641,25 @@ def test_whoever_asks_ends_the_promotion_after_a_reboot(
     assert Boot(paths.drain_run).stage() is stage
 
 
-def test_the_watchers_promotion_comes_too_late(vrrpctl: Vrrpctl, node: FakeNode, paths: Paths, log: pytest.LogCaptureFixture) -> None:
+def test_the_watchers_promotion_comes_too_late(
+    vrrpctl: Vrrpctl, services: FakeServices, paths: Paths, log: pytest.LogCaptureFixture
+) -> None:
     """It waited for the lock of somebody who wants something else: it changes nothing. Where nobody has asked, it promotes."""
     boot = Boot(paths.drain_run)
     boot.enter(Stage.LEAVING)
     word = boot.word()
     boot.enter(Stage.DEMOTED)
     assert vrrpctl("promote", "--if-nothing-since", word) == ExitCode.OK
-    assert (node.timeouts, boot.stage()) == ([], Stage.DEMOTED)
+    assert (services.handover.timeouts, boot.stage()) == ([], Stage.DEMOTED)
     assert "somebody has asked for something else meanwhile: this instance is not promoted" in log.messages
     assert vrrpctl("promote", "--if-nothing-since", boot.word()) == ExitCode.OK
-    assert (len(node.timeouts), boot.stage()) == (1, Stage.PROMOTED)
+    assert (len(services.handover.timeouts), boot.stage()) == (1, Stage.PROMOTED)
 
 
-def test_a_promotion_that_fails_stays_due(vrrpctl: Vrrpctl, node: FakeNode, paths: Paths) -> None:
+def test_a_promotion_that_fails_stays_due(vrrpctl: Vrrpctl, services: FakeServices, paths: Paths) -> None:
     """The watcher's next try follows."""
     Boot(paths.drain_run).enter(Stage.REBOOTED)
-    node.promotion = Ending(Promote.FAILED, "two masters", 5.0)
+    services.handover.promotion = Ending(Promote.FAILED, "two masters", 5.0)
     assert vrrpctl("promote") == ExitCode.NOT_SETTLED
     assert Boot(paths.drain_run).stage() is Stage.REBOOTED
 
@@ -673,7 +682,7 @@ def test_notify_asks_the_watcher(vrrpctl: Vrrpctl, paths: Paths, monkeypatch: py
 
 
 def test_the_watcher_tells_again_when_it_is_asked(
-    vrrpctl: Vrrpctl, node: FakeNode, watcher: type[FakeWatcher], monkeypatch: pytest.MonkeyPatch
+    vrrpctl: Vrrpctl, services: FakeServices, watcher: type[FakeWatcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGUSR1 has the notifier repeat itself."""
     asked: list[bool] = []

@@ -8,8 +8,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeInquiry, FakeIPR, FakeListener, FakeNode, address, carries
+from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeInquiry, FakeIPR, FakeListener, address, carries
 from unit.support.samples import BACKUP, MASTER
+from unit.support.services import FakeServices
 from vrrp_drain.commands import status
 from vrrp_drain.commands.status import Status
 from vrrp_drain.doctor import survey
@@ -131,12 +132,12 @@ def peer_table(monkeypatch: pytest.MonkeyPatch, haproxy_health: FakeHaproxy) -> 
     return created
 
 
-def test_a_backup_finds_the_master(node: FakeNode, peer_table: PeerTable) -> None:
+def test_a_backup_finds_the_master(services: FakeServices, peer_table: PeerTable) -> None:
     """The report tells where the VIP is and how this instance stands."""
-    node.priority_control.write(Band.DRAINING)
+    services.control.write(Band.DRAINING)
     peer_table.heard = [(ADVERT, PEER)]
     peer_table.inquiry.macs = [PEER_MAC, PEER_MAC]
-    found = status.look(node)
+    found = status.look(services)
     assert (found.master, found.master_priority, found.answering) == (PEER, 253, [PEER_MAC])
     assert (found.vip_here, found.band, found.priority, found.keepalived_pid) == (False, "draining", 99, 4711)
     assert (found.haproxy_healthy, found.haproxy_detail) == (True, "")
@@ -144,19 +145,23 @@ def test_a_backup_finds_the_master(node: FakeNode, peer_table: PeerTable) -> Non
     assert peer_table.inquiry.closed
 
 
-def test_the_priority_is_what_keepalived_adverts_in_that_band(node: FakeNode, peer_table: PeerTable) -> None:
+def test_the_priority_is_what_keepalived_adverts_in_that_band(services: FakeServices, peer_table: PeerTable) -> None:
     """How much lower the draining band is depends on whose keepalived job it is."""
-    node.config = replace(node.config, keepalived=replace(node.config.keepalived, priority=103, lowered=53))
-    assert status.look(node).priority == 103
-    node.priority_control.write(Band.DRAINING)
-    assert status.look(node).priority == 53
+    services.configure(replace()
+        services.instance.config, keepalived=replace(services.instance.config.keepalived, priority=103, lowered=53)
+    )
+    assert status.look(services).priority == 103
+    services.control.write(Band.DRAINING)
+    assert status.look(services).priority == 53
 
 
 @pytest.mark.parametrize(("advert_int", "seconds"), [(1.0, 1.1), (0.1, 0.4)])
-def test_silence_is_heard_for_one_interval(node: FakeNode, peer_table: PeerTable, advert_int: float, seconds: float) -> None:
+def test_silence_is_heard_for_one_interval(services: FakeServices, peer_table: PeerTable, advert_int: float, seconds: float) -> None:
     """That nobody is there takes an advert interval and a bit to find out."""
-    node.config = replace(node.config, keepalived=replace(node.config.keepalived, advert_int=advert_int))
-    found = status.look(node)
+    services.configure(replace()
+        services.instance.config, keepalived=replace(services.instance.config.keepalived, advert_int=advert_int)
+    )
+    found = status.look(services)
     assert (found.master, found.master_priority, found.answering) == (None, None, [])
     assert peer_table.seconds == [pytest.approx(seconds, abs=0.05)]
 
@@ -169,36 +174,36 @@ def test_silence_is_heard_for_one_interval(node: FakeNode, peer_table: PeerTable
         pytest.param(ADVERT, OWN, id="our own"),
     ],
 )
-def test_other_adverts_are_no_masters(node: FakeNode, peer_table: PeerTable, advert: Advert, source: str) -> None:
+def test_other_adverts_are_no_masters(services: FakeServices, peer_table: PeerTable, advert: Advert, source: str) -> None:
     """Only somebody else's adverts for our virtual router tell where the master is."""
-    node.rules.situation = Situation(tables=(4,), members=(ip_address("10.0.0.3"),))
+    services.machine.rules.situation = Situation(tables=(4,), members=(ip_address("10.0.0.3"),))
     peer_table.heard = [(advert, source), (ADVERT, "10.0.0.66"), (ADVERT, "10.0.0.3")]
-    assert status.look(node).master == "10.0.0.3", "whoever is no member is no MASTER either"
+    assert status.look(services).master == "10.0.0.3", "whoever is no member is no MASTER either"
 
 
-def test_a_second_master_is_seen(node: FakeNode, ipr: FakeIPR, peer_table: PeerTable) -> None:
+def test_a_second_master_is_seen(services: FakeServices, ipr: FakeIPR, peer_table: PeerTable) -> None:
     """With the VIP here, an answer of another machine is kept; those of our own interfaces are none."""
     ipr.addresses.append(address(2, f"{VIP}/32"))
     peer_table.inquiry.macs = [MAC, "02:00:00:00:01:01", PEER_MAC]
-    assert status.look(node).answering == [PEER_MAC]
+    assert status.look(services).answering == [PEER_MAC]
 
 
-def test_an_interface_that_is_down_can_be_looked_at(node: FakeNode, peer_table: PeerTable) -> None:
+def test_an_interface_that_is_down_can_be_looked_at(services: FakeServices, peer_table: PeerTable) -> None:
     """When the question cannot be sent, the report still comes."""
 
     def down() -> None:
         raise OSError(errno.ENETDOWN, "Network is down")
 
     peer_table.inquiry.on_ask = down
-    assert status.look(node).answering == []
+    assert status.look(services).answering == []
 
 
-def test_what_is_broken_is_in_the_report(node: FakeNode, peer_table: PeerTable, haproxy_health: FakeHaproxy) -> None:
+def test_what_is_broken_is_in_the_report(services: FakeServices, peer_table: PeerTable, haproxy_health: FakeHaproxy) -> None:
     """A sick haproxy and a damaged band are findings, not failures."""
     haproxy_health.problem = "haproxy does not answer"
-    node.priority_control.write(Band.DRAINING)
-    node.priority_control.path.write_text("?")
-    found = status.look(node)
+    services.control.write(Band.DRAINING)
+    services.control.path.write_text("?")
+    found = status.look(services)
     assert (found.haproxy_healthy, found.haproxy_detail) == (False, "haproxy does not answer")
     assert "run vrrpctl promote or demote" in found.band
 
@@ -207,10 +212,10 @@ def told(kind: Kind, state: str, at: float, previous: str = "off") -> Notice:
     return Notice(at, "haproxy/0", VIP, kind, previous, state, "condition", f"the reason of {kind.value}", None, 254)
 
 
-def test_since_when_and_why(node: FakeNode, peer_table: PeerTable) -> None:
+def test_since_when_and_why(services: FakeServices, peer_table: PeerTable) -> None:
     """The last notice of who has the VIP tells it; conditions hold that began and are not over, since the watcher began last."""
-    node.paths.history.parent.mkdir(parents=True)
-    history = History(node.paths.history)
+    services.instance.paths.history.parent.mkdir(parents=True)
+    history = History(services.instance.paths.history)
     for notice in (
         told(Kind.NO_MASTER, "on", 10.0),
         told(Kind.WATCHER, "backup", 20.0),
@@ -220,14 +225,14 @@ def test_since_when_and_why(node: FakeNode, peer_table: PeerTable) -> None:
         told(Kind.TWO_MASTERS, "off", 42.0, previous="on"),
     ):
         history.append(notice)
-    found = status.look(node)
+    found = status.look(services)
     assert (found.since, found.why) == (30.0, "state backup -> master, condition: the reason of state")
     assert found.conditions == ["the reason of foreign"]
 
 
-def test_without_a_history(node: FakeNode, peer_table: PeerTable) -> None:
+def test_without_a_history(services: FakeServices, peer_table: PeerTable) -> None:
     """Where no watcher ever ran, nothing is made up."""
-    found = status.look(node)
+    found = status.look(services)
     assert (found.since, found.why, found.conditions, found.watcher_pid) == (None, "", [], None)
 
 
@@ -242,7 +247,7 @@ def test_without_a_history(node: FakeNode, peer_table: PeerTable) -> None:
     ],
 )
 def test_what_stands_against_a_drain(
-    node: FakeNode,
+    services: FakeServices,
     ipr: FakeIPR,
     peer_table: PeerTable,
     vip_here: bool,
@@ -252,27 +257,27 @@ def test_what_stands_against_a_drain(
     obstacle: str | None,
 ) -> None:
     """A drain would succeed when keepalived runs and, on the MASTER, a peer's haproxy answers."""
-    node.pid = pid
+    services.machine.pid = pid
     peer_table.answering = [ip_address(each) for each in answering]
     peer_table.heard = [(ADVERT, PEER)] if heard else []
     if vip_here:
         ipr.addresses.append(address(2, f"{VIP}/32"))
-    found = status.look(node)
+    found = status.look(services)
     assert [each.partition(" (")[0] for each in found.obstacles] == ([obstacle] if obstacle else [])
     assert found.as_json()["drainable"] is (obstacle is None)
 
 
-def test_listeners_on_the_vip_itself_are_found(node: FakeNode, peer_table: PeerTable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listeners_on_the_vip_itself_are_found(services: FakeServices, peer_table: PeerTable, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are in the report where connections would be handed off otherwise; a kernel that does not tell is no failure."""
     monkeypatch.setattr(listeners, "bound_to", lambda vips: [f"{vip}:80" for vip in vips])
-    assert status.look(node).bound_to_vip == [f"{VIP}:80"]
-    wanted = node.config
-    node.config = replace(wanted, drain=replace(wanted.drain, connection_handoff=False))
-    assert status.look(node).bound_to_vip == []
-    node.config = wanted
+    assert status.look(services).bound_to_vip == [f"{VIP}:80"]
+    wanted = services.instance.config
+    services.configure(replace(wanted, drain=replace(wanted.drain, connection_handoff=False)))
+    assert status.look(services).bound_to_vip == []
+    services.configure(wanted)
 
     def untold(vips: object) -> list[str]:
         raise SystemFault("the kernel does not tell who listens")
 
     monkeypatch.setattr(listeners, "bound_to", untold)
-    assert status.look(node).bound_to_vip == []
+    assert status.look(services).bound_to_vip == []

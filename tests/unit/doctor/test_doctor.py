@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP, FakeHaproxy, FakeIPR, FakeNode, address, link, rendered, route
+from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP, FakeHaproxy, FakeIPR, address, link, rendered, route
+from unit.support.services import FakeServices
 from vrrp_drain import doctor
 from vrrp_drain.config.model import Config
 from vrrp_drain.doctor import Check, Finding, Patient, Report, Severity, Wait, foreign_source, machine, moves, segment
@@ -50,11 +51,11 @@ def severities(found: Findings) -> list[str]:
 
 
 @pytest.fixture
-def patient(node: FakeNode, haproxy_health: FakeHaproxy) -> Patient:
+def patient(services: FakeServices, haproxy_health: FakeHaproxy) -> Patient:
     """A healthy BACKUP of two, with time enough."""
-    created = Patient(node, time.monotonic() + 3600)
+    created = Patient(services, time.monotonic() + 3600)
     created.survey = heard(master(priority=254))
-    node.config = replace(node.config, keepalived=replace(node.config.keepalived, priority=253))
+    services.configure(replace(services.instance.config, keepalived=replace(services.instance.config.keepalived, priority=253)))
     return created
 
 
@@ -62,7 +63,7 @@ def patient(node: FakeNode, haproxy_health: FakeHaproxy) -> Patient:
 def as_master(patient: Patient, ipr: FakeIPR) -> Patient:
     """The same, but MASTER with priority 254."""
     ipr.addresses.append(address(2, f"{VIP}/32"))
-    patient.node.config = replace(patient.config, keepalived=replace(patient.config.keepalived, priority=254))
+    patient.services.configure(replace(patient.config, keepalived=replace(patient.config.keepalived, priority=254)))
     patient.survey = replace(heard(vip=()), sent=replace(ADVERT, priority=254))
     return patient
 
@@ -201,7 +202,7 @@ def test_a_lower_master_has_its_reasons(patient: Patient, haproxy_health: FakeHa
     haproxy_health.problem = "haproxy is stopping"
     assert segment.priorities(patient) == []
     patient.haproxy_problem = ""
-    patient.node.config = replace(patient.config, keepalived=replace(patient.config.keepalived, preempt=False))
+    patient.services.configure(replace(patient.config, keepalived=replace(patient.config.keepalived, preempt=False)))
     assert segment.priorities(patient) == []
 
 
@@ -265,7 +266,7 @@ def test_successors(
 ) -> None:
     """None is a problem, fewer than there should be a warning; a dead haproxy is told from a dead machine."""
     monkeypatch.setattr(health_check, "answering", lambda check, peers, timeout: answering)
-    patient.node.config = replace(Config.parse(rendered(3)), keepalived=patient.config.keepalived)
+    patient.services.configure(replace(Config.parse(rendered(3)), keepalived=patient.config.keepalived))
     patient.survey = heard(peer=peer)
     found = segment.successor(patient)
     assert [(each.severity.value, each.what) for each in found] == ([(severity, what)] if severity else [])
@@ -273,9 +274,9 @@ def test_successors(
 
 def test_nobody_to_take_over(patient: Patient) -> None:
     """One instance alone, and peers that cannot be asked."""
-    patient.node.config = Config.parse(rendered(1))
+    patient.services.configure(Config.parse(rendered(1)))
     assert severities(segment.successor(patient)) == ["warning"]
-    patient.node.config = Config.parse(rendered(2, vrrp_drain={"health_check": "unix:///run/haproxy.sock"}))
+    patient.services.configure(Config.parse(rendered(2, vrrp_drain={"health_check": "unix:///run/haproxy.sock"})))
     assert severities(segment.successor(patient)) == ["note"]
 
 
@@ -291,7 +292,7 @@ def test_rights(tmp_path: Path, effective: str, lack: list[str]) -> None:
 
 def test_directories(patient: Patient) -> None:
     """A file in each is written, and removed. What cannot be made is named; the log alone is no problem."""
-    paths = patient.node.paths
+    paths = patient.services.instance.paths
     assert machine.directories(patient) == []
     assert list(paths.drain_run.iterdir()) == []
     for directory in (paths.drain_run, paths.drain_log.parent):
@@ -305,9 +306,9 @@ def test_directories(patient: Patient) -> None:
 
 
 @pytest.mark.parametrize(("here", "means"), [(False, "will not come here"), (True, "is still on eth0: stale")])
-def test_keepalived_does_not_run(patient: Patient, node: FakeNode, ipr: FakeIPR, here: bool, means: str) -> None:
+def test_keepalived_does_not_run(patient: Patient, services: FakeServices, ipr: FakeIPR, here: bool, means: str) -> None:
     """What that means depends on whether it left the VIP behind."""
-    node.pid = None
+    services.machine.pid = None
     if here:
         ipr.addresses.append(address(2, f"{VIP}/32"))
     (found,) = machine.keepalived(patient)
@@ -318,7 +319,7 @@ def test_keepalived_does_not_run(patient: Patient, node: FakeNode, ipr: FakeIPR,
 
 def test_another_binary(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     """A keepalived that is not the package's is worth a note, one that is gone from the disk says when ours takes effect."""
-    expected = patient.node.paths.keepalived_binary
+    expected = patient.services.instance.paths.keepalived_binary
     monkeypatch.setattr(Path, "readlink", lambda path: expected)
     assert machine.keepalived(patient) == []
     monkeypatch.setattr(Path, "readlink", lambda path: Path("/old/keepalived (deleted)"))
@@ -329,15 +330,15 @@ def test_another_binary(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_band(patient: Patient) -> None:
     """Draining is a note with since when; what is no band is a problem."""
     assert machine.band(patient) == []
-    patient.node.priority_control.write(Band.DRAINING)
+    patient.services.control.write(Band.DRAINING)
     (found,) = machine.band(patient)
     assert found.severity is Severity.NOTE
     assert "draining band since" in found.what
-    patient.node.priority_control.path.write_text("?")
+    patient.services.control.path.write_text("?")
     assert severities(machine.band(patient)) == ["problem"]
 
 
-def test_the_interface(patient: Patient, ipr: FakeIPR, node: FakeNode) -> None:
+def test_the_interface(patient: Patient, ipr: FakeIPR, services: FakeServices) -> None:
     """Down, without a carrier, without an address, with an address of another network."""
     assert machine.interface(patient) == []
     ipr.links[1] = link(2, "eth0", MAC, up=False)
@@ -348,13 +349,13 @@ def test_the_interface(patient: Patient, ipr: FakeIPR, node: FakeNode) -> None:
     ipr.addresses = [address(2, "10.9.0.1/24"), address(2, f"{VIP}/32")]
     (found,) = machine.interface(patient)
     assert (found.severity, found.what) == (Severity.WARNING, f"{VIP} lies in no network of eth0, which has 10.9.0.1/24")
-    node.attachment = replace(node.attachment, source=None)
+    services.instance.attachment = replace(services.instance.attachment, source=None)
     assert severities(machine.interface(patient)) == ["problem"]
 
 
 def settings(patient: Patient, **values: int) -> None:
     """Write the kernel's settings of eth0."""
-    directory = patient.node.paths.interface_settings / "eth0"
+    directory = patient.services.instance.paths.interface_settings / "eth0"
     directory.mkdir(parents=True, exist_ok=True)
     for name, value in values.items():
         (directory / name).write_text(f"{value}\n")
@@ -373,7 +374,7 @@ def test_the_higher_setting_holds(patient: Patient, ipr: FakeIPR) -> None:
     """all=2 makes a strict interface a loose one, as the kernel does."""
     settings(patient, rp_filter=1)
     ipr.routes.append(route("0.0.0.0/0", 3, "10.0.0.254"))
-    directory = patient.node.paths.interface_settings / "all"
+    directory = patient.services.instance.paths.interface_settings / "all"
     directory.mkdir()
     (directory / "rp_filter").write_text("2\n")
     assert machine.reverse_path(patient) == []
@@ -399,7 +400,7 @@ def test_the_kernel(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proc_connector, "available", lambda: "Connection refused")
     monkeypatch.setattr(connections, "count", lambda vips: 0)
     assert machine.kernel(patient) == []
-    patient.node.config = replace(patient.config, keepalived=replace(patient.config.keepalived, track_process="haproxy"))
+    patient.services.configure(replace(patient.config, keepalived=replace(patient.config.keepalived, track_process="haproxy")))
     assert severities(machine.kernel(patient)) == ["note"]
     monkeypatch.setattr(connections, "count", refuse)
     assert severities(machine.kernel(patient)) == ["warning", "note"]
@@ -408,15 +409,15 @@ def test_the_kernel(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_haproxy(patient: Patient, haproxy_health: FakeHaproxy, tmp_path: Path) -> None:
     """It answers; and its pid file leads to it, which drain needs. A sick one has one finding, not two."""
     drain = replace(patient.config.drain, haproxy_pid_file=tmp_path / "none.pid")
-    patient.node.config = replace(patient.config, drain=drain)
+    patient.services.configure(replace(patient.config, drain=drain))
     assert machine.haproxy_here(patient) == []
     assert severities(machine.soft_stop(patient)) == ["warning"]
-    patient.node.config = replace(patient.config, drain=replace(drain, haproxy_soft_stop=False))
+    patient.services.configure(replace(patient.config, drain=replace(drain, haproxy_soft_stop=False)))
     assert machine.soft_stop(patient) is None
     del patient.haproxy_problem
     haproxy_health.problem = "haproxy is stopping"
     assert [each.what for each in machine.haproxy_here(patient)] == ["haproxy is stopping"]
-    patient.node.config = replace(patient.config, drain=drain)
+    patient.services.configure(replace(patient.config, drain=drain))
     assert machine.soft_stop(patient) is None
 
 
@@ -430,20 +431,20 @@ def test_frontends(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "bind :::443 v4v6" in found.mend
 
 
-def test_the_handoff_rules(patient: Patient, node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_handoff_rules(patient: Patient, services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
     """Installed; not, though the kernel would take them; refused; and not wanted."""
 
     def refuse(*arguments: object) -> None:
         raise SystemFault("the kernel refuses")
 
-    monkeypatch.setattr(node.rules, "state", lambda: Situation((4,)))
+    monkeypatch.setattr(services.machine.rules, "state", lambda: Situation((4,)))
     assert moves.rules(patient) == []
-    monkeypatch.setattr(node.rules, "state", Situation)
-    monkeypatch.setattr(node.rules, "trial", lambda group: None)
+    monkeypatch.setattr(services.machine.rules, "state", Situation)
+    monkeypatch.setattr(services.machine.rules, "trial", lambda group: None)
     assert severities(moves.rules(patient)) == ["warning"]
-    monkeypatch.setattr(node.rules, "trial", refuse)
+    monkeypatch.setattr(services.machine.rules, "trial", refuse)
     assert severities(moves.rules(patient)) == ["problem"]
-    node.config = replace(node.config, drain=replace(node.config.drain, connection_handoff=False))
+    services.configure(replace(services.instance.config, drain=replace(services.instance.config.drain, connection_handoff=False)))
     assert severities(moves.rules(patient)) == ["note"]
     assert moves.foreign_sources(patient) is None
     assert machine.frontends(patient) is None
@@ -531,12 +532,14 @@ def test_an_examination(paths: Paths, ipr: FakeIPR, monkeypatch: pytest.MonkeyPa
     assert ipr.closed
 
 
-def test_pre_start_makes_the_quick_checks(node: FakeNode, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pre_start_makes_the_quick_checks(services: FakeServices, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is wrong is told, what is well or only worth a note is not."""
     monkeypatch.setattr(connections, "count", lambda vips: 0)
-    assert doctor.at_start(node) == []
+    assert doctor.at_start(services) == []
     ipr.links[1] = link(2, "eth0", MAC, carrier=0)
-    assert [each.line().partition(". ")[0] for each in doctor.at_start(node)] == [f"interface: eth0, which carries {VIP}, has no carrier"]
+    assert [each.line().partition(". ")[0] for each in doctor.at_start(services)] == [
+        f"interface: eth0, which carries {VIP}, has no carrier"
+    ]
 
 
 REPORT = Report(

@@ -7,7 +7,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from unit.support.fakes import OWN, PEER, PEER_MAC, STRANGER, VIP, Clock, FakeInquiry, FakeListener, FakeNode, carries
+from unit.support.fakes import OWN, PEER, PEER_MAC, STRANGER, VIP, Clock, FakeInquiry, FakeListener, carries
+from unit.support.services import FakeServices
 from vrrp_drain.doctor import survey
 from vrrp_drain.doctor.survey import Router, Survey
 from vrrp_drain.runtime.ip import IPAddress, Packet
@@ -52,18 +53,18 @@ def peer_table(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> PeerTable:
     return created
 
 
-def test_a_look_ends_with_the_first_master(node: FakeNode, peer_table: PeerTable) -> None:
+def test_a_look_ends_with_the_first_master(services: FakeServices, peer_table: PeerTable) -> None:
     """Somebody else's use of the VRID does not end it, and is no master."""
     peer_table.script = [(0.1, replace(ADVERT, addresses=(ip_address("10.0.0.99"),)), STRANGER), (0.2, ADVERT, PEER), (0.2, ADVERT, PEER)]
     peer_table.owners = {THE_VIP: PEER_MAC}
-    found = survey.look(node)
+    found = survey.look(services)
     assert found.seconds == pytest.approx(0.3)
     assert [str(router.source) for router in found.masters] == [PEER]
     assert [router.foreign.partition(" uses ")[0] for router in found.routers] == [STRANGER, ""]
     assert found.answers == {THE_VIP: {PEER_MAC}}
 
 
-def test_a_survey_listens_to_the_end(node: FakeNode, peer_table: PeerTable) -> None:
+def test_a_survey_listens_to_the_end(services: FakeServices, peer_table: PeerTable) -> None:
     """Each advert's arrival is kept, other virtual routers and our own address are left out, and everybody is asked twice."""
     peer_table.script = [
         (0.5, ADVERT, PEER),
@@ -73,7 +74,7 @@ def test_a_survey_listens_to_the_end(node: FakeNode, peer_table: PeerTable) -> N
         (1.0, ADVERT, PEER),
     ]
     peer_table.owners = {THE_PEER: PEER_MAC}
-    found = survey.listen(node, 3.3, [THE_PEER, US])
+    found = survey.listen(services, 3.3, [THE_PEER, US])
     (router,) = found.routers
     assert found.seconds == pytest.approx(3.3)
     assert router.longest_gap == pytest.approx(1.1)
@@ -82,7 +83,7 @@ def test_a_survey_listens_to_the_end(node: FakeNode, peer_table: PeerTable) -> N
     assert all(inquiry.closed for inquiry in peer_table.inquiries.values())
 
 
-def test_the_second_answer_counts(node: FakeNode, peer_table: PeerTable) -> None:
+def test_the_second_answer_counts(services: FakeServices, peer_table: PeerTable) -> None:
     """A VIP that moves while we listen is not at two machines; a lost second answer does not make the first one unsaid."""
     peer_table.script = [(1.0, ADVERT, PEER)]
     peer_table.owners = {THE_VIP: PEER_MAC, THE_PEER: PEER_MAC}
@@ -98,22 +99,22 @@ def test_the_second_answer_counts(node: FakeNode, peer_table: PeerTable) -> None
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(survey, "inquire", inquire)
-        found = survey.listen(node, 2.0, [THE_PEER])
+        found = survey.listen(services, 2.0, [THE_PEER])
     assert found.answers == {THE_VIP: {"02:00:00:00:00:03"}, THE_PEER: {PEER_MAC}}
 
 
-def test_what_is_let_in_and_what_leaves(node: FakeNode, peer_table: PeerTable) -> None:
+def test_what_is_let_in_and_what_leaves(services: FakeServices, peer_table: PeerTable) -> None:
     """Whose adverts get to keepalived is known by source; ours are those that this machine sent, the last one counts."""
     peer_table.script = [(0.1, ADVERT, PEER), (1.0, ADVERT, "10.0.0.3")]
     peer_table.behind.packets = [carries(ADVERT, PEER)]
     peer_table.capture.sent = carries(replace(ADVERT, priority=254), OWN)
-    found = survey.listen(node, 2.0, ())
+    found = survey.listen(services, 2.0, ())
     assert [router.source for router in found.routers] == [THE_PEER, ip_address("10.0.0.3")]
     assert found.let_in == frozenset({THE_PEER})
     assert found.sent is not None
     assert found.sent.priority == 254
     assert (peer_table.capture.closed, peer_table.behind.closed) == (True, True)
-    assert survey.look(node).let_in is None, "a look does not ask"
+    assert survey.look(services).let_in is None, "a look does not ask"
 
 
 @pytest.mark.parametrize(("pause", "confirmed"), [(0.0001, False), (0.49, False), (0.5, True)])

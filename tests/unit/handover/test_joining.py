@@ -1,45 +1,44 @@
 """What pre-start hears before keepalived runs: who is a stranger, who is only new, and how long that takes to know."""
 
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
-from unit.support.fakes import OWN, PEER, STRANGER, VIP, Clock, FakeListener, carries
+from unit.support.fakes import OWN, PEER, STRANGER, VIP, Clock, carries
+from unit.support.machine import FakeMachine
 from vrrp_drain.config.model import Config
 from vrrp_drain.handover import joining
+from vrrp_drain.keepalived.attachment import Attachment
+from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.runtime.ip import ALL_HOSTS_V4, Packet
+from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.advert import Advert
-from vrrp_drain.vrrp.election import Electorate
+from vrrp_drain.vrrp.election import Electorate, Register
 
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
 OTHER_VIP = replace(ADVERT, addresses=(ip_address("10.0.0.99"),))
 PEERS = frozenset({ip_address(PEER)})
-CLOSED = Electorate(1, 2, 1.0, ip_address(VIP), frozenset({ip_address(OWN)}), PEERS, members=PEERS, closed=True)
+CLOSED = Electorate(
+    1, 2, 1.0, ip_address(VIP), frozenset({ip_address(OWN)}), PEERS, members=PEERS, closed=True, token=hello.token("id-0", 1)
+)
 
 
-class PeerTable:
+class Segment:
     """Packets at times of the frozen clock, counted from the beginning."""
 
-    def __init__(self, clock: Clock, config: Config) -> None:
-        self._clock, self._config = clock, config
+    def __init__(self, machine: FakeMachine, config: Config) -> None:
+        self.machine = machine
+        self._instance = Instance(config, Attachment("eth0", "eth0", ip_address(OWN), ()), Paths())
         self.began = time.monotonic()
         self.script: list[tuple[float, Packet]] = []
-        self.capture = FakeListener()
-
-    def arrivals(self, capture: FakeListener, end: Callable[[], float]) -> Iterator[Packet]:
-        for at, packet in self.script:
-            if self.began + at >= end():
-                break
-            self._clock.sleep(self.began + at - time.monotonic())
-            yield packet
-        self._clock.sleep(max(0.0, end() - time.monotonic()))
 
     def stranger(self, electorate: Electorate = CLOSED) -> str:
-        return joining.stranger(self._config, "eth0", lambda: electorate, 1.1)
+        for at, packet in self.script:
+            self.machine.hears(packet, after=at)
+        return joining.stranger(self._instance, self.machine, Register(lambda: electorate), 1.1)
 
     @property
     def took(self) -> float:
@@ -47,11 +46,8 @@ class PeerTable:
 
 
 @pytest.fixture
-def peer_table(clock: Clock, config: Config, monkeypatch: pytest.MonkeyPatch) -> PeerTable:
-    created = PeerTable(clock, config)
-    monkeypatch.setattr(joining, "arrivals", created.arrivals)
-    monkeypatch.setattr(joining, "PacketCapture", lambda interface, family, vrid: created.capture)
-    return created
+def segment(clock: Clock, machine: FakeMachine, config: Config) -> Segment:
+    return Segment(machine, config)
 
 
 def hello_of(source: str, to: str = "id-0") -> Packet:
@@ -68,60 +64,56 @@ def hello_of(source: str, to: str = "id-0") -> Packet:
     ],
     ids=["another cluster", "a peer of another version", "a peer of another interval"],
 )
-def test_who_is_heard_again_is_a_stranger(
-    peer_table: PeerTable, log: pytest.LogCaptureFixture, advert: Advert, source: str, why: str
-) -> None:
+def test_who_is_heard_again_is_a_stranger(segment: Segment, log: pytest.LogCaptureFixture, advert: Advert, source: str, why: str) -> None:
     """Refused as soon as it is certain, though the second advert comes after the time for which one listens."""
-    peer_table.script = [(1.0, carries(advert, source)), (1.0 + advert.advert_int, carries(advert, source))]
-    assert peer_table.stranger().startswith(why)
-    assert peer_table.took == pytest.approx(1.0 + advert.advert_int, abs=1e-3)
+    segment.script = [(1.0, carries(advert, source)), (1.0 + advert.advert_int, carries(advert, source))]
+    assert segment.stranger().startswith(why)
+    assert segment.took == pytest.approx(1.0 + advert.advert_int, abs=1e-3)
     assert log.messages == []
-    assert peer_table.capture.closed
-    assert peer_table.capture.known == PEERS
+    assert segment.machine.captures[0].closed
+    assert segment.machine.captures[0].known == PEERS
 
 
 @pytest.mark.parametrize("copies", [1, 50])
 @pytest.mark.parametrize("advert", [OTHER_VIP, replace(ADVERT, version=3)], ids=["another VIP", "another version"])
-def test_one_packet_fails_no_deploy(peer_table: PeerTable, log: pytest.LogCaptureFixture, advert: Advert, copies: int) -> None:
+def test_one_packet_fails_no_deploy(segment: Segment, log: pytest.LogCaptureFixture, advert: Advert, copies: int) -> None:
     """Nor one and its copies within milliseconds: a warning that says why, after the time for the next one."""
-    peer_table.script = [(0.5 + n / 1000, carries(advert, STRANGER)) for n in range(copies)]
-    assert peer_table.stranger() == ""
-    assert peer_table.took == pytest.approx(1.6, abs=0.01)
+    segment.script = [(0.5 + n / 1000, carries(advert, STRANGER)) for n in range(copies)]
+    assert segment.stranger() == ""
+    assert segment.took == pytest.approx(1.6, abs=0.01)
     (said,) = log.messages
     assert said.startswith(f"heard in one packet alone, which proves nothing: {STRANGER} ")
 
 
-def test_silence_and_peers_are_well(peer_table: PeerTable) -> None:
+def test_silence_and_peers_are_well(segment: Segment) -> None:
     """The MASTER of the group, our own adverts, damage and other virtual routers make nobody wait longer."""
     damaged = carries(ADVERT, STRANGER)
-    peer_table.script = [
+    segment.script = [
         (0.1, carries(ADVERT, PEER)),
         (0.2, carries(ADVERT, OWN)),
         (0.3, carries(replace(OTHER_VIP, vrid=2), STRANGER)),
         *((0.4 + n / 10, replace(damaged, payload=damaged.payload[:-1])) for n in range(7)),
     ]
-    assert peer_table.stranger() == ""
-    assert peer_table.took == pytest.approx(1.1, abs=1e-3)
+    assert segment.stranger() == ""
+    assert segment.took == pytest.approx(1.1, abs=1e-3)
 
 
-def test_a_stranger_that_adverts_seldom_is_not_waited_for(peer_table: PeerTable) -> None:
+def test_a_stranger_that_adverts_seldom_is_not_waited_for(segment: Segment) -> None:
     """Five seconds at most: a minute for one packet would be no better than to fail for it."""
-    peer_table.script = [(0.5, carries(replace(OTHER_VIP, advert_int=60.0), STRANGER))]
-    assert peer_table.stranger() == ""
-    assert peer_table.took == pytest.approx(5.6, abs=1e-3)
+    segment.script = [(0.5, carries(replace(OTHER_VIP, advert_int=60.0), STRANGER))]
+    assert segment.stranger() == ""
+    assert segment.took == pytest.approx(5.6, abs=1e-3)
 
 
 @pytest.mark.parametrize("introduced", [None, 0.4, 9.0])
-def test_a_peer_with_another_address_introduces_itself(
-    peer_table: PeerTable, log: pytest.LogCaptureFixture, introduced: float | None
-) -> None:
+def test_a_peer_with_another_address_introduces_itself(segment: Segment, log: pytest.LogCaptureFixture, introduced: float | None) -> None:
     """Adverts that are ours but for the address: an instance says hello within ten seconds, whoever does not is a second MASTER."""
-    peer_table.script = [(0.5 + n, carries(ADVERT, STRANGER)) for n in range(12)]
+    segment.script = [(0.5 + n, carries(ADVERT, STRANGER)) for n in range(12)]
     if introduced is not None:
-        peer_table.script = sorted([*peer_table.script, (introduced, hello_of(STRANGER))], key=lambda each: each[0])
-    why = peer_table.stranger()
+        segment.script = sorted([*segment.script, (introduced, hello_of(STRANGER))], key=lambda each: each[0])
+    why = segment.stranger()
     assert why.startswith(f"{STRANGER} adverts VRID 1 for our {VIP} and is no instance of this group") is (introduced is None)
-    assert peer_table.took == pytest.approx(1.1 if introduced == 0.4 else 10.6, abs=1e-3)
+    assert segment.took == pytest.approx(1.1 if introduced == 0.4 else 10.6, abs=1e-3)
     assert log.messages == []
 
 
@@ -134,13 +126,13 @@ def test_a_peer_with_another_address_introduces_itself(
     ],
     ids=["with another's token", "from behind a router", "cut"],
 )
-def test_a_hello_that_proves_nothing(peer_table: PeerTable, packet: Packet) -> None:
+def test_a_hello_that_proves_nothing(segment: Segment, packet: Packet) -> None:
     """The token is that of this instance, and whole, and came from this segment."""
-    peer_table.script = [(0.1, packet), *((0.5 + n, carries(ADVERT, STRANGER)) for n in range(12))]
-    assert "is no instance of this group" in peer_table.stranger()
+    segment.script = [(0.1, packet), *((0.5 + n, carries(ADVERT, STRANGER)) for n in range(12))]
+    assert "is no instance of this group" in segment.stranger()
 
 
-def test_without_rules_there_is_no_closed_group(peer_table: PeerTable) -> None:
+def test_without_rules_there_is_no_closed_group(segment: Segment) -> None:
     """keepalived hears everybody then, and whoever adverts our VIP as we do is taken for a peer, as ever."""
-    peer_table.script = [(0.5, carries(ADVERT, STRANGER)), (1.0, carries(ADVERT, STRANGER))]
-    assert peer_table.stranger(replace(CLOSED, closed=False)) == ""
+    segment.script = [(0.5, carries(ADVERT, STRANGER)), (1.0, carries(ADVERT, STRANGER))]
+    assert segment.stranger(replace(CLOSED, closed=False)) == ""

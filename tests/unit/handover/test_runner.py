@@ -1,5 +1,7 @@
 """Running a table: events in, actions out, one line for every transition, and always an end. No waiting: time is frozen."""
 
+import time
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -8,14 +10,15 @@ from unit.support.fakes import PEER, PEER_MAC, Clock
 from vrrp_drain.handover import demote, promote
 from vrrp_drain.handover.demote import Demote
 from vrrp_drain.handover.promote import Promote
-from vrrp_drain.handover.runner import Ending, run
+from vrrp_drain.handover.runner import Ending, Farewell, Runner
 from vrrp_drain.handover.transitions import Action, Event, Sign, Table
+from vrrp_drain.runtime.ip import IPAddress
 
-FACTS = {"vip": "10.0.0.10", "interface": "eth0", "vrid": 1, "active": 254, "lowered": 99}
+FACTS = {"vip": "10.0.0.10", "interface": "eth0", "vip_interface": "eth0", "vrid": 1, "active": 254, "lowered": 99}
 TIMEOUT = 5.1
 
-SUCCESSOR = Event(Sign.SUCCESSOR, {"peer": PEER, "priority": 253})
-LEAVER = Event(Sign.LEAVER, {"peer": PEER, "priority": 99})
+SUCCESSOR = Event(Sign.SUCCESSOR, {"peer": ip_address(PEER), "priority": 253})
+LEAVER = Event(Sign.LEAVER, {"peer": ip_address(PEER), "priority": 99})
 ANSWER = Event(Sign.PEER_ANSWERS, {"mac": PEER_MAC})
 HERE, GONE, CANCEL = Event(Sign.VIP_HERE), Event(Sign.VIP_GONE), Event(Sign.CANCEL)
 
@@ -28,6 +31,9 @@ class Story:
         self._first = first
         self._script = script
         self._rest = 0.0
+        self.asked: list[float] = []
+        self.reachable = True
+        self.held_up = 0.0  # seconds before an event is told that has happened
 
     def look(self) -> Event:
         return self._first
@@ -38,21 +44,42 @@ class Story:
             self._rest += seconds
             return []
         pause, event = self._script.pop(0)
-        self._clock.sleep(pause - self._rest)
+        self._clock.sleep(pause - self._rest + self.held_up)
         self._rest = 0.0
         return [event]
 
+    def ask(self) -> bool:
+        self.asked.append(time.monotonic())
+        return self.reachable
+
 
 class Play:
-    """Runs one story and keeps what was done and said."""
+    """Runs one story as the actor of it, and keeps what was done, asked and said."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.advert_int = 1.0
         self.actions: list[Action] = []
         self.lines: list[str] = []
+        self.farewells: list[tuple[float, IPAddress | None]] = []  # when, counted from the beginning, and to whom
+        self.reachable, self.held_up = True, 0.0
 
     def __call__(self, table: Table[Any], first: Event, *script: tuple[float, Event]) -> Ending[Any]:
-        return run(table, Story(self._clock, first, list(script)), self.actions.append, TIMEOUT, FACTS, self.lines.append)
+        self.story = Story(self._clock, first, list(script))
+        self.story.reachable, self.story.held_up = self.reachable, self.held_up
+        self.began = time.monotonic()
+        return Runner(self.story, self, self.advert_int, self.lines.append).run(table, TIMEOUT, FACTS)
+
+    @property
+    def asked(self) -> list[float]:
+        return [round(at - self.began, 3) for at in self.story.asked]
+
+    def perform(self, action: Action) -> None:
+        self.actions.append(action)
+
+    def farewell(self) -> Farewell:
+        self.actions.append(Action.RESIGN)
+        return lambda successor: self.farewells.append((round(time.monotonic() - self.began, 3), successor))
 
 
 @pytest.fixture
@@ -65,7 +92,7 @@ def test_demote_as_it_should_be(play: Play) -> None:
     ending = play(demote.TABLE, HERE, (3.0, SUCCESSOR), (0.1, GONE), (0.2, ANSWER))
     assert ending.state is Demote.DONE
     assert ending.seconds == pytest.approx(3.3, abs=1e-6)
-    assert play.actions == [Action.LOWER, Action.RESIGN, Action.PROBE]
+    assert play.actions == [Action.LOWER, Action.RESIGN]
     assert play.lines == [
         "10.0.0.10 is on eth0 here: priority lowered to 99; serving until a successor has it",
         "10.0.0.2 adverts priority 253, above our 99: it takes over",
@@ -79,7 +106,7 @@ def test_the_vip_may_leave_before_the_advert_is_heard(play: Play) -> None:
     """netlink can be faster than the segment: the proof is the same in the other order."""
     ending = play(demote.TABLE, HERE, (3.0, GONE), (0.1, SUCCESSOR), (0.1, ANSWER))
     assert ending.state is Demote.DONE
-    assert play.actions == [Action.LOWER, Action.RESIGN, Action.PROBE]
+    assert play.actions == [Action.LOWER, Action.RESIGN]
 
 
 def test_a_successor_that_dies_is_no_proof(play: Play) -> None:
@@ -87,8 +114,9 @@ def test_a_successor_that_dies_is_no_proof(play: Play) -> None:
     second_try = ((0.5, SUCCESSOR), (0.1, GONE), (0.1, ANSWER))
     ending = play(demote.TABLE, HERE, (1.0, SUCCESSOR), (0.1, GONE), (1.0, HERE), (0.1, ANSWER), *second_try)
     assert ending.state is Demote.DONE
-    assert ending.seconds == pytest.approx(2.9, abs=1e-6)
-    assert play.actions == [Action.LOWER, Action.RESIGN, Action.PROBE, Action.RESIGN, Action.PROBE]
+    assert ending.seconds == pytest.approx(2.9, abs=1e-3)
+    assert play.actions == [Action.LOWER, Action.RESIGN, Action.RESIGN]
+    assert play.asked
     assert "the successor is gone and 10.0.0.10 is back on eth0: serving until another successor has it" in play.lines
 
 
@@ -103,18 +131,19 @@ def test_a_stale_vip_goes_when_a_peer_is_master(play: Play) -> None:
     """A VIP that a dead keepalived left behind stays until a peer adverts, and is then taken off by us."""
     ending = play(demote.TABLE, Event(Sign.VIP_STALE), (1.0, SUCCESSOR), (0.0, GONE), (0.1, ANSWER))
     assert ending.state is Demote.DONE
-    assert play.actions == [Action.LOWER, Action.REMOVE_STALE_VIP, Action.PROBE]
+    assert play.actions == [Action.LOWER, Action.REMOVE_STALE_VIP]
+    assert play.asked
 
 
 def test_promote_as_it_should_be(play: Play) -> None:
     """The VIP comes and nobody else answers for it: MASTER."""
     ending = play(promote.TABLE, GONE, (3.0, HERE), (1.1, Event(Sign.NOBODY_ANSWERS)))
-    assert (ending.state, play.actions) == (Promote.MASTER, [Action.RAISE, Action.PROBE])
+    assert (ending.state, play.actions) == (Promote.MASTER, [Action.RAISE])
 
 
 def test_a_foreign_master_fails_a_promotion_at_once(play: Play) -> None:
     """Somebody else's adverts on our VRID end the promotion with the reason given, and the band goes back."""
-    ending = play(promote.TABLE, GONE, (0.3, Event(Sign.FOREIGN, {"peer": PEER, "why": "another cluster uses VRID 1"})))
+    ending = play(promote.TABLE, GONE, (0.3, Event(Sign.FOREIGN, {"peer": ip_address(PEER), "why": "another cluster uses VRID 1"})))
     assert (ending.state, ending.reason) == (Promote.FAILED, "another cluster uses VRID 1")
     assert play.actions == [Action.RAISE, Action.PUT_BACK]
 
@@ -163,7 +192,7 @@ def test_a_second_master_is_accused(play: Play) -> None:
 def test_a_second_master_may_give_way(play: Play) -> None:
     """When the other one falls silent in time, the promotion succeeds."""
     ending = play(promote.TABLE, HERE, (0.1, ANSWER), (0.1, ANSWER), (1.1, Event(Sign.NOBODY_ANSWERS)))
-    assert (ending.state, play.actions) == (Promote.MASTER, [Action.RAISE, Action.PROBE, Action.PROBE, Action.PROBE])
+    assert (ending.state, play.actions) == (Promote.MASTER, [Action.RAISE])
 
 
 def test_a_repeated_reason_is_logged_once(play: Play) -> None:
@@ -188,11 +217,102 @@ def test_an_early_signal_changes_nothing(play: Play, table: Table[Any]) -> None:
     assert play.actions == []
 
 
-def test_a_failing_action_ends_the_handover(clock: Clock) -> None:
+def test_a_failing_action_ends_the_handover(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an action raises reaches the caller: nothing goes on as if it had been done."""
 
     def fail(action: Action) -> None:
         raise OSError(f"cannot {action.value}")
 
+    monkeypatch.setattr(play, "perform", fail)
     with pytest.raises(OSError, match="cannot write the draining band"):
-        run(demote.TABLE, Story(clock, HERE, []), fail, TIMEOUT, FACTS, print)
+        play(demote.TABLE, HERE)
+
+
+# asking who answers for the VIP
+
+
+def test_nobody_is_asked_before_there_is_a_reason(play: Play) -> None:
+    """A handover that does not need to know asks nothing."""
+    play(demote.TABLE, HERE, (3.0, SUCCESSOR))
+    assert play.asked == []
+
+
+@pytest.mark.parametrize(("advert_int", "quiet"), [(1.0, 1.1), (0.5, 0.55), (0.1, 0.3), (0.01, 0.3)])
+def test_silence_is_proven_after_an_advert_interval(play: Play, advert_int: float, quiet: float) -> None:
+    """The segment is asked every 0.1 s for 1.1 advert intervals, at least three times; then nobody answers, and that is the proof."""
+    play.advert_int = advert_int
+    ending = play(promote.TABLE, HERE)
+    assert ending.state is Promote.MASTER
+    assert ending.seconds == pytest.approx(quiet, abs=0.001)
+    assert play.asked == pytest.approx([0.1 * n for n in range(len(play.asked))], abs=0.001)
+    assert len(play.asked) >= 3
+
+
+def test_an_answer_begins_the_silence_anew(play: Play) -> None:
+    """After an answer, a whole interval of silence is needed once more."""
+    ending = play(promote.TABLE, HERE, (0.95, ANSWER))
+    assert ending.state is Promote.MASTER
+    assert ending.seconds == pytest.approx(0.95 + 1.1, abs=0.001)
+
+
+def test_answers_do_not_make_us_ask_faster(play: Play) -> None:
+    """A machine that answers within a millisecond, and is asked again for each answer as the table says, floods no segment."""
+    play(promote.TABLE, HERE, *[(0.001, ANSWER)] * 1000, (0.001, CANCEL))
+    assert len(play.asked) <= 11
+
+
+def test_questions_that_could_not_be_sent_prove_nothing(play: Play) -> None:
+    """While the interface is down nobody can answer: silence is proven by unanswered questions only."""
+    play.reachable = False
+    assert play(promote.TABLE, HERE).state is Promote.FAILED
+
+
+def test_an_answer_outweighs_the_end_of_the_silence(play: Play) -> None:
+    """When this process was held up for seconds, an answer that waits to be read still counts."""
+    play.held_up = 3.0
+    assert play(promote.TABLE, HERE, (0.05, ANSWER), (0.1, CANCEL)).state is Promote.CANCELLED
+    assert f"{PEER_MAC} answers for 10.0.0.10 as well: waiting for it to stop" in play.lines
+
+
+# saying that we leave
+
+
+@pytest.mark.parametrize(("advert_int", "every"), [(1.0, 0.7), (2.0, 1.4), (0.2, 0.14), (0.1, 0.1), (0.01, 0.1)])
+def test_a_farewell_is_said_at_once_and_again(play: Play, advert_int: float, every: float) -> None:
+    """The first goes out at once, the others every 0.7 advert intervals, but never more than ten a second."""
+    play.advert_int = advert_int
+    play(demote.TABLE, HERE, (2.9 * every, CANCEL))
+    assert [at for at, _ in play.farewells] == pytest.approx([every * n for n in range(3)], abs=0.001)
+    assert {successor for _, successor in play.farewells} == {None}
+
+
+def test_what_happens_meanwhile_hurries_no_farewell(play: Play) -> None:
+    """Waits that end early leave the interval as it is."""
+    play(demote.TABLE, HERE, *[(0.1, Event(Sign.PEER_ANSWERS, {"mac": PEER_MAC}))] * 8, (0.01, CANCEL))
+    assert play.farewells == [(0, None), (pytest.approx(0.7, abs=0.001), None)]
+
+
+@pytest.mark.parametrize("heard", [SUCCESSOR, LEAVER], ids=["a successor", "a leaver"])
+def test_farewells_end_when_a_peer_takes_over(play: Play, heard: Event) -> None:
+    """Whoever adverts above us is MASTER: he is told no more to take over, but that we left, again only when he is heard again."""
+    play(demote.TABLE, HERE, (0.5, heard), (0.1, heard), (0.7, heard), (1.0, CANCEL))
+    assert play.farewells == [(0, None), (0.5, ip_address(PEER)), (1.3, ip_address(PEER))], "not twice within 0.7 advert intervals"
+
+
+def test_another_successor_is_told_at_once(play: Play) -> None:
+    """Whoever has the VIP now must know it, whoever had it a moment ago."""
+    other = Event(Sign.SUCCESSOR, {"peer": ip_address("10.0.0.3"), "priority": 254})
+    play(demote.TABLE, HERE, (0.5, SUCCESSOR), (0.1, other), (0.1, CANCEL))
+    assert play.farewells == [(0, None), (0.5, ip_address(PEER)), (0.6, ip_address("10.0.0.3"))]
+
+
+def test_a_stranger_ends_no_farewells(play: Play) -> None:
+    """Nobody has taken over yet: the next one goes out when it is due."""
+    play(demote.TABLE, HERE, (0.5, Event(Sign.FOREIGN, {"peer": ip_address("10.0.0.77"), "why": "he is"})), (0.3, CANCEL))
+    assert play.farewells == [(0, None), (pytest.approx(0.7, abs=0.001), None)]
+
+
+def test_farewells_can_begin_again(play: Play) -> None:
+    """When the successor dies and the VIP is back, the next round begins at once."""
+    play(demote.TABLE, HERE, (0.1, SUCCESSOR), (0.1, GONE), (0.1, HERE), (0.1, CANCEL))
+    assert play.farewells == [(0, None), (0.1, ip_address(PEER)), (pytest.approx(0.3), None)], "to the successor, and then as at first"

@@ -26,7 +26,7 @@ WAITING = [(table, state) for table in TABLES for state in states(table) if stat
 both_tables = pytest.mark.parametrize("table", TABLES, ids=["demote", "promote"])
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.state}-{row.sign.name}")
 
-FACTS = {"vip": "10.0.0.10", "interface": "eth0", "vrid": 1, "active": 254, "lowered": 99, "seconds": "5.1"}
+FACTS = {"vip": "10.0.0.10", "interface": "eth0", "vip_interface": "eth0", "vrid": 1, "active": 254, "lowered": 99, "seconds": "5.1"}
 EVENT_FACTS: dict[Sign, dict[str, object]] = {
     Sign.SUCCESSOR: {"peer": PEER, "priority": 253},
     Sign.LEAVER: {"peer": PEER, "priority": 99},

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeIPR, FakeNode, address, rendered
+from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeIPR, address, rendered
+from unit.support.services import FakeServices
 from vrrp_drain import doctor, rehearsal
 from vrrp_drain.config.model import Config
 from vrrp_drain.doctor import survey
@@ -69,7 +70,7 @@ def prober(monkeypatch: pytest.MonkeyPatch) -> FakeProber:
     return created
 
 
-class Drilled(FakeNode):
+class Drilled(FakeServices):
     """A node whose handovers change the band as real ones do, and then end or fail as told."""
 
     on_demote: Callable[[], None] = staticmethod(lambda: None)
@@ -92,18 +93,18 @@ class Drilled(FakeNode):
 
 
 @pytest.fixture
-def node(node: FakeNode, ipr: FakeIPR) -> Drilled:
+def node(services: FakeServices, ipr: FakeIPR) -> Drilled:
     """A MASTER of two."""
     ipr.addresses.append(address(2, f"{VIP}/24"))
     node.__class__ = Drilled
-    assert isinstance(node, Drilled)
-    node.priority_control.write(Band.ACTIVE)
+    assert isinstance(services, Drilled)
+    services.control.write(Band.ACTIVE)
     return node
 
 
 @pytest.fixture
 def drill(node: Drilled, prober: FakeProber, cancellation: Cancellation) -> Callable[[], Report]:
-    return lambda: rehearsal.rehearse(node, cancellation, prober, NAMES, 5.0)
+    return lambda: rehearsal.rehearse(services, cancellation, prober, NAMES, 5.0)
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_there_and_back(node: Drilled, prober: FakeProber, drill: Callable[[], R
         ("demote", 0.25, "handed over"),
         ("promote", 1.1, "this node is MASTER"),
     ]
-    assert (node.timeouts, prober.done, found.error, node.band()) == ([5.0, 5.0], ["start", "stop"], None, Band.ACTIVE)
+    assert (services.handover.timeouts, prober.done, found.error, node.band()) == ([5.0, 5.0], ["start", "stop"], None, Band.ACTIVE)
     assert node.left_with_the_master == 0, "promote has done that"
 
 
@@ -138,7 +139,7 @@ def test_whatever_happens_the_band_is_as_before(
     node: Drilled, prober: FakeProber, drill: Callable[[], Report], when: str, error: BaseException
 ) -> None:
     """A fault of the machine, of ours, or an interrupt, in either move; what a peer serves meanwhile stays with it."""
-    setattr(node, when, fail(error))
+    setattr(services, when, fail(error))
     with suppress(RuntimeError, KeyboardInterrupt):
         assert drill().error is error
     assert node.band() is Band.ACTIVE
@@ -159,7 +160,10 @@ def test_a_move_that_does_not_end_well(
     node: Drilled, drill: Callable[[], Report], demotion: Demote, promotion: Promote, error: type[VrrpDrainError]
 ) -> None:
     """The report has it with what was felt until then, and the band is as before."""
-    node.demotion, node.promotion = replace(node.demotion, state=demotion), replace(node.promotion, state=promotion)
+    services.handover.demotion, services.handover.promotion = (
+        replace(services.handover.demotion, state=demotion),
+        replace(services.handover.promotion, state=promotion),
+    )
     found = drill()
     assert type(found.error) is error
     assert len(found.moves) == (1 if promotion is Promote.MASTER else 2)
@@ -179,7 +183,7 @@ def test_told_to_stop_before_the_moves(node: Drilled, drill: Callable[[], Report
     cancellation._arrived(15, None)
     with pytest.raises(Cancelled):
         drill()
-    assert node.timeouts == []
+    assert services.handover.timeouts == []
 
 
 def test_a_probe_that_failed_is_no_proof(node: Drilled, prober: FakeProber, drill: Callable[[], Report]) -> None:
@@ -203,7 +207,7 @@ def test_connections_that_fail_before_anything_was_moved(node: Drilled, prober: 
     prober.client.probes.clear()
     with pytest.raises(Unwell, match=r"^0 of 0 connections"):
         drill()
-    assert node.timeouts == []
+    assert services.handover.timeouts == []
     assert prober.done == ["start", "stop"] * 3
 
 
@@ -212,7 +216,7 @@ def test_one_of_two_peers_that_accepts_nothing(
 ) -> None:
     """The other one may take over: it is said, and the drill goes on."""
     prober.client.peers = frozenset({PEER_MAC, "02:00:00:00:00:03"})
-    found = rehearsal.rehearse(node, cancellation, prober, {**NAMES, "02:00:00:00:00:03": "haproxy/2"}, 5.0)
+    found = rehearsal.rehearse(services, cancellation, prober, {**NAMES, "02:00:00:00:00:03": "haproxy/2"}, 5.0)
     assert found.error is None
     assert "that is sent to haproxy/2 is accepted there" in log.text
 
@@ -220,7 +224,7 @@ def test_one_of_two_peers_that_accepts_nothing(
 def test_check_lets_a_healthy_master_pass(node: Drilled, paths: Paths, well: list[doctor.Finding]) -> None:
     """Warnings are no reason to refuse."""
     well.append(replace(PROBLEM, severity=doctor.Severity.WARNING))
-    rehearsal.check(node, paths)
+    rehearsal.check(services, paths)
 
 
 def test_check_refuses_what_doctor_refuses(node: Drilled, paths: Paths, well: list[doctor.Finding]) -> None:
@@ -228,7 +232,7 @@ def test_check_refuses_what_doctor_refuses(node: Drilled, paths: Paths, well: li
     well += [PROBLEM, PROBLEM]
     said = r"^vrrpctl doctor finds a problem \(and 1 more\): successor: it is so. it hurts. mend it. Nothing was moved$"
     with pytest.raises(Unwell, match=said):
-        rehearsal.check(node, paths)
+        rehearsal.check(services, paths)
 
 
 @pytest.mark.parametrize(
@@ -242,17 +246,17 @@ def test_check_refuses_where_a_drill_would_prove_nothing(
     node: Drilled, paths: Paths, well: list[doctor.Finding], sections: dict[str, Any], said: str
 ) -> None:
     """A virtual MAC tells nobody apart; a leaving instance has moves of its own."""
-    node.config = Config.parse(rendered(**sections))
-    node.priority_control.write(Band.DRAINING)
+    services.configure(Config.parse(rendered(**sections)))
+    services.control.write(Band.DRAINING)
     with pytest.raises(Unwell, match=said):
-        rehearsal.check(node, paths)
+        rehearsal.check(services, paths)
 
 
 def test_check_refuses_the_only_instance(node: Drilled, paths: Paths, well: list[doctor.Finding]) -> None:
     """There is nobody to move the VIP to."""
-    node.config = Config.parse(rendered(1))
+    services.configure(Config.parse(rendered(1)))
     with pytest.raises(Unwell, match="haproxy/0 is the only instance"):
-        rehearsal.check(node, paths)
+        rehearsal.check(services, paths)
 
 
 @pytest.mark.parametrize(
@@ -267,29 +271,29 @@ def test_check_sends_a_backup_to_the_master(
     router = [Router(ip_address(source), Advert(2, 1, 254, 1.0, (ip_address(VIP),)), (9.5,))] if source else []
     monkeypatch.setattr(survey, "look", lambda node: Survey(1.0, 10.0, tuple(router), {}))
     with pytest.raises(Unwell, match=said):
-        rehearsal.check(node, paths)
+        rehearsal.check(services, paths)
 
 
 def test_the_target(node: Drilled, ipr: FakeIPR) -> None:
     """Clients' port is the health check's unless it is given; we speak from our own address in the VIP's network."""
     ipr.addresses.insert(0, address(2, "192.168.0.1/24"))
-    found = rehearsal.target(node, None)
+    found = rehearsal.target(services, None)
     assert (found.own, found.port, found.interface, found.mac) == (ip_address(OWN), 80, "eth0", MAC)
-    assert rehearsal.target(node, 443).port == 443
+    assert rehearsal.target(services, 443).port == 443
     ipr.addresses = [each for each in ipr.addresses if each.get_attr("IFA_ADDRESS") == VIP]
     with pytest.raises(SystemFault, match="eth0 has no IPv4 address of its own"):
-        rehearsal.target(node, None)
+        rehearsal.target(services, None)
 
 
 def test_names(node: Drilled, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each instance by the MAC that it answers with."""
 
-    def listen(node: FakeNode, seconds: float, others: Mapping[IPAddress, str]) -> Survey:
+    def listen(services: FakeServices, seconds: float, others: Mapping[IPAddress, str]) -> Survey:
         assert [*others] == [ip_address(PEER)]
         return Survey(seconds, 1.0, (), {ip_address(PEER): frozenset({PEER_MAC})})
 
     monkeypatch.setattr(survey, "listen", listen)
-    assert rehearsal.names(node) == NAMES
+    assert rehearsal.names(services) == NAMES
 
 
 @pytest.mark.parametrize(

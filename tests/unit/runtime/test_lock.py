@@ -2,12 +2,15 @@
 
 import errno
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+import vrrp_drain
 from unit.support.fakes import Clock
 from vrrp_drain.runtime.errors import Busy, Cancelled
 from vrrp_drain.runtime.lock import Lock
@@ -28,7 +31,7 @@ def said() -> list[str]:
 
 @pytest.fixture
 def new_lock(path: Path, said: list[str], clock: Clock, cancellation: Cancellation) -> NewLock:
-    return lambda holder: Lock(path, holder, 5.0, cancellation, said.append, clock.sleep)
+    return lambda holder: Lock(path, holder, 5.0, cancellation, said.append, sleep=clock.sleep)
 
 
 def test_a_free_lock_is_taken_at_once(new_lock: NewLock, path: Path, said: list[str], clock: Clock) -> None:
@@ -139,3 +142,43 @@ def test_a_file_system_that_is_read_only_still_locks(
     with new_lock("vrrpctl demote"):
         pass
     assert log.messages == []
+
+
+@pytest.fixture
+def watchers_promotion(tmp_path: Path, path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock, and says that it makes way; it notes the signal that ends it."""
+    program = (
+        "import sys; from pathlib import Path; from vrrp_drain.runtime.lock import Lock; from vrrp_drain.runtime.signals import Cancellation\n"
+        "with Cancellation() as told, Lock(Path(sys.argv[1]), 'vrrpctl promote', 1, told, print, makes_way=True):\n"
+        "    print('held', flush=True); print('told' if told.wait(30) else 'not told', flush=True)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(vrrp_drain.__file__).parents[1])}
+    with subprocess.Popen([sys.executable, "-c", program, path], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_what_makes_way_is_ended_for_a_script(path: Path, cancellation: Cancellation, watchers_promotion: subprocess.Popen[str]) -> None:
+    """BOSH's word outranks the watcher's: its promotion is told to end, says what it puts back, and the script goes on."""
+    said: list[str] = []
+    with Lock(path, "vrrpctl pre-stop", 20.0, cancellation, said.append, outranks=True):
+        assert watchers_promotion.wait(10) == 0
+    assert watchers_promotion.stdout is not None
+    assert watchers_promotion.stdout.read() == "told\n"
+    assert [each.partition(" (pid ")[0] for each in said] == ["waiting for vrrpctl promote", "vrrpctl promote"]
+    assert said[1].endswith(f"(pid {watchers_promotion.pid}) was told to give way")
+
+
+@pytest.mark.parametrize(("makes_way", "outranks"), [(False, True), (True, False)], ids=["an operator's command", "an operator asks"])
+def test_nobody_else_is_ended(path: Path, cancellation: Cancellation, makes_way: bool, outranks: bool) -> None:
+    """An operator's command is waited for, whoever comes; and an operator waits for everybody."""
+    said: list[str] = []
+    with (
+        Lock(path, "vrrpctl demote", 1.0, cancellation, said.append, makes_way=makes_way),
+        pytest.raises(Busy, match=r"^vrrpctl demote \(pid \d+\) did not finish within 0\.1 s"),
+    ):
+        Lock(path, "vrrpctl promote", 0.1, cancellation, said.append, outranks=outranks).__enter__()
+    assert len(said) == 1
+    assert not cancellation.requested

@@ -1,6 +1,7 @@
 """Stand-ins for the kernel, the clock and the network, shared by the unit tests."""
 
 import selectors
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
@@ -9,19 +10,10 @@ from urllib.parse import SplitResult
 from freezegun.api import FrozenDateTimeFactory, StepTickTimeFactory, TickingDateTimeFactory
 from pyroute2.netlink.exceptions import NetlinkError
 
-from vrrp_drain.config.model import Config
 from vrrp_drain.handoff.rules import Armed, Group, Rules, Situation
 from vrrp_drain.handoff.vip_on_lo import VipOnLo
-from vrrp_drain.handover.demote import Demote
-from vrrp_drain.handover.node import Node
-from vrrp_drain.handover.promote import Promote
-from vrrp_drain.handover.runner import Ending
-from vrrp_drain.handover.transitions import State
-from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress, Packet
-from vrrp_drain.runtime.paths import Paths
-from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp.advert import Advert, build
 
 VIP = "10.0.0.10"
@@ -79,6 +71,17 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self._frozen.tick(max(round(seconds, 6), 1e-6 if seconds > 0 else 0.0))  # it counts microseconds, and every sleep takes time
+
+
+class RealClock(Clock):
+    """The clock on the wall, for tests with real processes."""
+
+    def __init__(self) -> None:
+        self.slept = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        time.sleep(max(0.0, seconds))
 
 
 class Message:
@@ -368,44 +371,6 @@ class FakeRules(Rules):
         if self.fault is not None:
             raise self.fault
         return self.situation.armed
-
-
-class FakeNode(Node):
-    """A Node whose handovers end as told, at once."""
-
-    vip_on_lo: FakeOverlap
-    rules: FakeRules
-
-    def __init__(self, config: Config, paths: Paths, netlink: Netlink, cancellation: Cancellation) -> None:
-        super().__init__(config, paths, netlink, cancellation)
-        self.vip_on_lo = FakeOverlap()
-        self.rules = FakeRules()
-        self.pid: int | None = 4711
-        self.demotion = Ending(Demote.DONE, "handed over", 0.25)
-        self.promotion = Ending(Promote.MASTER, "this node is MASTER", 1.1)
-        self.fault: BaseException | None = None
-        self.timeouts: list[float] = []
-        self.foreigner = ""
-        self.listened: list[float] = []
-
-    def stranger(self, seconds: float) -> str:
-        self.listened.append(seconds)
-        return self.foreigner
-
-    def keepalived_pid(self) -> int | None:
-        return self.pid
-
-    def demote(self, timeout: float) -> Ending[Demote]:
-        return self._end(timeout, self.demotion)
-
-    def promote(self, timeout: float) -> Ending[Promote]:
-        return self._end(timeout, self.promotion)
-
-    def _end(self, timeout: float, ending: Ending[State]) -> Ending[State]:
-        self.timeouts.append(timeout)
-        if self.fault is not None:
-            raise self.fault
-        return ending
 
 
 class FakeHaproxy:

@@ -12,7 +12,7 @@ from scapy.layers.vrrp import VRRP, VRRPv3
 
 from vrrp_drain.runtime.errors import AdvertError
 from vrrp_drain.runtime.ip import GROUP_V4, GROUP_V6, PROTOCOL, TTL, IPAddress, Packet, internet_checksum
-from vrrp_drain.vrrp.advert import Advert, build, parse
+from vrrp_drain.vrrp.advert import Advert, authentication, build, parse
 
 SOURCE = {4: ip_address("10.0.0.2"), 6: ip_address("fe80::2")}
 GROUP: dict[int, IPAddress] = {4: GROUP_V4, 6: GROUP_V6}
@@ -262,3 +262,11 @@ def test_an_ipv6_datagram() -> None:
     assert Packet.from_ipv6(datagram) == Packet(ip_address("fe80::2"), ip_address("ff02::12"), 255, b"advert")
     with pytest.raises(AdvertError, match="IPv6 packet length is 39 bytes"):
         Packet.from_ipv6(datagram[:39])
+
+
+@pytest.mark.parametrize(
+    ("password", "known"), [(None, (0, bytes(8))), ("a", (1, b"a" + bytes(7))), ("12345678", (1, b"12345678"))], ids=str
+)
+def test_authentication(password: str | None, known: tuple[int, bytes]) -> None:
+    """No password is type 0; a password is type 1 and always fills eight bytes."""
+    assert authentication(password) == known

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from unit.support.fakes import OWN, PEER, STRANGER, VIP, came_from
-from vrrp_drain.handover.transitions import Event, Sign
+from unit.support.fakes import OWN, PEER, STRANGER, VIP, came_from, carries
+from vrrp_drain.runtime.ip import ALL_HOSTS_V4, Packet
+from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.advert import Advert
-from vrrp_drain.vrrp.election import Electorate, Register
+from vrrp_drain.vrrp.election import Difference, Electorate, Heard, Register, Standing
 
 OTHER_VIP = ip_address("10.0.0.20")
-OUR_PRIORITY = 99
 NONE, PASSWORD = (0, bytes(8)), (1, b"cf-lb-1\0")
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
 US = Electorate(
@@ -25,122 +25,108 @@ US = Electorate(
 )
 
 
-def judge(
-    advert: Advert,
-    source: str = PEER,
-    our_priority: int = OUR_PRIORITY,
-    electorate: Electorate = US,
-    destination: str = "224.0.0.18",
-) -> Event | None:
-    return electorate.judge(advert, came_from(source, destination), our_priority)
+def heard(advert: Advert, source: str = PEER, electorate: Electorate = US, destination: str = "224.0.0.18") -> Heard:
+    return electorate.classify(carries(advert, source, destination), 0.0)
 
 
 @pytest.mark.parametrize(
-    ("advert", "source"),
+    ("advert", "source", "standing"),
     [
-        pytest.param(replace(ADVERT, vrid=2), PEER, id="another virtual router"),
-        pytest.param(ADVERT, OWN, id="our own source address"),
-        pytest.param(replace(ADVERT, priority=OUR_PRIORITY - 1), PEER, id="lower priority"),
-        pytest.param(replace(ADVERT, priority=1), PEER, id="lowest priority"),
-        pytest.param(replace(ADVERT, priority=0), PEER, id="a resignation"),
-        pytest.param(replace(ADVERT, addresses=(OTHER_VIP,)), PEER, id="a known peer that still has another VIP"),
+        pytest.param(ADVERT, PEER, Standing.PEER, id="a peer"),
+        pytest.param(replace(ADVERT, priority=0), PEER, Standing.PEER, id="a peer's resignation"),
+        pytest.param(replace(ADVERT, vrid=2), PEER, Standing.ELSEWHERE, id="another virtual router"),
+        pytest.param(ADVERT, OWN, Standing.ELSEWHERE, id="our own source address"),
+        pytest.param(replace(ADVERT, addresses=(OTHER_VIP,)), PEER, Standing.CHANGING, id="a known peer that still has another VIP"),
     ],
 )
-def test_what_proves_nothing_is_no_sign(advert: Advert, source: str) -> None:
-    """Adverts of others, of ourselves, of the outranked and of the resigned change nothing."""
-    assert judge(advert, source) is None
+def test_who_an_advert_is_from(advert: Advert, source: str, standing: Standing) -> None:
+    """Adverts of others and of ourselves are none of our business; peers are told apart by the VIP that they have."""
+    found = heard(advert, source)
+    assert (found.standing, found.difference, found.why, found.advert) == (standing, None, "", advert)
 
 
-def test_a_master_of_equal_priority_stays_master() -> None:
-    """VRRP preempts a lower priority only: a peer that adverts exactly ours (keepalived.priority allows it) outranks us."""
-    assert judge(replace(ADVERT, priority=OUR_PRIORITY), PEER) is not None
+@pytest.mark.parametrize("payload", [b"", b"\x21", bytes(20), b"\x21\x01\xfd\x01\x00\x01\x00\x00" + bytes(12)])
+def test_what_is_no_advert_is_damage(payload: bytes) -> None:
+    """Whatever comes is something: nothing raises."""
+    standing = US.classify(replace(came_from(PEER), payload=payload), 0.0).standing
+    assert standing in (Standing.DAMAGED, Standing.ELSEWHERE)
+    assert standing is not Standing.ELSEWHERE or payload[1:2] == b"\0"
 
 
-@pytest.mark.parametrize(
-    ("priority", "our_priority", "sign"),
-    [
-        (254, 99, Sign.SUCCESSOR),
-        (222, 99, Sign.SUCCESSOR),
-        (222, 1, Sign.SUCCESSOR),
-        (102, 99, Sign.SUCCESSOR),
-        (101, 99, Sign.LEAVER),
-        (99, 98, Sign.LEAVER),
-        (67, 1, Sign.LEAVER),
-        (34, 1, Sign.LEAVER),
-    ],
-)
-def test_only_an_active_peer_is_a_successor(priority: int, our_priority: int, sign: Sign) -> None:
-    """From 102 on, the lowest of haproxy-boshrelease's healthy ones, a higher priority is a successor's; below it is a leaver's."""
-    assert judge(replace(ADVERT, priority=priority), our_priority=our_priority) == Event(
-        sign, {"peer": ip_address(PEER), "priority": priority}
-    )
+def test_a_hello_is_for_whom_its_token_is() -> None:
+    """Ours makes its sender known; those of other instances are none of our business."""
+    us = replace(US, token=hello.token("id-0", 1))
+    for name, standing in (("id-0", Standing.HELLO), ("id-1", Standing.ELSEWHERE)):
+        sender = ip_address(PEER)
+        payload = hello.build(hello.token(name, 1), 1, sender, ALL_HOSTS_V4)
+        found = us.classify(Packet(sender, ALL_HOSTS_V4, 255, payload), 0.0)
+        assert (found.standing, found.advert) == (standing, None)
 
 
 @pytest.mark.parametrize(
-    ("advert", "source", "named"),
+    ("advert", "source", "difference", "named"),
     [
-        pytest.param(replace(ADVERT, addresses=(OTHER_VIP,)), STRANGER, "keepalived.virtual_router_id", id="another cluster with our VRID"),
-        pytest.param(replace(ADVERT, version=3), PEER, "keepalived.vrrp_version", id="another version"),
-        pytest.param(replace(ADVERT, advert_int=2.0), PEER, "keepalived.advert_int", id="another interval in version 2"),
-        pytest.param(replace(ADVERT, addresses=(ip_address(VIP), OTHER_VIP)), PEER, "keepalived.vip", id="our VIP among others"),
-        pytest.param(replace(ADVERT, addresses=(ip_address(VIP), OTHER_VIP)), STRANGER, "keepalived.vip", id="forged list"),
+        pytest.param(
+            *(replace(ADVERT, addresses=(OTHER_VIP,)), STRANGER, Difference.VIP, "keepalived.virtual_router_id"), id="another cluster"
+        ),
+        pytest.param(replace(ADVERT, version=3), PEER, Difference.VERSION, "keepalived.vrrp_version", id="another version"),
+        pytest.param(
+            replace(ADVERT, advert_int=2.0), PEER, Difference.INTERVAL, "keepalived.advert_int", id="another interval in version 2"
+        ),
+        pytest.param(
+            *(replace(ADVERT, addresses=(ip_address(VIP), OTHER_VIP)), PEER, Difference.VIP_LIST, "keepalived.vip"),
+            id="our VIP among others",
+        ),
+        pytest.param(
+            *(replace(ADVERT, addresses=(ip_address(VIP), OTHER_VIP)), STRANGER, Difference.VIP_LIST, "keepalived.vip"), id="forged list"
+        ),
     ],
 )
 @pytest.mark.parametrize("priority", [254, 100])
-def test_whom_keepalived_would_ignore_is_foreign(advert: Advert, source: str, named: str, priority: int) -> None:
-    """Adverts that keepalived here drops are never a successor's; the reason names the sender and the property to change."""
-    event = judge(replace(advert, priority=priority), source)
-    assert event is not None
-    assert event.sign is Sign.FOREIGN
-    assert event.facts["peer"] == ip_address(source)
-    assert source in str(event.facts["why"])
-    assert named in str(event.facts["why"])
+def test_whom_keepalived_would_ignore_is_a_stranger(advert: Advert, source: str, difference: Difference, named: str, priority: int) -> None:
+    """Adverts that keepalived here drops are never a peer's; the reason names the sender and the property to change."""
+    found = heard(replace(advert, priority=priority), source)
+    assert (found.standing, found.difference, found.source) == (Standing.STRANGER, difference, ip_address(source))
+    assert source in found.why
+    assert named in found.why
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "sign"),
+    ("ours", "theirs", "standing"),
     [
-        (PASSWORD, PASSWORD, Sign.SUCCESSOR),
-        (NONE, PASSWORD, Sign.FOREIGN),
-        (PASSWORD, NONE, Sign.FOREIGN),
-        (PASSWORD, (1, b"cf-lb-2\0"), Sign.FOREIGN),
-        (PASSWORD, (2, PASSWORD[1]), Sign.FOREIGN),
+        (PASSWORD, PASSWORD, Standing.PEER),
+        (NONE, PASSWORD, Standing.STRANGER),
+        (PASSWORD, NONE, Standing.STRANGER),
+        (PASSWORD, (1, b"cf-lb-2\0"), Standing.STRANGER),
+        (PASSWORD, (2, PASSWORD[1]), Standing.STRANGER),
     ],
     ids=["the same", "only theirs", "only ours", "another password", "another type"],
 )
-def test_a_peer_has_our_authentication(ours: tuple[int, bytes], theirs: tuple[int, bytes], sign: Sign) -> None:
+def test_a_peer_has_our_authentication(ours: tuple[int, bytes], theirs: tuple[int, bytes], standing: Standing) -> None:
     """keepalived ignores version 2 adverts with another authentication: the property is named, and no password."""
-    event = judge(replace(ADVERT, auth_type=theirs[0], auth_data=theirs[1]), electorate=replace(US, authentication=ours))
-    assert event is not None
-    assert event.sign is sign
-    assert ("give all instances the same keepalived.auth_pass" in str(event.facts.get("why"))) is (sign is Sign.FOREIGN)
-    assert "cf-lb" not in str(event.facts)
+    found = heard(replace(ADVERT, auth_type=theirs[0], auth_data=theirs[1]), electorate=replace(US, authentication=ours))
+    assert found.standing is standing
+    assert ("give all instances the same keepalived.auth_pass" in found.why) is (standing is Standing.STRANGER)
+    assert "cf-lb" not in found.why
 
 
 def test_version_3_has_no_authentication() -> None:
     """What an advert of version 3 cannot carry is not missed in it."""
-    event = judge(replace(ADVERT, version=3), electorate=replace(US, version=3, authentication=PASSWORD))
-    assert event is not None
-    assert event.sign is Sign.SUCCESSOR
+    assert heard(replace(ADVERT, version=3), electorate=replace(US, version=3, authentication=PASSWORD)).standing is Standing.PEER
 
 
 def test_version_3_takes_over_the_interval_of_the_master() -> None:
     """In version 3 a backup learns the interval from the advert, so another one is no fault (RFC 5798 section 6.1)."""
-    event = judge(replace(ADVERT, version=3, advert_int=2.0), electorate=replace(US, version=3))
-    assert event is not None
-    assert event.sign is Sign.SUCCESSOR
+    assert heard(replace(ADVERT, version=3, advert_int=2.0), electorate=replace(US, version=3)).standing is Standing.PEER
 
 
 @pytest.mark.parametrize(("unicast", "destination"), [(False, "224.0.0.18"), (True, OWN)])
 def test_a_peer_adverts_as_we_do(unicast: bool, destination: str) -> None:
     """Adverts that come as ours go are taken; keepalived ignores the others, so two masters would follow, and the property is named."""
-    assert judge(ADVERT, electorate=replace(US, unicast=unicast), destination=destination) == Event(
-        Sign.SUCCESSOR, {"peer": ip_address(PEER), "priority": 253}
-    )
-    foreign = judge(ADVERT, electorate=replace(US, unicast=not unicast), destination=destination)
-    assert foreign is not None
-    assert foreign.sign is Sign.FOREIGN
-    assert "give all instances the same keepalived.unicast" in str(foreign.facts["why"])
+    assert heard(ADVERT, electorate=replace(US, unicast=unicast), destination=destination).standing is Standing.PEER
+    stranger = heard(ADVERT, electorate=replace(US, unicast=not unicast), destination=destination)
+    assert (stranger.standing, stranger.difference) == (Standing.STRANGER, Difference.CASTING)
+    assert "give all instances the same keepalived.unicast" in stranger.why
 
 
 MEMBER = "10.0.0.33"  # learned: the link does not name it
@@ -150,47 +136,49 @@ CLOSED = replace(
 
 
 @pytest.mark.parametrize("priority", [254, 150, 99, 255])
-def test_nobody_else_is_a_peers_in_a_closed_group(priority: int) -> None:
+def test_nobody_else_is_a_peer_in_a_closed_group(priority: int) -> None:
     """keepalived does not hear him, so he is no successor and no leaver, and fails no promotion; that he is there is told all the same."""
     advert = replace(ADVERT, priority=priority)
-    assert judge(advert, STRANGER, electorate=CLOSED) is None
-    assert judge(replace(advert, version=3), STRANGER, electorate=CLOSED) is None
-    assert not CLOSED.is_peers(advert, came_from(STRANGER))
-    assert CLOSED.foreign(advert, came_from(STRANGER)).startswith(
-        f"{STRANGER} adverts VRID 1 for our {VIP} and is no instance of this group: "
-    )
+    stranger = heard(advert, STRANGER, CLOSED)
+    assert (stranger.standing, stranger.difference, stranger.reaches_keepalived) == (Standing.STRANGER, Difference.MEMBERSHIP, False)
+    assert stranger.why.startswith(f"{STRANGER} adverts VRID 1 for our {VIP} and is no instance of this group: ")
+    assert not heard(replace(advert, version=3), STRANGER, CLOSED).reaches_keepalived
     for source in (PEER, MEMBER):
-        assert judge(advert, source, electorate=CLOSED) is not None
-        assert CLOSED.is_peers(advert, came_from(source))
-    assert judge(advert, STRANGER) is not None, "in an open group nobody can tell"
+        found = heard(advert, source, CLOSED)
+        assert (found.standing, found.reaches_keepalived) == (Standing.PEER, True)
+    assert heard(advert, STRANGER).standing is Standing.PEER, "in an open group nobody can tell"
 
 
 @pytest.mark.parametrize("fields", [{"version": 3}, {"advert_int": 2.0}, {"auth_type": 1}], ids=str)
-def test_a_member_that_differs_fails_a_promotion_in_a_closed_group_too(fields: dict[str, Any]) -> None:
+def test_a_member_that_differs_is_a_stranger_in_a_closed_group_too(fields: dict[str, Any]) -> None:
     """keepalived hears and ignores it: two masters would follow."""
-    event = judge(replace(ADVERT, **fields), electorate=CLOSED)
-    assert event is not None
-    assert event.sign is Sign.FOREIGN
-    assert not CLOSED.is_peers(replace(ADVERT, **fields), came_from(PEER))
+    found = heard(replace(ADVERT, **fields), electorate=CLOSED)
+    assert (found.standing, found.reaches_keepalived) == (Standing.STRANGER, True)
 
 
 def test_a_learned_member_may_still_have_another_vip() -> None:
     """A rolling change of the VIP where adverts come from addresses that the link does not name (a second network, IPv6)."""
-    assert not CLOSED.foreign(replace(ADVERT, addresses=(OTHER_VIP,)), came_from(MEMBER))
-    assert not CLOSED.is_peers(replace(ADVERT, addresses=(OTHER_VIP,)), came_from(MEMBER))
+    assert heard(replace(ADVERT, addresses=(OTHER_VIP,)), MEMBER, CLOSED).standing is Standing.CHANGING
 
 
 @pytest.mark.parametrize("source", [VIP, "10.0.0.255", "255.255.255.255", "224.0.0.18", "0.0.0.0", "127.0.0.1", OWN])
 @pytest.mark.parametrize("electorate", [CLOSED, replace(CLOSED, closed=False)], ids=["closed", "open"])
 def test_sources_that_no_router_has(electorate: Electorate, source: str) -> None:
     """VIPs, broadcast, multicast and our own addresses are nobody's."""
-    assert not electorate.concerns(ADVERT, came_from(source))
+    assert heard(ADVERT, source, electorate).standing is Standing.ELSEWHERE
 
 
 @pytest.mark.parametrize(("destination", "ours"), [("224.0.0.18", True), (OWN, True), ("10.0.0.9", False), ("10.0.0.255", False)])
 def test_adverts_for_others_are_none_of_ours(destination: str, ours: bool) -> None:
     """The wire has more on it than an IP socket gets."""
-    assert US.concerns(ADVERT, came_from(PEER, destination)) is ours
+    assert (heard(ADVERT, destination=destination).standing is not Standing.ELSEWHERE) is ours
+
+
+def test_every_difference_has_its_own_words() -> None:
+    """Each says what is wrong and what to change."""
+    found = {difference: replace(heard(ADVERT), standing=Standing.STRANGER, difference=difference).why for difference in Difference}
+    assert len({*found.values()}) == len(Difference)
+    assert all("keepalived." in each for each in found.values())
 
 
 def test_a_new_member_is_looked_for_at_a_bounded_cost() -> None:
@@ -203,10 +191,18 @@ def test_a_new_member_is_looked_for_at_a_bounded_cost() -> None:
 
     register = Register(ask)
     for n in range(100):
-        register.hearing(ADVERT, came_from(PEER), n / 100)
-        register.hearing(replace(ADVERT, vrid=2), came_from(STRANGER), n / 100)
+        register.hear(carries(ADVERT, PEER), n / 100)
+        register.hear(carries(replace(ADVERT, vrid=2), STRANGER), n / 100)
     assert len(asked) == 1
     for n in range(1000):
-        found = register.hearing(ADVERT, came_from(MEMBER), 1 + n / 500)
+        found = register.hear(carries(ADVERT, MEMBER), 1 + n / 500)
     assert len(asked) == 3
-    assert judge(ADVERT, MEMBER, electorate=found) is not None
+    assert found.standing is Standing.PEER
+
+
+def test_whoever_has_said_hello_stays_a_member() -> None:
+    """Also when the electorate is asked for anew, before the kernel tells of him."""
+    register = Register(lambda: replace(CLOSED, members=frozenset({ip_address(PEER)})))
+    register.introduce(ip_address(STRANGER))
+    assert register.hear(carries(ADVERT, STRANGER), 0.0).standing is Standing.PEER
+    assert ip_address(STRANGER) in register.renew().members

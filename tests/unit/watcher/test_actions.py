@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from unit.support.fakes import MAC, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeNode, address
+from unit.support.fakes import MAC, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, address
+from unit.support.services import FakeServices
 from vrrp_drain.handover import greeting, resignation
 from vrrp_drain.keepalived.attachment import Attachment
 from vrrp_drain.linux.rtnetlink import Netlink
@@ -50,8 +51,8 @@ def here(ipr: FakeIPR) -> None:
     ipr.addresses.append(address(2, f"{VIP}/32"))
 
 
-def health(node: FakeNode) -> Health:
-    return Health(node, Complaints(logging.getLogger("vrrp_drain")))
+def health(services: FakeServices) -> Health:
+    return Health(services, Complaints(logging.getLogger("vrrp_drain")))
 
 
 def run(found: Health, clock: Clock, seconds: float) -> None:
@@ -61,53 +62,53 @@ def run(found: Health, clock: Clock, seconds: float) -> None:
         clock.sleep(max(0.0, min(found.tick() - time.monotonic(), 0.25)))
 
 
-def test_a_death_of_the_master_marks_and_resigns(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+def test_a_death_of_the_master_marks_and_resigns(services: FakeServices, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
     """keepalived is told, and the peers at once; the priority in the advert is unhealthy, so that no handoff is armed."""
     here(ipr)
-    found = health(node)
+    found = health(services)
     found.died()
-    assert node.priority_control.unhealthy()
+    assert services.control.unhealthy()
     assert wire.sent == [(time.monotonic(), 66)]
 
 
 @pytest.mark.parametrize(("band", "priority"), [(Band.ACTIVE, 66), (Band.DRAINING, 1)])
-def test_the_priority_of_the_resignation(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, band: Band, priority: int) -> None:
+def test_the_priority_of_the_resignation(services: FakeServices, wire: Wire, clock: Clock, ipr: FakeIPR, band: Band, priority: int) -> None:
     """It is what keepalived adverts with both marks, never one of the draining band."""
     here(ipr)
-    node.priority_control.write(band)
-    health(node).died()
+    services.control.write(band)
+    health(services).died()
     assert [each for _, each in wire.sent] == [priority]
 
 
 @pytest.mark.parametrize("band", Band)
-def test_a_haproxy_that_lives_keeps_its_connections(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, band: Band) -> None:
+def test_a_haproxy_that_lives_keeps_its_connections(services: FakeServices, wire: Wire, clock: Clock, ipr: FakeIPR, band: Band) -> None:
     """Where it hangs, the advert before the 0 is of the draining band: peers leave it what is open. A death after that is one again."""
     here(ipr)
-    node.priority_control.write(band)
-    found = health(node)
+    services.control.write(band)
+    found = health(services)
     found.died(lives=True)
-    assert node.priority_control.unhealthy()
+    assert services.control.unhealthy()
     assert [each for _, each in wire.sent] == [99]
     found.back(None)
     found.died()
     assert [each for _, each in wire.sent] == [99, 66 if band is Band.ACTIVE else 1]
 
 
-def test_resignations_are_repeated_and_end(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+def test_resignations_are_repeated_and_end(services: FakeServices, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
     """A regular advert may undo one; five of them, 0.7 advert intervals apart, are enough: where nobody takes it, the VIP stays."""
     here(ipr)
-    found, began = health(node), time.monotonic()
+    found, began = health(services), time.monotonic()
     found.died()
     run(found, clock, 20.0)
     assert [at - began for at, _ in wire.sent] == pytest.approx([0.0, 0.7, 1.4, 2.1, 2.8], abs=0.001)
     assert found.tick() == float("inf")
-    assert node.vip_here()
+    assert services.vip.is_here()
 
 
-def test_resignations_end_when_the_vip_has_left(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+def test_resignations_end_when_the_vip_has_left(services: FakeServices, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
     """Nothing is sent that could hurt the successor."""
     here(ipr)
-    found = health(node)
+    found = health(services)
     found.died()
     ipr.addresses.pop()
     run(found, clock, 20.0)
@@ -115,128 +116,132 @@ def test_resignations_end_when_the_vip_has_left(node: FakeNode, wire: Wire, cloc
 
 
 @pytest.mark.parametrize("kind", ["BACKUP", "keepalived stopped"])
-def test_who_is_not_master_never_resigns(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, kind: str) -> None:
+def test_who_is_not_master_never_resigns(services: FakeServices, wire: Wire, clock: Clock, ipr: FakeIPR, kind: str) -> None:
     """A BACKUP is marked only: an advert of priority 0 from it would make its peers elect again. A stale VIP is nobody's to give."""
     if kind == "keepalived stopped":
         here(ipr)
-        node.pid = None
-    found = health(node)
+        services.machine.pid = None
+    found = health(services)
     found.died()
     run(found, clock, 5.0)
-    assert node.priority_control.unhealthy()
+    assert services.control.unhealthy()
     assert wire.sent == []
 
 
-def test_back_before_a_successor_was_found(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+def test_back_before_a_successor_was_found(services: FakeServices, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
     """haproxy is back: the mark goes, and no further resignation gives the VIP away."""
     here(ipr)
-    found = health(node)
+    found = health(services)
     found.died()
     clock.sleep(0.1)
     found.back(None)
     run(found, clock, 5.0)
-    assert not node.priority_control.unhealthy()
+    assert not services.control.unhealthy()
     assert len(wire.sent) == 1
-    assert node.rules.arms == []
+    assert services.machine.rules.arms == []
 
 
-def test_back_leaves_the_masters_connections_with_it(node: FakeNode, wire: Wire, clock: Clock) -> None:
+def test_back_leaves_the_masters_connections_with_it(services: FakeServices, wire: Wire, clock: Clock) -> None:
     """Before the priority rises: the healthy MASTER that we take the VIP over from goes on serving what it has."""
-    found = health(node)
+    found = health(services)
     found.died()
     marked: list[bool] = []
-    arm = node.rules.arm
+    arm = services.machine.rules.arm
 
     def look_and_arm(*arguments: Any) -> None:
-        marked.append(node.priority_control.unhealthy())
+        marked.append(services.control.unhealthy())
         arm(*arguments)
 
-    node.rules.arm = look_and_arm  # type: ignore[method-assign, assignment]
+    services.machine.rules.arm = look_and_arm  # type: ignore[method-assign, assignment]
     found.back(MASTER)
-    assert node.rules.arms == [([VIP], PEER)]
+    assert services.machine.rules.arms == [([VIP], PEER)]
     assert marked == [True]
-    assert not node.priority_control.unhealthy()
+    assert not services.control.unhealthy()
 
 
 @pytest.mark.parametrize("priority", [99, 66, 254])
-def test_nothing_is_armed_towards_a_master_that_is_ill_or_stays(node: FakeNode, wire: Wire, clock: Clock, priority: int) -> None:
+def test_nothing_is_armed_towards_a_master_that_is_ill_or_stays(services: FakeServices, wire: Wire, clock: Clock, priority: int) -> None:
     """One that is leaving arms by its own adverts, one that is unhealthy serves nobody, one that outranks us keeps the VIP."""
-    found = health(node)
+    found = health(services)
     found.died()
     found.back(replace(MASTER, priority=priority))
-    assert node.rules.arms == []
+    assert services.machine.rules.arms == []
 
 
-def test_a_polite_end_takes_the_mark_away(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+def test_a_polite_end_takes_the_mark_away(services: FakeServices, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
     """Nobody would see haproxy come back: keepalived's own check decides alone from then on."""
     here(ipr)
-    found = health(node)
+    found = health(services)
     found.died()
     found.leave()
     run(found, clock, 5.0)
-    assert not node.priority_control.unhealthy()
+    assert not services.control.unhealthy()
     assert len(wire.sent) == 1
 
 
-def test_a_watcher_that_was_killed_leaves_a_mark_that_the_next_one_knows(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+def test_a_watcher_that_was_killed_leaves_a_mark_that_the_next_one_knows(
+    services: FakeServices, wire: Wire, clock: Clock, ipr: FakeIPR
+) -> None:
     """The mark stays while haproxy is dead, without a resignation for a death that is old, and goes when it is back."""
     here(ipr)
-    health(node).died()
+    health(services).died()
     wire.sent.clear()
-    found = health(node)
+    found = health(services)
     assert found.unhealthy
     run(found, clock, 5.0)
-    assert node.priority_control.unhealthy()
+    assert services.control.unhealthy()
     assert wire.sent == []
     found.back(None)
-    assert not node.priority_control.unhealthy()
+    assert not services.control.unhealthy()
 
 
-def test_somebody_else_takes_the_mark_away(node: FakeNode, wire: Wire, clock: Clock) -> None:
+def test_somebody_else_takes_the_mark_away(services: FakeServices, wire: Wire, clock: Clock) -> None:
     """keepalived's start begins healthy: the watcher, who knows better, marks again."""
-    found = health(node)
+    found = health(services)
     found.died()
-    node.priority_control.mark(unhealthy=False)
+    services.control.mark(unhealthy=False)
     run(found, clock, 0.3)
-    assert node.priority_control.unhealthy()
+    assert services.control.unhealthy()
 
 
 def test_a_run_directory_that_cannot_be_written(
-    node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, log: pytest.LogCaptureFixture
+    services: FakeServices, wire: Wire, clock: Clock, ipr: FakeIPR, log: pytest.LogCaptureFixture
 ) -> None:
     """It is said once, with what it means; nobody resigns, since our own next advert would take the VIP back; then it works."""
     here(ipr)
-    node.paths.keepalived_run.parent.mkdir(parents=True)
-    node.paths.keepalived_run.write_text("a file where the directory should be")
-    found = health(node)
+    services.instance.paths.keepalived_run.parent.mkdir(parents=True)
+    services.instance.paths.keepalived_run.write_text("a file where the directory should be")
+    found = health(services)
     log.clear()
     found.died()
     run(found, clock, 3.0)
     (said,) = log.messages
     assert said.endswith("keepalived's own check has to see to haproxy alone")
     assert wire.sent == []
-    node.paths.keepalived_run.unlink()
+    services.instance.paths.keepalived_run.unlink()
     run(found, clock, 0.3)
-    assert node.priority_control.unhealthy()
+    assert services.control.unhealthy()
     assert log.messages[1:] == [f"no longer so: {said}"]
     assert wire.sent != []
 
 
-def test_what_cannot_be_done_is_not_tried_without_a_pause(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
+def test_what_cannot_be_done_is_not_tried_without_a_pause(services: FakeServices, wire: Wire, clock: Clock, ipr: FakeIPR) -> None:
     """The watcher's next look tries again: nothing is due before, or it would spin."""
     here(ipr)
-    node.paths.keepalived_run.parent.mkdir(parents=True)
-    node.paths.keepalived_run.write_text("a file where the directory should be")
-    found = health(node)
+    services.instance.paths.keepalived_run.parent.mkdir(parents=True)
+    services.instance.paths.keepalived_run.write_text("a file where the directory should be")
+    found = health(services)
     found.died()
     assert found.tick() == float("inf")
 
 
-def test_a_resignation_that_cannot_be_sent(node: FakeNode, wire: Wire, clock: Clock, ipr: FakeIPR, log: pytest.LogCaptureFixture) -> None:
+def test_a_resignation_that_cannot_be_sent(
+    services: FakeServices, wire: Wire, clock: Clock, ipr: FakeIPR, log: pytest.LogCaptureFixture
+) -> None:
     """It is said once, and the next ones are tried; the mark stands."""
     here(ipr)
     wire.fault = SystemFault("cannot send an advert on eth0: Network is down")
-    found = health(node)
+    found = health(services)
     found.died()
     run(found, clock, 1.0)
     said = "cannot send an advert on eth0: Network is down: a peer takes over after three advert intervals, not at once"
@@ -245,7 +250,7 @@ def test_a_resignation_that_cannot_be_sent(node: FakeNode, wire: Wire, clock: Cl
     run(found, clock, 1.5)
     assert log.messages[1:] == [f"no longer so: {said}"]
     assert len(wire.sent) == 2
-    assert node.priority_control.unhealthy()
+    assert services.control.unhealthy()
 
 
 # Who answers.
@@ -287,10 +292,10 @@ def ask(question: Question, clock: Clock, seconds: float, *, vip_here: bool = Fa
     return found
 
 
-def test_somebody_answers(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+def test_somebody_answers(services: FakeServices, netlink: Netlink, ether: Ether, clock: Clock) -> None:
     """One answer is enough until the next question, five seconds later."""
     ether.answering = [PEER_MAC]
-    question = Question(node, netlink)
+    question = Question(services, netlink)
     assert ask(question, clock, 4.75) == [None, *[True] * 18]
     assert [len(each.asked) for each in ether.opened] == [1]
     assert ether.opened[0].closed
@@ -298,24 +303,24 @@ def test_somebody_answers(node: FakeNode, netlink: Netlink, ether: Ether, clock:
     assert len(ether.opened) == 2
 
 
-def test_silence_is_believed_after_a_second_of_questions(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+def test_silence_is_believed_after_a_second_of_questions(services: FakeServices, netlink: Netlink, ether: Ether, clock: Clock) -> None:
     """One packet may be lost: at least three are asked before nobody counts as answering (RFC 5227, PROBE_NUM)."""
-    question = Question(node, netlink)
+    question = Question(services, netlink)
     found = ask(question, clock, 2.0)
     assert found[:5] == [None] * 5
     assert found[5:] == [False] * 3
     assert len(ether.opened[0].asked) >= 3
 
 
-def test_our_own_answer_is_none(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+def test_our_own_answer_is_none(services: FakeServices, netlink: Netlink, ether: Ether, clock: Clock) -> None:
     """Another interface of this machine on the same segment is not somebody else."""
     ether.answering = [MAC, "02:00:00:00:01:01"]
-    assert ask(Question(node, netlink), clock, 2.0)[-1] is False
+    assert ask(Question(services, netlink), clock, 2.0)[-1] is False
 
 
-def test_nobody_is_asked_while_the_vip_is_here(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+def test_nobody_is_asked_while_the_vip_is_here(services: FakeServices, netlink: Netlink, ether: Ether, clock: Clock) -> None:
     """What was known is forgotten, and a peer gets five seconds to take over before it is asked about."""
-    question = Question(node, netlink)
+    question = Question(services, netlink)
     ask(question, clock, 2.0)
     assert set(ask(question, clock, 10.0, vip_here=True)) == {None}
     assert len(ether.opened) == 1
@@ -324,10 +329,10 @@ def test_nobody_is_asked_while_the_vip_is_here(node: FakeNode, netlink: Netlink,
 
 
 @pytest.mark.parametrize("when", ["opening", "asking", "asking again"])
-def test_an_interface_that_went(node: FakeNode, netlink: Netlink, ether: Ether, clock: Clock, ipr: FakeIPR, when: str) -> None:
+def test_an_interface_that_went(services: FakeServices, netlink: Netlink, ether: Ether, clock: Clock, ipr: FakeIPR, when: str) -> None:
     """Nothing is known, nothing is raised, no socket stays open, and later it is asked again."""
     links = ipr.links
-    question = Question(node, netlink)
+    question = Question(services, netlink)
     if when == "opening":
         ipr.links = links[:1]
     elif when == "asking":
@@ -341,8 +346,8 @@ def test_an_interface_that_went(node: FakeNode, netlink: Netlink, ether: Ether, 
     assert ask(question, clock, 6.0)[-1] is True
 
 
-def introduction(node: FakeNode) -> Introduction:
-    return Introduction(node, Complaints(logging.getLogger("vrrp_drain")))
+def introduction(services: FakeServices) -> Introduction:
+    return Introduction(services, Complaints(logging.getLogger("vrrp_drain")))
 
 
 def hello_of(source: str, to: str = "id-0") -> Packet:
@@ -350,18 +355,18 @@ def hello_of(source: str, to: str = "id-0") -> Packet:
     return Packet(sender, ALL_HOSTS_V4, 255, hello.build(hello.token(to, 1), 1, sender, ALL_HOSTS_V4))
 
 
-def test_the_watcher_introduces_itself_now_and_then(node: FakeNode, clock: Clock, hellos: list[Attachment]) -> None:
+def test_the_watcher_introduces_itself_now_and_then(services: FakeServices, clock: Clock, hellos: list[Attachment]) -> None:
     """At its beginning and every ten seconds: peers that were started meanwhile have forgotten us."""
-    ours = introduction(node)
+    ours = introduction(services)
     for _ in range(84):
         ours.tick(time.monotonic())
         clock.sleep(0.25)
-    assert hellos == [node.attachment] * 3
+    assert hellos == [services.instance.attachment] * 3
 
 
-def test_whoever_is_new_is_answered_at_once(node: FakeNode, clock: Clock, hellos: list[Attachment]) -> None:
+def test_whoever_is_new_is_answered_at_once(services: FakeServices, clock: Clock, hellos: list[Attachment]) -> None:
     """Two watchers that hear each other for the first time say hello once more each, and then no more than ever."""
-    ours = introduction(node)
+    ours = introduction(services)
     ours.tick(time.monotonic())
     clock.sleep(1.0)
     for n in range(20):
@@ -378,7 +383,7 @@ def test_whoever_is_new_is_answered_at_once(node: FakeNode, clock: Clock, hellos
 
 
 def test_a_hello_that_cannot_be_said_is_said_once(
-    node: FakeNode, clock: Clock, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, hellos: list[Attachment]
+    services: FakeServices, clock: Clock, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, hellos: list[Attachment]
 ) -> None:
     """And that it is over."""
     say = greeting.say
@@ -386,7 +391,7 @@ def test_a_hello_that_cannot_be_said_is_said_once(
     def fail(*arguments: object) -> None:
         raise SystemFault("cannot send an advert on eth0: Network is down")
 
-    ours = introduction(node)
+    ours = introduction(services)
     monkeypatch.setattr(greeting, "say", fail)
     for _ in range(3):
         ours.tick(time.monotonic())

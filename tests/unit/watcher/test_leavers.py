@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from unit.support.fakes import MAC, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeNode
+from unit.support.fakes import MAC, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeServices
 from vrrp_drain.handoff.rules import Armed, Situation
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault
@@ -40,15 +40,15 @@ def peer_table(monkeypatch: pytest.MonkeyPatch) -> PeerTable:
 
 
 @pytest.fixture
-def found(node: FakeNode, netlink: Netlink, peer_table: PeerTable, clock: Clock) -> Iterator[Leavers]:
-    arm(node, PEER)
-    made = Leavers(node, netlink)
+def found(services: FakeServices, netlink: Netlink, peer_table: PeerTable, clock: Clock) -> Iterator[Leavers]:
+    arm(services, PEER)
+    made = Leavers(services, netlink)
     yield made
     made.close()
 
 
-def arm(node: FakeNode, *peers: str) -> None:
-    node.rules.situation = Situation((4,), tuple(Armed(ip_address(VIP), ip_address(peer), 200.0) for peer in peers))
+def arm(services: FakeServices, *peers: str) -> None:
+    services.machine.rules.situation = Situation((4,), tuple(Armed(ip_address(VIP), ip_address(peer), 200.0) for peer in peers))
 
 
 def run(found: Leavers, clock: Clock, seconds: float, *, vip_here: bool = True) -> None:
@@ -58,35 +58,35 @@ def run(found: Leavers, clock: Clock, seconds: float, *, vip_here: bool = True) 
         clock.sleep(EVERY)
 
 
-def test_one_that_answers_is_left_alone(found: Leavers, node: FakeNode, clock: Clock) -> None:
+def test_one_that_answers_is_left_alone(found: Leavers, services: FakeServices, clock: Clock) -> None:
     """However long it goes on."""
     run(found, clock, 120)
-    assert node.rules.disarmed == []
+    assert services.machine.rules.disarmed == []
 
 
 def test_one_that_is_gone_gets_nothing_more(
-    found: Leavers, node: FakeNode, clock: Clock, peer_table: PeerTable, log: pytest.LogCaptureFixture
+    found: Leavers, services: FakeServices, clock: Clock, peer_table: PeerTable, log: pytest.LogCaptureFixture
 ) -> None:
     """Between one and two seconds after it has gone: one lost answer or two are no proof."""
     run(found, clock, 5)
     first = peer_table.inquiries[PEER]
     peer_table.there.clear()
     run(found, clock, 1)
-    assert node.rules.disarmed == []
+    assert services.machine.rules.disarmed == []
     run(found, clock, 1)
-    assert node.rules.disarmed == [PEER]
+    assert services.machine.rules.disarmed == [PEER]
     assert first.closed
     assert f"{PEER} left and went on serving open connections, but does not answer any more" in log.text
 
 
-def test_answers_that_are_lost_now_and_then(found: Leavers, node: FakeNode, clock: Clock, peer_table: PeerTable) -> None:
+def test_answers_that_are_lost_now_and_then(found: Leavers, services: FakeServices, clock: Clock, peer_table: PeerTable) -> None:
     """One answer in four is enough."""
     for _ in range(40):
         peer_table.there.clear()
         run(found, clock, 3 * EVERY)
         peer_table.there.add(PEER)
         run(found, clock, EVERY)
-    assert node.rules.disarmed == []
+    assert services.machine.rules.disarmed == []
 
 
 def test_who_is_not_master_asks_nobody(found: Leavers, clock: Clock, peer_table: PeerTable) -> None:
@@ -97,26 +97,26 @@ def test_who_is_not_master_asks_nobody(found: Leavers, clock: Clock, peer_table:
     assert peer_table.inquiries[PEER].closed
 
 
-def test_one_that_is_no_longer_armed_is_not_asked(found: Leavers, node: FakeNode, clock: Clock, peer_table: PeerTable) -> None:
+def test_one_that_is_no_longer_armed_is_not_asked(found: Leavers, services: FakeServices, clock: Clock, peer_table: PeerTable) -> None:
     """The window ended: whether it is there does not matter."""
     run(found, clock, 1)
-    arm(node)
+    arm(services)
     run(found, clock, 1)
     asked = len(peer_table.inquiries[PEER].asked)
     run(found, clock, 5)
     assert len(peer_table.inquiries[PEER].asked) == asked
-    assert node.rules.disarmed == []
+    assert services.machine.rules.disarmed == []
 
 
-def test_one_behind_a_router_is_not_asked(found: Leavers, node: FakeNode, clock: Clock, peer_table: PeerTable) -> None:
+def test_one_behind_a_router_is_not_asked(found: Leavers, services: FakeServices, clock: Clock, peer_table: PeerTable) -> None:
     """It answers no ARP, and is there all the same."""
-    arm(node, "10.7.0.2")
+    arm(services, "10.7.0.2")
     run(found, clock, 5)
     assert peer_table.inquiries == {}
 
 
 def test_an_interface_that_is_away_proves_nothing(
-    found: Leavers, node: FakeNode, clock: Clock, peer_table: PeerTable, monkeypatch: pytest.MonkeyPatch
+    found: Leavers, services: FakeServices, clock: Clock, peer_table: PeerTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A question that was not sent is not unanswered."""
     run(found, clock, 1)
@@ -126,21 +126,23 @@ def test_an_interface_that_is_away_proves_nothing(
 
     peer_table.inquiries[PEER].on_ask = down
     run(found, clock, 10)
-    assert node.rules.disarmed == []
+    assert services.machine.rules.disarmed == []
 
 
-def test_a_kernel_that_does_not_tell(found: Leavers, node: FakeNode) -> None:
+def test_a_kernel_that_does_not_tell(found: Leavers, services: FakeServices) -> None:
     """The watcher says so."""
-    node.rules.fault = SystemFault("the kernel does not tell its nftables rules")
+    services.machine.rules.fault = SystemFault("the kernel does not tell its nftables rules")
     with pytest.raises(SystemFault, match="does not tell"):
         found.tick(time.monotonic(), vip_here=True)
 
 
-def test_without_a_handoff_nobody_is_asked(node: FakeNode, netlink: Netlink, clock: Clock, peer_table: PeerTable, ipr: FakeIPR) -> None:
+def test_without_a_handoff_nobody_is_asked(
+    services: FakeServices, netlink: Netlink, clock: Clock, peer_table: PeerTable, ipr: FakeIPR
+) -> None:
     """use_vmac and connection_handoff false have no rules that could send a packet on."""
     from dataclasses import replace
 
-    arm(node, PEER)
-    node.config = replace(node.config, drain=replace(node.config.drain, connection_handoff=False))
-    run(Leavers(node, netlink), clock, 2)
+    arm(services, PEER)
+    services.configure(replace(services.instance.config, drain=replace(services.instance.config.drain, connection_handoff=False)))
+    run(Leavers(services, netlink), clock, 2)
     assert peer_table.inquiries == {}

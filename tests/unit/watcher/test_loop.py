@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from unit.support.fakes import PEER, STRANGER, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeNode, FakeSelector, address, link
+from unit.support.fakes import PEER, STRANGER, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeSelector, address, link
+from unit.support.services import FakeServices
 from vrrp_drain.handoff.rules import Situation
 from vrrp_drain.handover import resignation
 from vrrp_drain.haproxy.monitor import Verdict
@@ -139,8 +140,8 @@ class Timeline(FakeSelector):
 class Theatre:
     """A watcher with everything around it under the control of a test."""
 
-    def __init__(self, node: FakeNode, netlink: Netlink, ipr: FakeIPR, cancellation: Cancellation, clock: Clock) -> None:
-        self.node, self.netlink, self.ipr, self.cancellation = node, netlink, ipr, cancellation
+    def __init__(self, services: FakeServices, netlink: Netlink, ipr: FakeIPR, cancellation: Cancellation, clock: Clock) -> None:
+        self.services, self.netlink, self.ipr, self.cancellation = services, netlink, ipr, cancellation
         self.clock = clock
         self.selector = Timeline(clock)
         self.watch = Watch()
@@ -152,9 +153,9 @@ class Theatre:
         self.metrics = Metrics(254, Situation, int)
         self.told: list[Notice] = []
         self.start = time.monotonic()
-        Boot(node.paths.drain_run).enter(Stage.PROMOTED)
-        node.priority_control.write(Band.ACTIVE)
-        os.utime(node.priority_control.path, (1, 1))
+        Boot(services.instance.paths.drain_run).enter(Stage.PROMOTED)
+        services.control.write(Band.ACTIVE)
+        os.utime(services.control.path, (1, 1))
 
     # what is there
 
@@ -175,7 +176,7 @@ class Theatre:
         self.selector.readable(WATCH)
 
     def pidfd(self, pid_file: object) -> int | None:
-        return os.open(os.devnull, os.O_RDONLY) if self.node.pid else None
+        return os.open(os.devnull, os.O_RDONLY) if self.services.machine.pid else None
 
     # what happens
 
@@ -203,8 +204,8 @@ class Theatre:
         self.selector.readable(VIGIL)
 
     def write(self, band: Band) -> None:
-        self.node.priority_control.write(band)
-        os.utime(self.node.priority_control.path, (time.time(), time.time()))
+        self.services.control.write(band)
+        os.utime(self.services.control.path, (time.time(), time.time()))
 
     # what comes of it
 
@@ -215,7 +216,7 @@ class Theatre:
             self.cancellation.requested = True
 
         self.at(seconds, end)
-        self.watcher = Watcher(self.node, self.netlink, self.cancellation, self.metrics, [self.told.append])
+        self.watcher = Watcher(self.services, self.netlink, self.cancellation, self.metrics, [self.told.append])
         self.watcher.run()
         assert self.told[0].kind is Kind.WATCHER
         return self.told[1:]
@@ -226,9 +227,9 @@ class Theatre:
 
 @pytest.fixture
 def stage(
-    node: FakeNode, netlink: Netlink, ipr: FakeIPR, cancellation: Cancellation, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    services: FakeServices, netlink: Netlink, ipr: FakeIPR, cancellation: Cancellation, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Theatre]:
-    made = Theatre(node, netlink, ipr, cancellation, clock)
+    made = Theatre(services, netlink, ipr, cancellation, clock)
     monkeypatch.setattr(module, "PacketCapture", made.listen)
     monkeypatch.setattr(module, "AddressWatch", lambda: made.watch)
     monkeypatch.setattr(module, "Monitor", made.monitor.make)
@@ -265,7 +266,7 @@ def test_the_kernel_is_asked_for_addresses_when_it_said_that_something_changed(s
         asked.append(time.monotonic() - stage.start)
         return vip_here()
 
-    monkeypatch.setattr(stage.node, "vip_here", look)
+    monkeypatch.setattr(stage.services, "vip_here", look)
     stage.adverts(0.1, 60.0)
     stage.at(31.0, lambda: stage.selector.readable(WATCH))
     stage.run(60.0)
@@ -322,11 +323,11 @@ def test_the_death_of_the_masters_haproxy(stage: Theatre) -> None:
     stage.vip(here=True)
     stage.at(1.0, lambda: stage.verdict(ALIVE))
     stage.at(2.0, lambda: stage.verdict(DIED))
-    stage.at(2.01, lambda: marks.append(stage.node.priority_control.unhealthy()))
+    stage.at(2.01, lambda: marks.append(stage.services.control.unhealthy()))
     stage.at(2.1, lambda: stage.vip(here=False))
     stage.adverts(2.1, 8.0, priority=253)
     stage.at(6.0, lambda: stage.verdict(ALIVE))
-    stage.at(6.01, lambda: marks.append(stage.node.priority_control.unhealthy()))
+    stage.at(6.01, lambda: marks.append(stage.services.control.unhealthy()))
     down, left, moved, up = stage.run(8.0)
     assert (down.kind, down.cause, when(down)) == (Kind.HAPROXY, "haproxy_died", 2.0)
     assert (left.kind, left.state, left.cause, lasted(left)) == (Kind.STATE, "backup", "haproxy_died", 0.1)
@@ -334,7 +335,7 @@ def test_the_death_of_the_masters_haproxy(stage: Theatre) -> None:
     assert (up.kind, up.state, lasted(up)) == (Kind.HAPROXY, "up", 4.0)
     assert marks == [True, False]
     assert stage.resignations == [66]
-    assert stage.node.rules.arms == [([VIP], PEER)]
+    assert stage.services.machine.rules.arms == [([VIP], PEER)]
 
 
 def test_a_haproxy_that_was_down_from_the_start_is_not_told(stage: Theatre) -> None:
@@ -346,12 +347,12 @@ def test_a_haproxy_that_was_down_from_the_start_is_not_told(stage: Theatre) -> N
 
 def test_after_a_watcher_that_was_killed(stage: Theatre) -> None:
     """The mark that it left goes as soon as haproxy answers."""
-    stage.node.priority_control.mark(unhealthy=True)
+    stage.services.control.mark(unhealthy=True)
     marks: list[bool] = []
     stage.adverts(0.1, 3.0)
-    stage.at(1.0, lambda: marks.append(stage.node.priority_control.unhealthy()))
+    stage.at(1.0, lambda: marks.append(stage.services.control.unhealthy()))
     stage.at(2.0, lambda: stage.verdict(ALIVE))
-    stage.at(2.5, lambda: marks.append(stage.node.priority_control.unhealthy()))
+    stage.at(2.5, lambda: marks.append(stage.services.control.unhealthy()))
     (notice,) = stage.run(3.0)
     assert (notice.kind, notice.state) == (Kind.HAPROXY, "up")
     assert marks == [True, False]
@@ -363,7 +364,7 @@ def test_at_its_end_no_mark_stays(stage: Theatre) -> None:
     stage.at(1.0, lambda: stage.verdict(ALIVE))
     stage.at(2.0, lambda: stage.verdict(DIED))
     stage.run(3.0)
-    assert not stage.node.priority_control.unhealthy()
+    assert not stage.services.control.unhealthy()
 
 
 def test_processes_are_watched_once_each(stage: Theatre) -> None:
@@ -375,11 +376,11 @@ def test_processes_are_watched_once_each(stage: Theatre) -> None:
 
     def end() -> None:
         (pidfd,) = [fd for fd in stage.selector.get_map() if fd < WATCH and fd != stage.cancellation.fileno()]
-        stage.node.pid = None
+        stage.services.machine.pid = None
         stage.selector.readable(pidfd)
 
     def start() -> None:
-        stage.node.pid = 4712
+        stage.services.machine.pid = 4712
 
     stage.at(2.1, end)
     stage.at(4.05, start)
@@ -454,7 +455,7 @@ def test_an_interface_that_is_made_anew_is_heard_again(stage: Theatre) -> None:
     stage.run(6.0)
     assert [each.closed for each in stage.listeners] == [True, True]
     assert stage.listeners[0].fileno() not in stage.selector.get_map()
-    assert (len(stage.node.vip_on_lo.holds), len(stage.node.rules.held)) == (1, 1)
+    assert (len(stage.services.installation.vip_on_lo.holds), len(stage.services.machine.rules.held)) == (1, 1)
     assert stage.sample("adverts_total", verdict="valid") == 3
 
 
@@ -462,19 +463,19 @@ def test_an_interface_that_is_made_anew_is_heard_again(stage: Theatre) -> None:
 def test_a_stale_vip(stage: Theatre, log: pytest.LogCaptureFixture, heard: bool) -> None:
     """Where a peer has it, it is taken off, and that is said; where nobody has it, it goes on serving."""
     stage.vip(here=True)
-    stage.node.pid = None
+    stage.services.machine.pid = None
     if heard:
         stage.adverts(0.1, 4.0)
     found = stage.run(4.0)
     stale = [each.state for each in found if each.kind is Kind.STALE_VIP]
     assert stale == (["on", "off"] if heard else ["on"])
-    assert stage.node.vip_here() is not heard
+    assert stage.services.vip.is_here() is not heard
     assert (f"{VIP} was taken off eth0: {PEER} has it" in log.messages) is heard
 
 
 def test_after_a_reboot(stage: Theatre, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says so, puts in place what pre-start would have, and starts the promotion once haproxy answers."""
-    (stage.node.paths.drain_run / "boot").unlink()
+    (stage.services.instance.paths.drain_run / "boot").unlink()
     started: list[object] = []
 
     def start(command: list[str], **options: object) -> Any:
@@ -486,7 +487,7 @@ def test_after_a_reboot(stage: Theatre, monkeypatch: pytest.MonkeyPatch) -> None
     stage.at(3.0, lambda: stage.verdict(ALIVE))
     stage.run(5.0)
     assert stage.told[0].cause == "reboot"
-    assert stage.node.vip_on_lo.holds == [([VIP], "eth0")]
+    assert stage.services.installation.vip_on_lo.holds == [([VIP], "eth0")]
     assert started == [("promote", 3.0)]
 
 

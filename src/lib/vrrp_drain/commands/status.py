@@ -1,23 +1,28 @@
 """What this instance knows of the VIP right now, for people and as JSON. Changes nothing and takes no lock."""
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
+import click
+
 from vrrp_drain.doctor import survey
 from vrrp_drain.handoff.rules import Situation
-from vrrp_drain.handover.node import Node
-from vrrp_drain.haproxy import health
-from vrrp_drain.linux import connections, listeners
+from vrrp_drain.handover.services import Services
+from vrrp_drain.linux import listeners
 from vrrp_drain.notify.history import History
 from vrrp_drain.notify.notice import CONDITIONS, Kind, Notice
+from vrrp_drain.runtime import logs
 from vrrp_drain.runtime.boot import Boot
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.pid_file import PidFile
 from vrrp_drain.runtime.plain import plain
 from vrrp_drain.vrrp.bands import Band, describe
 from vrrp_drain.watcher import comeback
+
+from .session import Session
 
 _STORY = 500  # notices of the history that are looked through
 _WORDS = "`pre-start`, `drain` (or pre-stop), `demote`, `promote` (or post-start), `reboot`, or `unknown` (it cannot be read)"
@@ -115,46 +120,47 @@ class Status:
         return f"haproxy answers at {', '.join(self.successors)}"
 
 
-def look(node: Node) -> Status:
+def look(services: Services) -> Status:
     """Listen for one advert interval, ask who answers for the VIP and whose haproxy answers, and return what was found."""
-    drain = node.config.drain
-    here = health.look(drain)
+    instance = services.instance
+    drain = instance.config.drain
+    here = services.machine.haproxy(drain)
     band_name = ""
     try:
-        band, unhealthy = node.priority_control.read() or Band.ACTIVE, node.priority_control.unhealthy()
+        band, unhealthy = services.control.read() or Band.ACTIVE, services.control.unhealthy()
     except SystemFault as error:
         band, unhealthy, band_name = Band.ACTIVE, False, str(error)
-    vip_here, pid = node.vip_here(), node.keepalived_pid()
-    found = survey.look(node)
+    vip_here, pid = services.vip.is_here(), services.vip.keepalived()
+    found = survey.look(services)
     master = next(iter(found.masters), None)
     try:
-        situation = node.rules.state()
+        situation = services.machine.rules.state()
     except SystemFault:
         situation = Situation()
-    boot, watcher = Boot(node.paths.drain_run), PidFile.holder(node.paths.watcher_pid_file)
+    boot, watcher = Boot(instance.paths.drain_run), PidFile.holder(instance.paths.watcher_pid_file)
     stage = boot.stage()
-    successors = None if drain.health_check.scheme == "unix" else [str(each) for each in node.healthy_peers()]
-    answering = sorted(found.answers[node.config.vip])
-    story = History(node.paths.history).last(_STORY)
+    successors = None if drain.health_check.scheme == "unix" else [str(each) for each in services.membership.healthy_peers()]
+    answering = sorted(found.answers[instance.vip])
+    story = History(instance.paths.history).last(_STORY)
     why = _why(story)
     return Status(
-        instance=str(node.config.me),
-        vip=str(node.config.vip),
-        interface=node.interface,
-        virtual_router_id=node.config.keepalived.virtual_router_id,
+        instance=instance.name,
+        vip=str(instance.vip),
+        interface=instance.interface,
+        virtual_router_id=instance.config.keepalived.virtual_router_id,
         vip_here=vip_here,
         state="stopped" if pid is None else "master" if vip_here else "backup",
         since=why.at if why else None,
         why=why.line() if why else "",
         keepalived_pid=pid,
         band=band_name or str(band),
-        band_since=node.priority_control.changed_at(),
+        band_since=services.control.changed_at(),
         asked_by=stage.value if stage else None,
         asked_at=boot.entered_at(),
         waits_for=""
         if band is not Band.DRAINING
-        else comeback.waits_for(node, stage, problem=here.problem, running=pid is not None, watched=watcher is not None),
-        priority=node.priority(band, unhealthy=unhealthy),
+        else comeback.waits_for(instance, stage, problem=here.problem, running=pid is not None, watched=watcher is not None),
+        priority=instance.priority(band, unhealthy=unhealthy),
         haproxy_healthy=not here.problem,
         haproxy_detail=here.problem,
         haproxy_saturated=here.full,
@@ -162,13 +168,13 @@ def look(node: Node) -> Status:
         master_priority=master.advert.priority if master else None,
         answering=answering,
         successors=successors,
-        connections=_connections(node),
+        connections=_connections(services),
         handoff=bool(situation.families),
         handed_off_to=sorted({str(each.peer) for each in situation.armed}),
-        bound_to_vip=_bound(node),
+        bound_to_vip=_bound(services),
         watcher_pid=watcher,
         conditions=_conditions(story),
-        obstacles=[*_obstacles(node, vip_here=vip_here, running=pid is not None, master=master is not None, successors=successors)],
+        obstacles=[*_obstacles(services, vip_here=vip_here, running=pid is not None, master=master is not None, successors=successors)],
     )
 
 
@@ -184,31 +190,43 @@ def _conditions(story: Sequence[Notice]) -> list[str]:
     return [each.reason for each in last.values() if each.state == "on"]
 
 
-def _obstacles(node: Node, *, vip_here: bool, running: bool, master: bool, successors: list[str] | None) -> Iterator[str]:
+def _obstacles(services: Services, *, vip_here: bool, running: bool, master: bool, successors: list[str] | None) -> Iterator[str]:
     """Yield what stands against a smooth drain of this instance."""
+    instance = services.instance
     if not running:
         yield "keepalived does not run here"
-    if not node.config.peers:
+    if not instance.config.peers:
         yield "this instance has no peer, so clients are without the VIP while it is stopped"
     elif vip_here and successors == []:
-        yield f"no peer's haproxy answers us (vrrp_drain.health_check asks {node.config.drain.health_check.geturl()})"
+        yield f"no peer's haproxy answers us (vrrp_drain.health_check asks {instance.config.drain.health_check.geturl()})"
     if not vip_here and not master:
-        yield f"nobody adverts {node.config.vip}"
+        yield f"nobody adverts {instance.vip}"
 
 
-def _connections(node: Node) -> int | None:
+def _connections(services: Services) -> int | None:
     try:
-        return connections.count(node.config.keepalived.addresses)
+        return services.machine.connections(services.instance.config.keepalived.addresses)
     except SystemFault:
         return None
 
 
-def _bound(node: Node) -> list[str]:
+def _bound(services: Services) -> list[str]:
     try:
-        return node.bound_to_vip()
+        return services.installation.bound_to_vip()
     except SystemFault:
         return []
 
 
 def _utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.pass_obj
+def command(session: Session, as_json: bool) -> None:
+    """Say where the VIP is and how this instance stands."""
+    logs.set_up("status", session.paths.drain_log, chatty=False)
+    with session.opened() as opened:
+        found = look(opened.services)
+    click.echo(json.dumps(found.as_json()) if as_json else "\n".join(found.lines()))

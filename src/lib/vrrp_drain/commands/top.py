@@ -3,17 +3,22 @@
 import time
 from collections.abc import Callable, Sequence
 
+import click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from vrrp_drain.notify.history import History
 from vrrp_drain.notify.notice import Notice
+from vrrp_drain.runtime import logs
 from vrrp_drain.runtime.plain import plain
 
-from .status import Status
+from .session import SECONDS, Session
+from .status import Status, look
 
 _STATE = {"master": "bold green", "backup": "cyan", "stopped": "bold red"}
+_MOVES_SHOWN = 12
 _BAD = ("condition", "warning")
 
 
@@ -54,3 +59,14 @@ def ago(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit} {seconds % size // small} {smaller}"
     return f"{seconds} s"
+
+
+@click.command("top")
+@click.option("--every", type=SECONDS, default=2.0, show_default=True, help="Seconds between two looks.")
+@click.pass_obj
+def command(session: Session, every: float) -> None:
+    """Show status and the last moves, live, until Ctrl-C."""
+    logs.set_up("top", session.paths.drain_log, chatty=False)
+    with session.opened() as opened:
+        history = History(session.paths.history)
+        show(lambda: look(opened.services), lambda: history.last(_MOVES_SHOWN), opened.cancellation.wait, every)

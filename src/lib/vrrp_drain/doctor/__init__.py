@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vrrp_drain.config.model import Config
-from vrrp_drain.handover.node import Node
+from vrrp_drain.handover.machine import ThisMachine
+from vrrp_drain.handover.services import Services, assemble
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import ConfigError, VrrpDrainError
 from vrrp_drain.runtime.paths import Paths
@@ -62,18 +63,18 @@ def examine(paths: Paths, timeout: float) -> Report:
         return _refused(_PRIVILEGES, problem(what, "nothing else was checked; handovers as this user fail", mend), started)
     try:
         with Netlink() as netlink:
-            node = Node(Config.load(paths.drain_config), paths, netlink, Cancellation())
-            patient = Patient(node, started + timeout)
-            return Report(str(node.config.me), (*_fine(), *_findings(patient)), tuple(patient.waits), time.monotonic() - started)
+            services = assemble(Config.load(paths.drain_config), paths, ThisMachine(netlink), Cancellation())
+            patient = Patient(services, started + timeout)
+            return Report(services.instance.name, (*_fine(), *_findings(patient)), tuple(patient.waits), time.monotonic() - started)
     except ConfigError as error:
         means = "nothing else was checked; every script of the job fails, so a deploy stops at this instance"
         mend = "correct the property in the manifest and deploy; for a file that is missing, deploy"
         return _refused(_CONFIGURATION, problem(str(error), means, mend), started)
 
 
-def at_start(node: Node) -> list[Finding]:
+def at_start(services: Services) -> list[Finding]:
     """Make the checks that need neither keepalived nor time; return what is wrong."""
-    patient = Patient(node, time.monotonic() + TIMEOUT)
+    patient = Patient(services, time.monotonic() + TIMEOUT)
     found = (finding for check in TABLE if check.at_start for finding in _findings_of(check, patient))
     return [finding for finding in found if finding.severity in (Severity.PROBLEM, Severity.WARNING)]
 

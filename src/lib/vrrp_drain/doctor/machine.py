@@ -29,10 +29,10 @@ def missing_rights(status: Path = _STATUS) -> list[str]:
 
 def directories(patient: Patient) -> list[Finding]:
     """A file is written and removed in each directory that a handover writes to."""
-    paths, node = patient.node.paths, patient.node
+    paths, services = patient.services.instance.paths, patient.services
     places = {
         paths.drain_run: "the lock and the undo record of the VIP on lo",
-        node.priority_control.path.parent: "the band, by which a handover steers keepalived",
+        services.control.path.parent: "the band, by which a handover steers keepalived",
         paths.drain_log.parent: "the log",
     }
     found = []
@@ -54,18 +54,18 @@ def directories(patient: Patient) -> list[Finding]:
 
 def keepalived(patient: Patient) -> list[Finding]:
     """A process for the pid file, and of the package that the job brought."""
-    node = patient.node
+    services = patient.services
     if patient.keepalived_pid is None:
         stale = patient.vip_here
-        what = f"keepalived does not run (no process for {node.pid_file})"
+        what = f"keepalived does not run (no process for {services.instance.pid_file})"
         means = (
             f"{patient.vip} is still on {patient.interface}: stale, withdrawn by nobody; a peer that takes over is a second machine"
             if stale
             else f"{patient.vip} will not come here: this instance is nobody's backup"
         )
-        start = f"monit start keepalived, and see {node.paths.keepalived_log} for why it ended"
+        start = f"monit start keepalived, and see {services.instance.paths.keepalived_log} for why it ended"
         return [problem(what, means, f"vrrpctl demote takes the stale address off safely; then {start}" if stale else start)]
-    expected = node.paths.keepalived_binary
+    expected = services.instance.paths.keepalived_binary
     try:
         runs = Path(f"/proc/{patient.keepalived_pid}/exe").readlink()
     except OSError:
@@ -80,7 +80,7 @@ def keepalived(patient: Patient) -> list[Finding]:
 
 def band(patient: Patient) -> list[Finding]:
     """What keepalived is asked to be."""
-    priority_control = patient.node.priority_control
+    priority_control = patient.services.control
     try:
         found = priority_control.read()
     except SystemFault as error:
@@ -104,7 +104,7 @@ def interface(patient: Patient) -> list[Finding]:
             else "look at the virtual switch port or the cable: does the IaaS have it connected?"
         )
         return [problem(what, "this instance reaches nobody, and nobody reaches it", mend)]
-    if patient.node.attachment.source is None:
+    if patient.services.instance.attachment.source is None:
         kind = "IPv4" if vip.version == 4 else "IPv6 link-local"
         what = f"{name} has no {kind} address of its own"
         return [problem(what, "keepalived here has nothing to advert from, and becomes MASTER beside a peer", f"give {name} one")]
@@ -192,7 +192,7 @@ def haproxy_here(patient: Patient) -> list[Finding]:
 def soft_stop(patient: Patient) -> list[Finding] | None:
     """drain tells haproxy to finish, through its pid file."""
     drain = patient.config.drain
-    if not (drain.haproxy_soft_stop and patient.node.hands_off) or patient.haproxy_problem:
+    if not (drain.haproxy_soft_stop and patient.services.instance.hands_off) or patient.haproxy_problem:
         return None
     try:
         health_check.master_process(drain.haproxy_pid_file)
@@ -209,7 +209,7 @@ def soft_stop(patient: Patient) -> list[Finding] | None:
 
 def frontends(patient: Patient) -> list[Finding] | None:
     """A listener on the VIP itself looks, to the kernel, like a socket that knows every packet."""
-    if not patient.node.hands_off:
+    if not patient.services.instance.hands_off:
         return None
     bound = listeners.bound_to(patient.vips)
     if not bound:
@@ -226,7 +226,7 @@ def frontends(patient: Patient) -> list[Finding] | None:
 
 def _setting(patient: Patient, name: str) -> int:
     """Return the value that holds for the interface: the higher of its own and all's (kernel's networking/ip-sysctl)."""
-    directory = patient.node.paths.interface_settings
+    directory = patient.services.instance.paths.interface_settings
     values = []
     for each in ("all", patient.interface):
         try:

@@ -11,15 +11,15 @@ _PROBE_SECONDS = 1.5
 
 def rules(patient: Patient) -> list[Finding]:
     """Ours are installed; otherwise the kernel is asked whether it would take them."""
-    node = patient.node
-    if not node.hands_off:
+    services = patient.services
+    if not services.instance.hands_off:
         why = "keepalived.use_vmac" if patient.config.keepalived.use_vmac else "vrrp_drain.connection_handoff is false"
         return [note(f"open connections are not handed over ({why})", "a move cuts them")]
     wanted = {vip.version for vip in patient.vips}
     try:
-        if set(node.rules.state().families) >= wanted:
+        if set(services.machine.rules.state().families) >= wanted:
             return []
-        node.rules.trial(node.group())
+        services.machine.rules.trial(services.membership.group())
     except (SystemFault, OSError) as error:
         mend = "run a kernel with nf_tables and its dup and socket expressions (modules nft_dup_ipv4, nft_dup_ipv6, nft_socket)"
         return [problem(str(error), "every move cuts the connections that are open", mend)]
@@ -34,7 +34,7 @@ def rules(patient: Patient) -> list[Finding]:
 
 def foreign_sources(patient: Patient) -> list[Finding] | None:
     """The IaaS lets a packet with a client's address pass between two instances."""
-    if not patient.node.hands_off or not patient.peers:
+    if not patient.services.instance.hands_off or not patient.peers:
         return None
     networks = [each for family in (patient.vip.version, 10 - patient.vip.version) for each in patient.networks(family)]
     own = next((each for each in networks if any(peer in each.network for peer in patient.peer_macs)), None)

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from vrrp_drain.config.model import Config
-from vrrp_drain.handover.node import Node
+from vrrp_drain.handover.services import Services
 from vrrp_drain.haproxy import health
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault
@@ -35,17 +35,17 @@ class Wait:
 class Patient:
     """``deadline`` is monotonic; a wait that would pass it is shortened, or refused by ``take_time``."""
 
-    node: Node
+    services: Services
     deadline: float
     waits: list[Wait] = field(default_factory=list)
 
     @property
     def config(self) -> Config:
-        return self.node.config
+        return self.services.instance.config
 
     @property
     def netlink(self) -> Netlink:
-        return self.node.netlink
+        return self.services.machine.netlink
 
     @property
     def vip(self) -> IPAddress:
@@ -53,7 +53,7 @@ class Patient:
 
     @property
     def interface(self) -> str:
-        return self.node.interface
+        return self.services.instance.interface
 
     @property
     def left(self) -> float:
@@ -72,11 +72,11 @@ class Patient:
 
     @cached_property
     def keepalived_pid(self) -> int | None:
-        return self.node.keepalived_pid()
+        return self.services.vip.keepalived()
 
     @cached_property
     def vip_here(self) -> bool:
-        return self.node.vip_here()
+        return self.services.vip.is_here()
 
     @property
     def is_master(self) -> bool:
@@ -86,14 +86,14 @@ class Patient:
     def band(self) -> Band:
         """Return the band, the active one where the file is damaged: another check says that."""
         try:
-            return self.node.priority_control.read() or Band.ACTIVE
+            return self.services.control.read() or Band.ACTIVE
         except SystemFault:
             return Band.ACTIVE
 
     @property
     def priority(self) -> int:
         """Return what keepalived here adverts while its check succeeds."""
-        return self.node.priority(self.band, unhealthy=False)
+        return self.services.instance.priority(self.band, unhealthy=False)
 
     @cached_property
     def peers(self) -> tuple[IPAddress, ...]:
@@ -122,7 +122,7 @@ class Patient:
         seconds = max(survey.LEAST_SECONDS, min(wanted, self.left - _RESERVE))
         others = (*self.peers, *self.own_addresses)
         what = f"adverts on {self.interface} and answers for {self.vip}"
-        return self.take_time(what, seconds, lambda: survey.listen(self.node, seconds, others))
+        return self.take_time(what, seconds, lambda: survey.listen(self.services, seconds, others))
 
     @property
     def heard_enough(self) -> bool:

@@ -89,7 +89,7 @@ def _of_the_master(patient: Patient) -> list[Finding] | None:
         problem(
             f"nobody adverts {vip}, and nobody answers for it",
             "clients are without it",
-            f"vrrpctl doctor on every instance; here, {patient.node.paths.keepalived_log} says why keepalived does not take it",
+            f"vrrpctl doctor on every instance; here, {patient.services.instance.paths.keepalived_log} says why keepalived does not take it",
         )
     ]
 
@@ -161,7 +161,7 @@ def priorities(patient: Patient) -> list[Finding] | None:
             warning(
                 f"keepalived here adverts priority {sent} ({bands.describe(sent)}), though the {patient.band} band is {patient.priority}",
                 f"its check fails, or it has not read the band: any healthy peer takes {patient.vip}",
-                f"{patient.node.paths.keepalived_log} says which; keepalived.healthcheck_command is what it runs",
+                f"{patient.services.instance.paths.keepalived_log} says which; keepalived.healthcheck_command is what it runs",
             )
         ]
     found = []
@@ -182,7 +182,7 @@ def priorities(patient: Patient) -> list[Finding] | None:
                 warning(
                     f"{router.source} is MASTER with priority {theirs}, below our {patient.priority}, and this instance does not take over",
                     "keepalived's check fails here, though haproxy answers: this instance is a weak backup",
-                    f"{patient.node.paths.keepalived_log}; keepalived.healthcheck_command is what it runs",
+                    f"{patient.services.instance.paths.keepalived_log}; keepalived.healthcheck_command is what it runs",
                 )
             )
     return found

@@ -2,16 +2,14 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
-from vrrp_drain.handover.node import Node
-from vrrp_drain.linux.advert_socket import AdvertListener
-from vrrp_drain.linux.neighbour import inquire
-from vrrp_drain.linux.packet_capture import PacketCapture, arrivals
+from vrrp_drain.handover.advert_stream import AdvertStream, WireStream
+from vrrp_drain.handover.services import Services
 from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.vrrp.advert import Advert, valid
-from vrrp_drain.vrrp.election import Register
+from vrrp_drain.vrrp.election import Heard, Standing
 from vrrp_drain.vrrp.strangers import span
 
 LEAST_SECONDS = 0.4
@@ -21,12 +19,20 @@ _CURRENT = 1.5  # advert intervals within which a MASTER adverts again
 
 @dataclass(frozen=True)
 class Router:
-    """Somebody else who adverts our virtual router: the last advert, when each arrived (monotonic seconds), why it is none of ours."""
+    """Somebody else who adverts our virtual router: as last heard, and when each advert arrived (monotonic seconds)."""
 
-    source: IPAddress
+    heard: Heard
     advert: Advert
     arrivals: tuple[float, ...]
-    foreign: str = ""
+
+    @property
+    def source(self) -> IPAddress:
+        return self.heard.source
+
+    @property
+    def foreign(self) -> str:
+        """Return why it is none of ours, or nothing."""
+        return self.heard.why
 
     def confirmed(self, advert_int: float) -> bool:
         """Tell whether it was more than one packet, or one and its copies; ``advert_int`` is our own."""
@@ -55,7 +61,7 @@ class Survey:
     @property
     def masters(self) -> tuple[Router, ...]:
         """Return those of our cluster who advert."""
-        return tuple(router for router in self.routers if not router.foreign)
+        return tuple(router for router in self.routers if router.heard.difference is None)
 
     @property
     def current_masters(self) -> tuple[Router, ...]:
@@ -63,30 +69,30 @@ class Survey:
         return tuple(each for each in self.masters if each.arrivals[-1] > self.ended - _CURRENT * each.advert.advert_int)
 
 
-def look(node: Node) -> Survey:
+def look(services: Services) -> Survey:
     """Ask once who answers for the VIP, and listen for one advert interval, but only until a MASTER is heard. Raises SystemFault."""
-    seconds = max(LEAST_SECONDS, 1.1 * node.config.keepalived.advert_int)
-    return _take(node, seconds, (), until_heard=True)
+    seconds = max(LEAST_SECONDS, 1.1 * services.instance.config.keepalived.advert_int)
+    return _take(services, seconds, (), until_heard=True)
 
 
-def listen(node: Node, seconds: float, others: Iterable[IPAddress]) -> Survey:
+def listen(services: Services, seconds: float, others: Iterable[IPAddress]) -> Survey:
     """Listen for all of ``seconds``, to what we send and to what our rules let in as well; ask twice for the VIP and ``others``.
 
     Raises SystemFault.
     """
-    return _take(node, seconds, others, until_heard=False)
+    return _take(services, seconds, others, until_heard=False)
 
 
-def _take(node: Node, seconds: float, others: Iterable[IPAddress], *, until_heard: bool) -> Survey:
-    vip, register, mac = node.config.vip, Register(node.electorate), node.netlink.mac(node.interface)
-    own = node.netlink.macs()
+def _take(services: Services, seconds: float, others: Iterable[IPAddress], *, until_heard: bool) -> Survey:
+    instance, machine, register = services.instance, services.machine, services.membership.register()
+    own = machine.netlink.macs()
     routers: dict[IPAddress, Router] = {}
     let_in: set[IPAddress] = set()
     with ExitStack() as stack:
-        behind = None if until_heard else stack.enter_context(closing(AdvertListener(node.interface, vip.version)))
-        capture = stack.enter_context(closing(PacketCapture(node.interface, vip.version, register.current.vrid, outgoing=not until_heard)))
-        capture.know(register.current.members)
-        inquiries = {target: inquire(node.interface, mac, target) for target in (vip, *others)}
+        behind = None if until_heard else stack.enter_context(AdvertStream(machine, instance, register))
+        stream = WireStream(machine, instance, register, outgoing=not until_heard)
+        stack.callback(stream.close)
+        inquiries = {target: machine.inquire(instance.interface, target) for target in (instance.vip, *others)}
         for inquiry in inquiries.values():
             stack.callback(inquiry.close)
 
@@ -101,25 +107,23 @@ def _take(node: Node, seconds: float, others: Iterable[IPAddress], *, until_hear
 
         started = time.monotonic()
         answers_until = ask()
-        for advert, packet in valid(arrivals(capture, lambda: started + seconds)):
+        for heard in stream.until(lambda: started + seconds):
             if behind is not None:  # it never waits long: its buffer is small
                 let_in.update(each.source for each in behind.receive())
-            electorate = register.hearing(advert, packet, time.monotonic())
-            if not electorate.concerns(advert, packet):
+            if heard.advert is None or heard.standing is Standing.ELSEWHERE:
                 continue
-            before = routers.get(packet.source)
-            heard_at = (*(before.arrivals if before else ()), time.monotonic())
-            routers[packet.source] = Router(packet.source, advert, heard_at, electorate.foreign(advert, packet))
-            if until_heard and not routers[packet.source].foreign:
+            before = routers.get(heard.source)
+            routers[heard.source] = Router(heard, heard.advert, (*(before.arrivals if before else ()), heard.at))
+            if until_heard and heard.standing is not Standing.STRANGER:
                 break
         ended = time.monotonic()
         found: dict[IPAddress, frozenset[str]] = {}
         if not until_heard:  # one answer may be lost, and the VIP may have moved meanwhile: the second one counts
             found, answers_until = answers(), ask()
-        time.sleep(max(0.0, answers_until - time.monotonic()))
+        machine.sleep(max(0.0, answers_until - time.monotonic()))
         found |= {target: macs for target, macs in answers().items() if macs or target not in found}
         if behind is None:
             return Survey(ended - started, ended, tuple(routers.values()), found)
         let_in.update(each.source for each in behind.receive())
-        sent = next((advert for advert, _ in valid([capture.sent] if capture.sent else [])), None)
+        sent = next((advert for advert, _ in valid([stream.sent] if stream.sent else [])), None)
         return Survey(ended - started, ended, tuple(routers.values()), found, frozenset(let_in), sent)

@@ -44,7 +44,7 @@ TABLE: Final = Table[Promote](
     final=frozenset({Promote.MASTER, Promote.BACKUP, Promote.FAILED, Promote.CANCELLED}),
     rows=(
         Row(Promote.START, _S.VIP_HERE, Promote.SETTLING,
-            "{vip} is on {interface} here: priority is {active}; making sure that nobody else answers for it", (_A.RAISE, _A.PROBE)),
+            "{vip} is on {vip_interface} here: priority is {active}; making sure that nobody else answers for it", (_A.RAISE, _A.PROBE)),
         Row(Promote.START, _S.VIP_GONE, Promote.CONTENDING,
             "priority raised to {active}: waiting for {vip} or for a peer that outranks us", (_A.RAISE,)),
         Row(Promote.START, _S.VIP_STALE, Promote.FAILED, _NOT_RUNNING),
@@ -54,22 +54,24 @@ TABLE: Final = Table[Promote](
         Row(Promote.CONTENDING, _S.SUCCESSOR, Promote.BACKUP,
             "{peer} is MASTER with priority {priority}, we have {active}: this node is its backup"),
         Row(Promote.CONTENDING, _S.VIP_HERE, Promote.SETTLING,
-            "{vip} came to {interface} here: making sure that nobody else answers for it", (_A.PROBE,)),
+            "{vip} came to {vip_interface} here: making sure that nobody else answers for it", (_A.PROBE,)),
         Row(Promote.CONTENDING, _S.DEADLINE, Promote.FAILED,
-            "after {seconds} s {vip} is not on {interface} and no peer outranks our {active}: "
+            "after {seconds} s {vip} is not on {vip_interface} and no peer outranks our {active}: "
             "is keepalived in FAULT, or its health check failing? See keepalived.log", (_A.PUT_BACK,)),
         *_failures(Promote.CONTENDING),
 
         Row(Promote.SETTLING, _S.NOBODY_ANSWERS, Promote.MASTER, "nobody else answers for {vip}: this node is MASTER"),
         Row(Promote.SETTLING, _S.PEER_ANSWERS, Promote.CONTESTED, "{mac} answers for {vip} as well: waiting for it to stop", (_A.PROBE,)),
-        Row(Promote.SETTLING, _S.VIP_GONE, Promote.CONTENDING, "{vip} left {interface}: waiting for it or for a peer that outranks us"),
+        Row(Promote.SETTLING, _S.VIP_GONE, Promote.CONTENDING,
+            "{vip} left {vip_interface}: waiting for it or for a peer that outranks us"),
         Row(Promote.SETTLING, _S.DEADLINE, Promote.FAILED,
-            "{vip} came to {interface} too late to make sure within {seconds} s that nobody else answers for it", (_A.PUT_BACK,)),
+            "{vip} came to {vip_interface} too late to make sure within {seconds} s that nobody else answers for it", (_A.PUT_BACK,)),
         *_failures(Promote.SETTLING),
 
         Row(Promote.CONTESTED, _S.PEER_ANSWERS, Promote.CONTESTED, "{mac} answers for {vip} as well: waiting for it to stop", (_A.PROBE,)),
         Row(Promote.CONTESTED, _S.NOBODY_ANSWERS, Promote.MASTER, "nobody else answers for {vip} any more: this node is MASTER"),
-        Row(Promote.CONTESTED, _S.VIP_GONE, Promote.CONTENDING, "{vip} left {interface}: waiting for it or for a peer that outranks us"),
+        Row(Promote.CONTESTED, _S.VIP_GONE, Promote.CONTENDING,
+            "{vip} left {vip_interface}: waiting for it or for a peer that outranks us"),
         Row(Promote.CONTESTED, _S.DEADLINE, Promote.FAILED,
             "after {seconds} s another machine still answers for {vip}: clients reach one of two; "
             "find its MAC in the log above and take the address off it", (_A.PUT_BACK,)),

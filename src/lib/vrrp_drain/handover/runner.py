@@ -1,18 +1,37 @@
-"""Runs a transition table: events in, actions out, one log line for every transition, and always an end."""
+"""Runs a transition table: events in, actions out, one log line for every transition, and always an end.
+
+What has to be done again and again until something happens (ask who answers for the VIP, say that we leave) is timed here.
+"""
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol
 
+from vrrp_drain.runtime.ip import IPAddress
+
 from .transitions import Action, Event, Sign, State, Table
 
+ASK_EVERY = 0.1  # seconds between two questions who answers for the VIP
+QUIET_ASKS = 3  # unanswered questions that prove silence, at least (RFC 5227 section 1.1, PROBE_NUM)
+SAY_EVERY = 0.7  # advert intervals between two times that we say that we leave
 
-class Hearing(Protocol):
-    """Where events come from (senses.Senses)."""
+Farewell = Callable[[IPAddress | None], None]  # says that we leave, to all, or once more to the successor
+
+
+class Source(Protocol):
+    """Where events come from (event_source.EventSource)."""
 
     def look(self) -> Event: ...
     def wait(self, seconds: float) -> list[Event]: ...
+    def ask(self) -> bool: ...
+
+
+class Actor(Protocol):
+    """Who does what an action says (handover.Handover)."""
+
+    def perform(self, action: Action) -> None: ...
+    def farewell(self) -> Farewell: ...
 
 
 @dataclass(frozen=True)
@@ -24,35 +43,126 @@ class Ending(Generic[State]):
     seconds: float
 
 
-def run(
-    table: Table[State],
-    hearing: Hearing,
-    perform: Callable[[Action], None],
-    timeout: float,
-    facts: Mapping[str, object],
-    log: Callable[[str], None],
-) -> Ending[State]:
-    """Step through ``table`` until a final state, at most ``timeout`` seconds; then its DEADLINE row decides.
+class Runner:
+    """One handover. ``advert_int`` is the virtual router's, in seconds; ``log`` gets the reasons, repeated ones once."""
 
-    ``facts`` fill the reasons, with those of the event on top. Repeated reasons are logged once.
+    def __init__(self, source: Source, actor: Actor, advert_int: float, log: Callable[[str], None]) -> None:
+        self._source, self._actor, self._log = source, actor, log
+        self._questions = _Questions(source, max(QUIET_ASKS * ASK_EVERY, 1.1 * advert_int))
+        self._farewells = _Farewells(max(ASK_EVERY, SAY_EVERY * advert_int))
+
+    def run(self, table: Table[State], timeout: float, facts: Mapping[str, object]) -> Ending[State]:
+        """Step through ``table`` until a final state, at most ``timeout`` seconds; then its DEADLINE row decides.
+
+        ``facts`` fill the reasons, with those of the event on top.
+        """
+        started = time.monotonic()
+        everything: dict[str, Any] = {**facts, "seconds": f"{timeout:.1f}"}
+        state, said = table.start, ""
+        events = [self._source.look()]
+        while True:
+            for event in events:
+                self._farewells.hear(event)
+                row = table.step(state, event.sign)
+                if row is None:
+                    continue
+                state = row.next
+                for action in row.actions:
+                    self._perform(action)
+                reason = row.reason.format_map({**everything, **event.facts})
+                if reason != said:
+                    self._log(reason)
+                    said = reason
+                if state in table.final:
+                    return Ending(state, reason, time.monotonic() - started)
+            events = self._next(started + timeout)
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case Action.PROBE:
+                self._questions.begin()
+            case Action.RESIGN:
+                self._farewells.begin(self._actor.farewell())
+            case _:
+                self._actor.perform(action)
+
+    def _next(self, deadline: float) -> list[Event]:
+        """Do what is due, and return what happens next; with nothing in the list only time has passed."""
+        if time.monotonic() >= deadline:
+            return [Event(Sign.DEADLINE)]
+        self._questions.do_what_is_due()
+        self._farewells.do_what_is_due()
+        until = min(deadline, self._questions.due, self._farewells.due)
+        return self._source.wait(until - time.monotonic()) or self._questions.silence()
+
+
+class _Questions:
+    """Who answers for the VIP, asked every ASK_EVERY from the first time on; silence is proven after ``quiet`` seconds of it."""
+
+    def __init__(self, source: Source, quiet: float) -> None:
+        self._source, self._quiet = source, quiet
+        self._ask_at = self._quiet_at = float("inf")
+
+    @property
+    def due(self) -> float:
+        return min(self._ask_at, self._quiet_at)
+
+    def begin(self) -> None:
+        """Ask, or begin anew to listen for silence. Raises SystemFault."""
+        self._quiet_at = time.monotonic() + self._quiet
+        if self._ask_at == float("inf"):
+            self._ask()
+
+    def do_what_is_due(self) -> None:
+        if time.monotonic() >= self._ask_at:
+            self._ask()
+
+    def silence(self) -> list[Event]:
+        """Return that nobody answers, once, if that is proven."""
+        if time.monotonic() < self._quiet_at:
+            return []
+        self._quiet_at = float("inf")
+        return [Event(Sign.NOBODY_ANSWERS)]
+
+    def _ask(self) -> None:
+        self._ask_at = time.monotonic() + ASK_EVERY
+        if not self._source.ask() and self._quiet_at != float("inf"):  # a question that was not asked proves nothing
+            self._quiet_at = time.monotonic() + self._quiet
+
+
+class _Farewells:
+    """That we leave, said every ``every`` seconds until a peer takes over: a regular advert of our own may undo one resignation.
+
+    From then on it is said to that peer whenever it is heard, but not more often: what was said before may have been lost.
     """
-    started = time.monotonic()
-    everything: dict[str, Any] = {**facts, "seconds": f"{timeout:.1f}"}
-    state, said = table.start, ""
-    events = [hearing.look()]
-    while True:
-        for event in events:
-            row = table.step(state, event.sign)
-            if row is None:
-                continue
-            state = row.next
-            for action in row.actions:
-                perform(action)
-            reason = row.reason.format_map({**everything, **event.facts})
-            if reason != said:
-                log(reason)
-                said = reason
-            if state in table.final:
-                return Ending(state, reason, time.monotonic() - started)
-        left = started + timeout - time.monotonic()
-        events = hearing.wait(left) if left > 0 else [Event(Sign.DEADLINE)]
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self._say: Farewell | None = None
+        self._successor: IPAddress | None = None
+        self._say_at = float("inf")
+
+    @property
+    def due(self) -> float:
+        return self._say_at if self._say and self._successor is None else float("inf")
+
+    def begin(self, say: Farewell) -> None:
+        self._say, self._successor, self._say_at = say, None, time.monotonic()
+
+    def do_what_is_due(self) -> None:
+        if time.monotonic() >= self.due:
+            self._speak()
+
+    def hear(self, event: Event) -> None:
+        """Take in who adverts a priority that is not below ours."""
+        peer = event.facts.get("peer")
+        if event.sign not in (Sign.SUCCESSOR, Sign.LEAVER) or not isinstance(peer, IPAddress):
+            return
+        is_new, self._successor = peer != self._successor, peer
+        if is_new or time.monotonic() >= self._say_at:
+            self._speak()
+
+    def _speak(self) -> None:
+        if self._say is not None:
+            self._say_at = time.monotonic() + self._every
+            self._say(self._successor)

@@ -82,10 +82,10 @@ def between(before: Sample, now: Sample) -> Progress:
 
 
 def _thread(pid: int, thread: int) -> Thread | None:
-    attachment = Path(f"/proc/{pid}/task/{thread}")
+    place = Path(f"/proc/{pid}/task/{thread}")
     try:
-        head, _, tail = (attachment / "stat").read_text().rpartition(")")
-        status = (attachment / "status").read_text()
+        head, _, tail = (place / "stat").read_text().rpartition(")")
+        status = (place / "status").read_text()
     except OSError:  # it has ended
         return None
     fields = tail.split()
@@ -93,24 +93,24 @@ def _thread(pid: int, thread: int) -> Thread | None:
     return Thread(
         name=head.partition("(")[2],
         state=fields[0],
-        waits_for_events=fields[0] == "S" and _waits_for_events(attachment),
+        waits_for_events=fields[0] == "S" and _waits_for_events(place),
         user=int(fields[11]),
         system=int(fields[12]),
         switches=switches,
     )
 
 
-def _waits_for_events(attachment: Path) -> bool:
+def _waits_for_events(place: Path) -> bool:
     """Ask for the system call, and where the kernel does not tell it (ptrace(2), Yama) for the function in which the thread sleeps."""
     try:
-        number = (attachment / "syscall").read_text().split()[0]
-        return number.isdigit() and int(number) in _WAITING if _WAITING else _sleeps_there(attachment)
+        number = (place / "syscall").read_text().split()[0]
+        return number.isdigit() and int(number) in _WAITING if _WAITING else _sleeps_there(place)
     except (OSError, IndexError):
-        return _sleeps_there(attachment)
+        return _sleeps_there(place)
 
 
-def _sleeps_there(attachment: Path) -> bool:
+def _sleeps_there(place: Path) -> bool:
     try:
-        return (attachment / "wchan").read_text().startswith(_PLACES)
+        return (place / "wchan").read_text().startswith(_PLACES)
     except OSError:
         return False

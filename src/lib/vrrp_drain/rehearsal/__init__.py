@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from vrrp_drain import doctor
 from vrrp_drain.doctor import survey
 from vrrp_drain.handover.demote import Demote
-from vrrp_drain.handover.node import Node
 from vrrp_drain.handover.promote import Promote
+from vrrp_drain.handover.services import Services
+from vrrp_drain.keepalived import priority_control
 from vrrp_drain.runtime.errors import LOOK_AT_PEERS, Cancelled, NoSuccessor, NotSettled, SystemFault, Unwell, VrrpDrainError
 from vrrp_drain.runtime.ip import IPAddress
-from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp.bands import Band
 
@@ -32,35 +32,38 @@ _DOCTOR = 4.0  # advert intervals that doctor takes, beside its own seconds
 _STOPPED = "told to stop: this instance is in the active band as before, and takes the VIP back where a peer has it"
 
 
-def check(node: Node, paths: Paths) -> None:
+def check(services: Services) -> None:
     """Raise Unwell where a drill would prove nothing, or do harm; takes as long as doctor does. Changes nothing."""
-    if problem := _nothing_to_move(node) or _unwell(node, paths):
+    if problem := _nothing_to_move(services) or _unwell(services):
         raise Unwell(f"{problem}. Nothing was moved")
 
 
-def target(node: Node, port: int | None) -> Target:
+def target(services: Services, port: int | None) -> Target:
     """Return what clients connect to; ``port`` where it is known better. Raises SystemFault."""
-    vip, interface, netlink = node.config.vip, node.interface, node.netlink
-    networks = [each for each in netlink.networks_on(interface, vip.version) if each.ip not in node.config.keepalived.addresses]
+    instance = services.instance
+    vip, interface, netlink = instance.vip, instance.interface, services.machine.netlink
+    networks = [each for each in netlink.networks_on(interface, vip.version) if each.ip not in instance.config.keepalived.addresses]
     nearest = sorted(networks, key=lambda each: (vip not in each.network, each.ip.is_link_local))
     if not nearest:
         raise SystemFault(f"{interface} has no IPv{vip.version} address of its own to connect from")
-    return Target(vip, port or ports.of_clients(node.config), interface, nearest[0].ip, netlink.mac(interface), netlink.macs())
+    return Target(vip, port or ports.of_clients(instance.config), interface, nearest[0].ip, netlink.mac(interface), netlink.macs())
 
 
-def names(node: Node) -> dict[str, str]:
+def names(services: Services) -> dict[str, str]:
     """Return the instances by the MACs that they answer with, ours first. Raises SystemFault."""
-    peers: Mapping[IPAddress, str] = {each.address: str(each) for each in node.config.peers}
-    answers = survey.listen(node, survey.LEAST_SECONDS, peers).answers
+    instance = services.instance
+    peers: Mapping[IPAddress, str] = {each.address: str(each) for each in instance.config.peers}
+    answers = survey.listen(services, survey.LEAST_SECONDS, peers).answers
     found = {mac: name for address, name in peers.items() for mac in answers.get(address, ())}
-    return {node.netlink.mac(node.interface): str(node.config.me), **found}
+    return {services.machine.netlink.mac(instance.interface): instance.name, **found}
 
 
-def rehearse(node: Node, cancellation: Cancellation, prober: Prober, known: Mapping[str, str], timeout: float) -> Report:
+def rehearse(services: Services, cancellation: Cancellation, prober: Prober, known: Mapping[str, str], timeout: float) -> Report:
     """Move the VIP away and back, each within ``timeout`` seconds, and return what clients would have felt.
 
     What ended it early is in the report. Raises Unwell or Cancelled before anything was moved, SystemFault where probing failed.
     """
+    instance = services.instance
     moves: list[Move] = []
     client = prober.client
     began = time.monotonic()
@@ -68,50 +71,51 @@ def rehearse(node: Node, cancellation: Cancellation, prober: Prober, known: Mapp
     try:
         _pause(cancellation, _BEFORE)
         _refuse_failing_probes(client, known)
-        error = _move_there_and_back(node, cancellation, timeout, moves)
+        error = _move_there_and_back(services, cancellation, timeout, moves)
     finally:
         ended = time.monotonic()
         prober.stop()
     probed = (client.target.port, prober.rate, began, ended, tuple(moves), tuple(client.probes), tuple(client.turns))
-    return Report(str(node.config.me), str(node.config.vip), *probed, known, error)
+    return Report(instance.name, str(instance.vip), *probed, known, error)
 
 
-def _move_there_and_back(node: Node, cancellation: Cancellation, timeout: float, moves: list[Move]) -> VrrpDrainError | None:
+def _move_there_and_back(services: Services, cancellation: Cancellation, timeout: float, moves: list[Move]) -> VrrpDrainError | None:
     """Fill ``moves``, and return what went wrong; whatever it is, this instance is in the active band then."""
+    instance = services.instance
     try:
         began = time.monotonic()
-        demoted = node.demote(timeout)
+        demoted = services.handover.demote(timeout)
         moves.append(Move("demote", began, demoted.seconds, demoted.reason))
         if demoted.state is Demote.CANCELLED:
             raise Cancelled(_STOPPED)
         if demoted.state is Demote.NO_SUCCESSOR:
-            priority = node.config.keepalived.priority
-            raise NoSuccessor(f"no successor: the priority of {node.config.me} is back at {priority}. {LOOK_AT_PEERS}")
+            priority = instance.config.keepalived.priority
+            raise NoSuccessor(f"no successor: the priority of {instance.name} is back at {priority}. {LOOK_AT_PEERS}")
         _pause(cancellation, _BETWEEN)
         began = time.monotonic()
-        promoted = node.promote(timeout)
+        promoted = services.handover.promote(timeout)
         moves.append(Move("promote", began, promoted.seconds, promoted.reason))
         if promoted.state is Promote.CANCELLED:
             raise Cancelled(_STOPPED)
         if promoted.state is Promote.FAILED:
-            raise NotSettled(f"{node.config.vip} did not come back in time: {promoted.reason}. {node.config.me} still competes for it")
+            raise NotSettled(f"{instance.vip} did not come back in time: {promoted.reason}. {instance.name} still competes for it")
         _pause(cancellation, _AFTER)
     except VrrpDrainError as error:
         return error
     finally:
-        _go_back(node)
+        _go_back(services)
     return None
 
 
-def _go_back(node: Node) -> None:
+def _go_back(services: Services) -> None:
     """Enter the active band again; where a peer has the VIP by now, it keeps the connections that it serves."""
     try:
-        if node.band() is Band.DRAINING:
-            node.leave_connections_with_the_master()
+        if priority_control.band(services.control) is Band.DRAINING:
+            services.arming.leave_with_the_master()
     except (OSError, VrrpDrainError) as error:
-        log.warning("%s: connections that are open are cut when %s comes back", error, node.config.vip)
+        log.warning("%s: connections that are open are cut when %s comes back", error, services.instance.vip)
     finally:
-        node.priority_control.write(Band.ACTIVE)
+        services.control.write(Band.ACTIVE)
 
 
 def _pause(cancellation: Cancellation, seconds: float) -> None:
@@ -119,28 +123,30 @@ def _pause(cancellation: Cancellation, seconds: float) -> None:
         raise Cancelled(_STOPPED)
 
 
-def _nothing_to_move(node: Node) -> str:
+def _nothing_to_move(services: Services) -> str:
     """Return why this is not the instance to run a drill on, or nothing."""
-    me, vip = node.config.me, node.config.vip
-    if node.config.keepalived.use_vmac:
+    instance = services.instance
+    me, vip = instance.name, instance.vip
+    if instance.config.keepalived.use_vmac:
         return f"with keepalived.use_vmac every instance has the same MAC for {vip}, so that a client played here cannot tell them apart"
-    if not node.config.peers:
+    if not instance.config.peers:
         return f"{me} is the only instance: there is nobody to move {vip} to"
-    if not node.vip_here():
-        master = next(iter(survey.look(node).current_masters), None)
+    if not services.vip.is_here():
+        master = next(iter(survey.look(services).current_masters), None)
         if master is None:
             return f"{me} is not MASTER and hears none: vrrpctl doctor says more"
-        name = next((f" ({each})" for each in node.config.peers if each.address == master.source), "")
+        name = next((f" ({each})" for each in instance.config.peers if each.address == master.source), "")
         return f"{me} is not MASTER: {vip} is at {master.source}{name}, run it there"
-    if node.band() is Band.DRAINING:
+    if priority_control.band(services.control) is Band.DRAINING:
         return f"{me} is in the draining band: a deploy is at work, or vrrpctl promote is due"
     return ""
 
 
-def _unwell(node: Node, paths: Paths) -> str:
+def _unwell(services: Services) -> str:
     """Return the first problem that doctor finds, and how many more there are, or nothing."""
+    instance = services.instance
     log.info("vrrpctl doctor first: nothing is moved while it finds a problem")
-    found = doctor.examine(paths, doctor.TIMEOUT + _DOCTOR * node.config.keepalived.advert_int).of(doctor.Severity.PROBLEM)
+    found = doctor.examine(instance.paths, doctor.TIMEOUT + _DOCTOR * instance.config.keepalived.advert_int).of(doctor.Severity.PROBLEM)
     if not found:
         return ""
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""

@@ -3,14 +3,19 @@
 Who holds it is written into the file for whoever waits, and is worth no more than that: a disk that is full or read-only stops no
 handover. Where there is no file to be had the directory itself is locked; it is the second choice, because whoever had it open before
 it was made private could hold that lock for ever.
+
+Who makes way says so there too: a script of BOSH's then ends him (SIGTERM) instead of waiting.
 """
 
 import fcntl
 import logging
 import os
+import re
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -19,7 +24,32 @@ from .errors import Busy, Cancelled
 from .signals import Cancellation
 
 log = logging.getLogger(__name__)
+_MAKES_WAY = "makes way for the scripts of a deploy"
+_LABEL = re.compile(r"(.+) \(pid (\d+)\)")
 _LOOK_EVERY = 0.05  # seconds; flock(2) has no wait with a bound
+
+
+@dataclass(frozen=True)
+class Holder:
+    """What is written into the file: a line for people, and a second one where its holder makes way."""
+
+    name: str = "another vrrpctl"
+    pid: int = 0
+    makes_way: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid})" if self.pid else self.name
+
+    @property
+    def label(self) -> str:
+        return f"{self}\n{_MAKES_WAY}\n" if self.makes_way else str(self)
+
+    @classmethod
+    def read(cls, label: str) -> "Holder":
+        """Return what ``label`` says, as far as its writer came."""
+        line, _, rest = label.partition("\n")
+        match = _LABEL.fullmatch(line)
+        return cls(match[1], int(match[2]), rest.strip() == _MAKES_WAY) if match else cls(line or cls.name)
 
 
 class Lock:
@@ -32,11 +62,15 @@ class Lock:
         timeout: float,
         cancellation: Cancellation,
         log: Callable[[str], None],
+        *,
+        makes_way: bool = False,
+        outranks: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """``makes_way`` tells that we are to be ended for whoever ``outranks`` us."""
         self._path = path
-        self._holder = holder
-        self._timeout = timeout
+        self._holder = Holder(holder, os.getpid(), makes_way)
+        self._timeout, self._outranks = timeout, outranks
         self._cancellation = cancellation
         self._log = log
         self._sleep = sleep
@@ -51,7 +85,7 @@ class Lock:
         except BaseException:
             os.close(self._fd)
             raise
-        self._label(self._fd, f"{self._holder} (pid {os.getpid()})")
+        self._label(self._fd, self._holder.label)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -69,7 +103,7 @@ class Lock:
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return cls._read_label(fd) or "another vrrpctl"
+            return str(cls._read_label(fd))
         except OSError:
             pass
         finally:
@@ -96,26 +130,43 @@ class Lock:
             os.pwrite(fd, text.encode(), 0)
 
     @staticmethod
-    def _read_label(fd: int) -> str:
+    def _read_label(fd: int) -> Holder:
+        """Return what the holder has written, as far as it could write anything."""
         with suppress(OSError):
-            return os.pread(fd, 200, 0).decode(errors="replace")
-        return ""
+            return Holder.read(os.pread(fd, 200, 0).decode(errors="replace"))
+        return Holder()
 
     def _acquire(self, fd: int) -> None:
         deadline = time.monotonic() + self._timeout
-        waiting_for = ""
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                pass
-            other = self._read_label(fd) or "another vrrpctl"
+        waiting_for: Holder | None = None
+        while not self._locked(fd):
+            other = self._read_label(fd)
             if other != waiting_for:
                 self._log(f"waiting for {other} to finish, at most {self._timeout:.1f} s")
                 waiting_for = other
+                if self._outranks and other.makes_way:
+                    self._end(fd, other)
             if self._cancellation.requested:
                 raise Cancelled(f"told to stop while waiting for {other}: nothing was changed")
             if time.monotonic() >= deadline:
                 raise Busy(f"{other} did not finish within {self._timeout:.1f} s: nothing was changed")
             self._sleep(_LOOK_EVERY)
+
+    @staticmethod
+    def _locked(fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _end(self, fd: int, other: Holder) -> None:
+        """Have ``other`` give up what it does; it puts back what it has changed."""
+        with suppress(OSError):
+            pidfd = os.pidfd_open(other.pid)
+            try:
+                if self._read_label(fd) == other:  # so the pid has not become another's before it was opened
+                    signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+                    self._log(f"{other} was told to give way")
+            finally:
+                os.close(pidfd)

@@ -54,6 +54,11 @@ class Paths:
         return self.drain_run / "lock"
 
     @property
+    def finishing(self) -> Path:
+        """Return the lock of a drain that waits for connections to end, which keeps nobody from moving the VIP."""
+        return self.drain_run / "finishing"
+
+    @property
     def vrrpctl(self) -> Path:
         return self.root / "packages/vrrp-drain/bin/vrrpctl"
 

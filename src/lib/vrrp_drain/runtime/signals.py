@@ -35,6 +35,10 @@ class Cancellation:
         return self.requested
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Do what a signal does."""
         if not self.requested:
             self.requested = True
             os.write(self._pipe[1], b"x")

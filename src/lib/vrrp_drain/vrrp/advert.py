@@ -18,6 +18,7 @@ TYPE_ADVERT: Final = 1
 RESIGN: Final = 0  # priority 0: the master has stopped participating, RFC 5798 section 5.2.4
 
 _HEADER: Final = struct.Struct("!BBBB2sH")
+_AUTH_NONE, _AUTH_SIMPLE = 0, 1
 _V2_AUTH_BYTES: Final = 8  # RFC 3768 section 5.3.10: present whatever the authentication type
 
 
@@ -75,6 +76,11 @@ def parse(packet: Packet) -> Advert:
     if centiseconds == 0:
         raise AdvertError("advert interval", "0 cs", "1 to 4095 cs")
     return Advert(3, vrid, priority, centiseconds / 100, addresses)
+
+
+def authentication(password: str | None) -> tuple[int, bytes]:
+    """Return type and data of version 2's simple password (RFC 2338 section 5.3.6), as keepalived's auth_type PASS sends it."""
+    return (_AUTH_NONE, bytes(_V2_AUTH_BYTES)) if password is None else (_AUTH_SIMPLE, password.encode().ljust(_V2_AUTH_BYTES, b"\0"))
 
 
 def valid(packets: Iterable[Packet]) -> Iterator[tuple[Advert, Packet]]:

@@ -1,7 +1,4 @@
-"""What an advert means for us: the only place where packets from the network become proof. Pure.
-
-Ignored without a sign: other virtual routers, our own source address, resignations, priorities below ours, and peers
-known from the link that still have another VIP (the VIP property is being changed node by node).
+"""Who an advert is from, and what it means for us: the only place where packets from the network become proof. Pure.
 
 In a closed group (docs/decisions/0012-who-is-heard.md) the kernel keeps from keepalived what does not come from a member, so nobody
 else is a peer's here either.
@@ -9,24 +6,48 @@ else is a peer's here either.
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from enum import Enum
 
-from vrrp_drain.handover.transitions import Event, Sign
+from vrrp_drain.runtime.errors import AdvertError
 from vrrp_drain.runtime.ip import IPAddress, Packet
 
-from . import bands
-from .advert import RESIGN, Advert
+from . import hello
+from .advert import Advert, parse
 
 _RENEW_EVERY = 1.0  # seconds between two looks for a new member, whoever else advertises
 _LIMITED_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
+
+
+class Standing(Enum):
+    """What a packet of protocol 112 is to us."""
+
+    PEER = "a peer's advert for our VIP, as keepalived here takes it"
+    CHANGING = "an advert of a peer that has another VIP: the property is being changed instance by instance"
+    STRANGER = "an advert with our VRID that is not of our group, or that keepalived here ignores"
+    HELLO = "an instance of our group says from where its adverts come"
+    ELSEWHERE = "none of our business: another virtual router's, our own, or not for us"
+    DAMAGED = "no valid advert"
+
+
+class Difference(Enum):
+    """Why keepalived here and whoever sent an advert do not take each other for one group."""
+
+    VIP = "another VIP"
+    VERSION = "another version of VRRP"
+    INTERVAL = "another advert interval"
+    AUTHENTICATION = "another password"
+    CASTING = "unicast and multicast"
+    VIP_LIST = "more VIPs than ours"
+    MEMBERSHIP = "the sender is no member of the closed group"
 
 
 @dataclass(frozen=True)
 class Electorate:
     """Who we are in the election: the virtual router, our addresses, the peers the link names.
 
-    ``members`` are those peers, and who has proven since that he is one (vrrp/hello.py). In a ``closed`` group nobody else is heard.
-    ``nobody`` are addresses that no router sends from: VIPs, broadcast addresses.
+    ``members`` are those peers, and who has proven since that he is one (hello.py). In a ``closed`` group nobody else is heard.
+    ``nobody`` are addresses that no router sends from: VIPs, broadcast addresses. ``token`` is what a hello for us holds.
     """
 
     vrid: int
@@ -40,30 +61,28 @@ class Electorate:
     members: frozenset[IPAddress] = frozenset()
     closed: bool = False
     nobody: frozenset[IPAddress] = frozenset()
+    token: bytes = b""
 
-    def judge(self, advert: Advert, packet: Packet, our_priority: int) -> Event | None:
-        """Return the sign that ``advert``, which came in ``packet``, is while we have ``our_priority``, or None."""
-        source = packet.source
-        if not self.concerns(advert, packet) or self.keeps_out(source):
-            return None
-        if stranger := self.foreign(advert, packet):
-            return Event(Sign.FOREIGN, {"peer": source, "why": stranger})
-        if advert.addresses != (self.vip,) or advert.priority == RESIGN or advert.priority < our_priority:
-            return None
-        sign = Sign.SUCCESSOR if bands.is_active(advert.priority) else Sign.LEAVER
-        return Event(sign, {"peer": source, "priority": advert.priority})
-
-    def concerns(self, advert: Advert, packet: Packet) -> bool:
-        """Tell whether this is somebody else's advert of our virtual router, and came to us."""
-        return advert.vrid == self.vrid and self._may_send(packet.source) and self._reaches_us(packet.destination)
+    def classify(self, packet: Packet, at: float) -> "Heard":
+        """Say what ``packet``, which came ``at`` monotonic seconds, is to us: the one place where that is decided."""
+        if self.token and hello.introduces(packet, self.token, self.vrid):
+            return Heard(packet, None, Standing.HELLO, at, self)
+        if packet.payload[1:2] == bytes((hello.NO_ROUTER,)):
+            return Heard(packet, None, Standing.ELSEWHERE, at, self)
+        try:
+            advert = parse(packet)
+        except AdvertError:
+            return Heard(packet, None, Standing.DAMAGED, at, self)
+        if advert.vrid != self.vrid or not self._may_send(packet.source) or not self._reaches_us(packet.destination):
+            return Heard(packet, advert, Standing.ELSEWHERE, at, self)
+        if difference := self._difference(advert, packet):
+            return Heard(packet, advert, Standing.STRANGER, at, self, difference)
+        standing = Standing.PEER if advert.addresses == (self.vip,) else Standing.CHANGING
+        return Heard(packet, advert, standing, at, self)
 
     def keeps_out(self, source: IPAddress) -> bool:
         """Tell whether keepalived here hears nothing of ``source``, because it is no member of a closed group."""
         return self.closed and source not in self.members
-
-    def is_peers(self, advert: Advert, packet: Packet) -> bool:
-        """Tell whether this is an advert of a peer for our VIP, as keepalived here takes it."""
-        return self.concerns(advert, packet) and not self.foreign(advert, packet) and advert.addresses == (self.vip,)
 
     def _may_send(self, source: IPAddress) -> bool:
         impossible = source.is_multicast or source.is_unspecified or source.is_loopback or source == _LIMITED_BROADCAST
@@ -72,55 +91,92 @@ class Electorate:
     def _reaches_us(self, destination: IPAddress) -> bool:
         return destination.is_multicast or destination in self.own_addresses
 
-    def foreign(self, advert: Advert, packet: Packet) -> str:
-        """Return why whoever sent this is not of our cluster, and what to change, or nothing."""
-        return self._stranger(advert, packet.source, packet.destination) if self.concerns(advert, packet) else ""
-
-    def _stranger(self, advert: Advert, source: IPAddress, destination: IPAddress) -> str:
-        """Return why keepalived here would ignore this advert and become a second master, or nothing."""
-        same_vip = self.vip in advert.addresses
+    def _difference(self, advert: Advert, packet: Packet) -> Difference | None:
+        """Return why keepalived here would ignore this advert and become a second master, or None."""
+        source, same_vip = packet.source, self.vip in advert.addresses
         if not same_vip and source not in self.peers and source not in self.members:
-            theirs = ", ".join(str(a) for a in advert.addresses)
+            return Difference.VIP
+        if advert.version != self.version:
+            return Difference.VERSION
+        if advert.version == 2 and advert.advert_int != self.advert_int:
+            return Difference.INTERVAL
+        if advert.version == 2 and (advert.auth_type, advert.auth_data) != self.authentication:
+            return Difference.AUTHENTICATION
+        if packet.destination.is_multicast is self.unicast:
+            return Difference.CASTING
+        if same_vip and advert.addresses != (self.vip,):
+            return Difference.VIP_LIST
+        return Difference.MEMBERSHIP if self.keeps_out(source) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A packet, the advert in it if there is one, and what it is to us; ``at`` is when it came, in monotonic seconds."""
+
+    packet: Packet
+    advert: Advert | None
+    standing: Standing
+    at: float
+    by: Electorate = field(repr=False, compare=False)
+    difference: Difference | None = None
+
+    @property
+    def source(self) -> IPAddress:
+        return self.packet.source
+
+    @property
+    def reaches_keepalived(self) -> bool:
+        return not self.by.keeps_out(self.source)
+
+    @property
+    def why(self) -> str:
+        """Return why whoever sent this is a stranger, and what to change; nothing where he is none."""
+        if self.difference is None or self.advert is None:
+            return ""
+        return _explain(self.difference, self.advert, self.source, self.by)
+
+
+def _explain(difference: Difference, advert: Advert, source: IPAddress, us: Electorate) -> str:
+    theirs = ", ".join(map(str, advert.addresses))
+    stop = "stop the whole instance group first"
+    match difference:
+        case Difference.VIP:
             return (
-                f"{source} uses VRID {self.vrid} on this segment for {theirs}, not for our {self.vip}: "
+                f"{source} uses VRID {us.vrid} on this segment for {theirs}, not for our {us.vip}: "
                 "give one of the two clusters another keepalived.virtual_router_id"
             )
-        if advert.version != self.version:
+        case Difference.VERSION:
             return (
-                f"{source} speaks VRRP version {advert.version} for VRID {self.vrid}, we speak {self.version}: "
-                "they do not hear each other and both become MASTER; give all instances the same keepalived.vrrp_version "
-                "(to change it, stop the whole instance group first)"
+                f"{source} speaks VRRP version {advert.version} for VRID {us.vrid}, we speak {us.version}: they do not hear each other "
+                f"and both become MASTER; give all instances the same keepalived.vrrp_version (to change it, {stop})"
             )
-        if advert.version == 2 and advert.advert_int != self.advert_int:
+        case Difference.INTERVAL:
             return (
-                f"{source} adverts VRID {self.vrid} every {advert.advert_int:g} s, we every {self.advert_int:g} s: version 2 "
-                "ignores such adverts and both become MASTER; give all instances the same keepalived.advert_int "
-                "(to change it, stop the whole instance group first)"
+                f"{source} adverts VRID {us.vrid} every {advert.advert_int:g} s, we every {us.advert_int:g} s: version 2 ignores such "
+                f"adverts and both become MASTER; give all instances the same keepalived.advert_int (to change it, {stop})"
             )
-        if advert.version == 2 and (advert.auth_type, advert.auth_data) != self.authentication:
+        case Difference.AUTHENTICATION:
             return (
-                f"{source} adverts VRID {self.vrid} with another authentication than ours: keepalived ignores such adverts and both "
-                "become MASTER; give all instances the same keepalived.auth_pass (to change it, stop the whole instance group first)"
+                f"{source} adverts VRID {us.vrid} with another authentication than ours: keepalived ignores such adverts and both "
+                f"become MASTER; give all instances the same keepalived.auth_pass (to change it, {stop})"
             )
-        if destination.is_multicast is self.unicast:
-            they, we = ("to the multicast group", "to each peer") if self.unicast else ("to each peer", "to the multicast group")
+        case Difference.CASTING:
+            they, we = ("to the multicast group", "to each peer") if us.unicast else ("to each peer", "to the multicast group")
             return (
-                f"{source} adverts VRID {self.vrid} {they}, we {we}: they do not hear each other and both become MASTER; give all "
-                "instances the same keepalived.unicast (to change it, stop the whole instance group first)"
+                f"{source} adverts VRID {us.vrid} {they}, we {we}: they do not hear each other and both become MASTER; give all "
+                f"instances the same keepalived.unicast (to change it, {stop})"
             )
-        if same_vip and advert.addresses != (self.vip,):
-            theirs = ", ".join(str(a) for a in advert.addresses)
+        case Difference.VIP_LIST:
             return (
-                f"{source} adverts VRID {self.vrid} for {theirs}, we for {self.vip} alone: keepalived ignores a list that "
-                "differs and both become MASTER; give all instances the same keepalived.vip"
+                f"{source} adverts VRID {us.vrid} for {theirs}, we for {us.vip} alone: keepalived ignores a list that differs and both "
+                "become MASTER; give all instances the same keepalived.vip"
             )
-        if self.keeps_out(source):
+        case Difference.MEMBERSHIP:
             return (
-                f"{source} adverts VRID {self.vrid} for our {self.vip} and is no instance of this group: clients reach it or us, whatever "
+                f"{source} adverts VRID {us.vrid} for our {us.vip} and is no instance of this group: clients reach it or us, whatever "
                 "we do; find out whose machine it is (another deployment, a VM left over), and give one of the two another keepalived.vip "
                 "and keepalived.virtual_router_id"
             )
-        return ""
 
 
 class Register:
@@ -129,16 +185,25 @@ class Register:
     def __init__(self, ask: Callable[[], Electorate]) -> None:
         self._ask = ask
         self._next = float("-inf")
+        self.introduced: frozenset[IPAddress] = frozenset()  # who has said hello to us
         self.current = ask()
 
     def renew(self) -> Electorate:
         """Ask now, and return the answer."""
-        self.current = self._ask()
+        found = self._ask()
+        self.current = replace(found, members=found.members | self.introduced)
         return self.current
 
-    def hearing(self, advert: Advert, packet: Packet, now: float) -> Electorate:
-        """Return the electorate to judge ``advert`` by; ``now`` is monotonic."""
-        if now >= self._next and self.current.concerns(advert, packet) and self.current.keeps_out(packet.source):
+    def introduce(self, source: IPAddress) -> None:
+        """Take ``source`` for a member from now on: it has said hello to us."""
+        self.introduced |= {source}
+        self.current = replace(self.current, members=self.current.members | self.introduced)
+
+    def hear(self, packet: Packet, now: float) -> Heard:
+        """Say what ``packet``, which has just come, is to us; ``now`` is monotonic."""
+        heard = self.current.classify(packet, now)
+        concerns = heard.standing in (Standing.PEER, Standing.CHANGING, Standing.STRANGER)
+        if concerns and not heard.reaches_keepalived and now >= self._next:
             self._next = now + _RENEW_EVERY
-            self.renew()
-        return self.current
+            heard = self.renew().classify(packet, now)
+        return heard

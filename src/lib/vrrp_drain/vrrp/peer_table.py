@@ -5,11 +5,11 @@ It never grows: a flood of adverts from invented addresses pushes out the oldest
 
 from dataclasses import dataclass
 
-from vrrp_drain.runtime.ip import IPAddress, Packet
+from vrrp_drain.runtime.ip import IPAddress
 
 from . import bands
-from .advert import RESIGN, Advert
-from .election import Electorate
+from .advert import RESIGN
+from .election import Heard, Standing
 from .strangers import SILENCE, Stranger, Strangers, forget_the_oldest
 
 
@@ -44,16 +44,13 @@ class PeerTable:
         self._peers: dict[IPAddress, Peer] = {}
         self._strangers = Strangers(advert_int)
 
-    def hear(self, electorate: Electorate, advert: Advert, packet: Packet, now: float) -> str:
-        """Take in an advert; return valid, foreign, or nothing where it is none of our business."""
-        if not electorate.concerns(advert, packet):
-            return ""
-        if why := electorate.foreign(advert, packet):
-            self._strangers.hear(packet.source, why, advert.advert_int, now)
-            return "foreign"
-        self._hear_peer(packet.source, advert.priority, now)
-        forget_the_oldest(self._peers, electorate.peers | electorate.members)
-        return "valid"
+    def hear(self, heard: Heard) -> None:
+        """Take in what was heard, whatever it is."""
+        if heard.standing is Standing.STRANGER:
+            self._strangers.hear(heard)
+        elif heard.advert is not None and heard.standing in (Standing.PEER, Standing.CHANGING):
+            self._hear_peer(heard.source, heard.advert.priority, heard.at)
+            forget_the_oldest(self._peers, heard.by.peers | heard.by.members)
 
     def master(self, now: float) -> Peer | None:
         """Return the peer that is MASTER now: of those that advert, the one with the highest priority."""

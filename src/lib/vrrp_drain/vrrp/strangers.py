@@ -9,28 +9,41 @@ from typing import Protocol, TypeVar
 
 from vrrp_drain.runtime.ip import IPAddress
 
+from .election import Heard
+
 SILENCE = 3.3  # advert intervals after which a MASTER that is not heard counts as gone: Master_Down_Interval is 3 and the skew
 MOST = 40  # peers, and strangers, that are remembered: more than an instance group can have
 _REMEMBERED = 10.0  # seconds, at least, after which who is heard again begins anew
 _LEAST_SPAN = 0.05  # seconds between two packets that are not one and its copy, whatever interval a packet claims
 
 
-class Heard(Protocol):
-    heard: float
+class Remembered(Protocol):
+    @property
+    def heard(self) -> float: ...
 
 
-AnyHeard = TypeVar("AnyHeard", bound=Heard)
+Anybody = TypeVar("Anybody", bound=Remembered)
 
 
 @dataclass
 class Stranger:
-    """Somebody who is not of the group, and why; ``confirmed`` when it was not one packet alone."""
+    """Somebody who is not of the group, as ``last`` heard; ``confirmed`` when it was not one packet alone."""
 
-    source: IPAddress
-    why: str
+    last: Heard
     began: float
-    heard: float
     confirmed: bool = False
+
+    @property
+    def source(self) -> IPAddress:
+        return self.last.source
+
+    @property
+    def heard(self) -> float:
+        return self.last.at
+
+    @property
+    def why(self) -> str:
+        return self.last.why
 
 
 class Strangers:
@@ -41,13 +54,14 @@ class Strangers:
         self._interval = advert_int
         self._known: dict[IPAddress, Stranger] = {}
 
-    def hear(self, source: IPAddress, why: str, advert_int: float, now: float) -> Stranger:
-        """Take in an advert of ``source``, which says that its next one comes ``advert_int`` seconds later."""
-        known = self._known.get(source)
-        if known is None or now - known.heard > self._remembered:
-            self._known[source] = known = Stranger(source, why, began=now, heard=now)
-        known.why, known.heard = why, now
-        known.confirmed = known.confirmed or now - known.began >= span(self._interval, advert_int)
+    def hear(self, heard: Heard) -> Stranger:
+        """Take in an advert of a stranger; it says when the next one comes."""
+        known = self._known.get(heard.source)
+        if known is None or heard.at - known.heard > self._remembered:
+            self._known[heard.source] = known = Stranger(heard, began=heard.at)
+        known.last = heard
+        theirs = heard.advert.advert_int if heard.advert else self._interval
+        known.confirmed = known.confirmed or heard.at - known.began >= span(self._interval, theirs)
         forget_the_oldest(self._known, {each.source for each in self._known.values() if each.confirmed})
         return known
 
@@ -69,7 +83,7 @@ def span(ours: float, theirs: float) -> float:
     return max(_LEAST_SPAN, min(ours, theirs) / 2)
 
 
-def forget_the_oldest(known: dict[IPAddress, AnyHeard], but: "set[IPAddress] | frozenset[IPAddress]") -> None:
+def forget_the_oldest(known: dict[IPAddress, Anybody], but: "set[IPAddress] | frozenset[IPAddress]") -> None:
     """Where there are too many, forget who was not heard for longest, one of ``but`` only where all are."""
     if len(known) > MOST:
         del known[min(known.keys() - but or known, key=lambda source: known[source].heard)]

@@ -2,13 +2,16 @@
 
 import logging
 import time
+from functools import partial
 
-from vrrp_drain.handover import greeting, resignation
-from vrrp_drain.handover.node import Node
-from vrrp_drain.linux.neighbour import Inquiry, inquire
-from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.handover.announcements import Announcements
+from vrrp_drain.handover.machine import Machine
+from vrrp_drain.handover.services import Services
+from vrrp_drain.keepalived import priority_control
+from vrrp_drain.keepalived.instance import Instance
+from vrrp_drain.linux.neighbour import Inquiry
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.runtime.ip import IPAddress, Packet
+from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.bands import Band
@@ -24,18 +27,19 @@ _ANSWER_SECONDS = 1.0
 _FORGET = 3  # hellos that do not come
 
 
-class Health:
+class Unhealthiness:
     """Has keepalived advert the unhealthy band while haproxy is dead, and hurries a successor when that happens to the MASTER.
 
     The connections of a haproxy that died are lost, and their clients shall hear it at once: no draining advert is sent. Those of one
     that hangs but lives are open still, and it may go on: peers are told to leave them with it.
     """
 
-    def __init__(self, node: Node, complaints: Complaints) -> None:
-        self._node, self._complaints = node, complaints
+    def __init__(self, services: Services, complaints: Complaints) -> None:
+        self._instance, self._control, self._vip = services.instance, services.control, services.vip
+        self._announcements, self._arming, self._complaints = services.announcements, services.arming, complaints
         self._left, self._next, self._lives = 0, 0.0, False
         try:
-            self.unhealthy = node.priority_control.unhealthy()
+            self.unhealthy = self._control.unhealthy()
         except SystemFault as error:
             complaints.about("health", str(error))
             self.unhealthy = False
@@ -50,7 +54,7 @@ class Health:
         """haproxy serves again. We may be about to take the VIP over from ``master``, which goes on serving what it has."""
         self._left = 0
         if master is not None:
-            self._node.leave_connections_with(master.source, master.priority)
+            self._arming.leave_with(master.source, master.priority)
         self.unhealthy = False
         self.tick()
 
@@ -62,8 +66,8 @@ class Health:
     def tick(self) -> float:
         """Do what is due; return when to come back at the latest (monotonic seconds)."""
         try:
-            if self._node.priority_control.unhealthy() is not self.unhealthy:
-                self._node.priority_control.mark(unhealthy=self.unhealthy)
+            if self._control.unhealthy() is not self.unhealthy:
+                self._control.mark(unhealthy=self.unhealthy)
             self._complaints.over("health")
         except SystemFault as error:
             self._complaints.about("health", f"{error}; keepalived's own check has to see to haproxy alone")
@@ -75,16 +79,17 @@ class Health:
     @property
     def _said(self) -> int:
         """Return the priority that goes before the 0. Peers take one of the draining band for: leave me my open connections."""
-        return self._node.priority(Band.DRAINING if self._lives else self._node.band(), unhealthy=not self._lives)
+        band = Band.DRAINING if self._lives else priority_control.band(self._control)
+        return self._instance.priority(band, unhealthy=not self._lives)
 
     def _resign(self) -> None:
-        if not self._node.vip_here() or self._node.keepalived_pid() is None:
+        if not self._vip.is_here() or self._vip.keepalived() is None:
             self._left = 0
             return
         self._left -= 1
-        self._next = time.monotonic() + _RESIGN_EVERY * self._node.config.keepalived.advert_int
+        self._next = time.monotonic() + _RESIGN_EVERY * self._instance.config.keepalived.advert_int
         try:
-            resignation.send(self._node.config, self._node.attachment, self._said)
+            self._announcements.leaving(self._said)
             self._complaints.over("resignation")
         except SystemFault as error:
             self._complaints.about("resignation", f"{error}: a peer takes over after three advert intervals, not at once")
@@ -93,33 +98,24 @@ class Health:
 class Introduction:
     """Tells the peers from where our adverts come: at the beginning, now and then, and at once when somebody new introduces himself."""
 
-    def __init__(self, node: Node, complaints: Complaints) -> None:
-        self._node, self._complaints = node, complaints
-        self._vrid = node.config.keepalived.virtual_router_id
-        self._proof = hello.token(node.config.me.id, self._vrid)
+    def __init__(self, announcements: Announcements, complaints: Complaints) -> None:
+        self._announcements, self._complaints = announcements, complaints
         self._next = 0.0
         self._heard: dict[IPAddress, float] = {}
 
-    def hear(self, packet: Packet, now: float) -> None:
-        """Answer whoever has not been heard for a while: it has just come, and may not know us."""
-        if not hello.introduces(packet, self._proof, self._vrid):
-            return
+    def hear(self, source: IPAddress, now: float) -> None:
+        """Take in a hello to us; answer whoever has not been heard for a while: it has just come, and may not know us."""
         self._heard = {source: at for source, at in self._heard.items() if now - at < _FORGET * hello.EVERY}
-        if packet.source not in self._heard and len(self._heard) < MOST:
+        if source not in self._heard and len(self._heard) < MOST:
             self._next = 0.0
-        self._heard[packet.source] = now
+        self._heard[source] = now
 
     def tick(self, now: float) -> None:
         if now < self._next:
             return
         self._next = now + hello.EVERY
-        try:
-            greeting.say(self._node.config, self._node.attachment)
+        if self._announcements.greet(partial(self._complaints.about, "hello")):
             self._complaints.over("hello")
-        except SystemFault as error:
-            self._complaints.about(
-                "hello", f"{error}: peers that do not know our address by the keepalived link ignore our adverts until they are told"
-            )
 
 
 class Question:
@@ -128,8 +124,8 @@ class Question:
     Silence is believed after several questions, of which each may be lost (RFC 5227 section 1.1, PROBE_NUM).
     """
 
-    def __init__(self, node: Node, netlink: Netlink) -> None:
-        self._node, self._netlink = node, netlink
+    def __init__(self, instance: Instance, machine: Machine) -> None:
+        self._instance, self._machine = instance, machine
         self._inquiry: Inquiry | None = None
         self._asked = float("-inf")
         self.answered: bool | None = None
@@ -146,7 +142,7 @@ class Question:
     def _ask(self, now: float) -> None:
         self._asked = now
         try:
-            self._inquiry = inquire(self._node.interface, self._netlink.mac(self._node.interface), self._node.config.vip)
+            self._inquiry = self._machine.inquire(self._instance.interface, self._instance.vip)
             self._inquiry.ask()
         except (SystemFault, OSError):  # the interface is away: nobody can be asked
             self._forget(now)
@@ -154,7 +150,7 @@ class Question:
     def _listen(self, inquiry: Inquiry, now: float) -> None:
         try:
             answers = {*inquiry.answers()}
-            if answers and answers - self._netlink.macs():
+            if answers and answers - self._machine.netlink.macs():
                 self._close(answered=True)
             elif now - self._asked > _ANSWER_SECONDS:
                 self._close(answered=False)

@@ -8,11 +8,14 @@ import subprocess
 import time
 
 from vrrp_drain.config.model import VrrpDrain
-from vrrp_drain.handover.node import Node
+from vrrp_drain.handover.installation import Installation
 from vrrp_drain.haproxy import health_check, other_drain
+from vrrp_drain.keepalived.instance import Instance
+from vrrp_drain.keepalived.priority_control import PriorityControl
 from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.lock import Lock
+from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.vrrp.bands import Band
 
 log = logging.getLogger(__name__)
@@ -40,20 +43,20 @@ def quiet_seconds(stage: Stage | None, drain: VrrpDrain) -> float | None:
     return None
 
 
-def at_work(node: Node) -> list[str]:
+def at_work(paths: Paths) -> list[str]:
     """Say who is at work on this instance: lifecycle scripts of any job, and whoever holds our lock."""
-    holder = Lock.held_by(node.paths.lock)
-    return [*other_drain.running(node.paths.jobs), *([holder] if holder else [])]
+    holders = (Lock.held_by(each) for each in (paths.lock, paths.finishing))
+    return [*other_drain.running(paths.jobs), *(each for each in holders if each)]
 
 
-def waits_for(node: Node, stage: Stage | None, *, problem: str, running: bool, watched: bool) -> str:
+def waits_for(instance: Instance, stage: Stage | None, *, problem: str, running: bool, watched: bool) -> str:
     """Say what an instance that is draining waits for; ``problem`` is haproxy's, ``running`` keepalived's, ``watched`` the watcher's."""
-    quiet = quiet_seconds(stage, node.config.drain)
-    if busy := at_work(node):
+    quiet = quiet_seconds(stage, instance.config.drain)
+    if busy := at_work(instance.paths):
         return f"{', '.join(busy)} to end"
     if quiet is None:
         return "vrrpctl promote: it is left to whoever took it out"
-    if problem and not health_check.processes(node.config.drain.haproxy_pid_file):
+    if problem and not health_check.processes(instance.config.drain.haproxy_pid_file):
         return "haproxy, which does not run: monit restart haproxy, or deploy again"
     if problem:
         return "haproxy to answer: its log, then monit restart haproxy, or deploy again"
@@ -67,9 +70,9 @@ def waits_for(node: Node, stage: Stage | None, *, problem: str, running: bool, w
 class Comeback:
     """Decides when; never waits."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._boot = Boot(node.paths.drain_run)
+    def __init__(self, instance: Instance, control: PriorityControl, installation: Installation) -> None:
+        self._instance, self._control, self._installation = instance, control, installation
+        self._boot = Boot(instance.paths.drain_run)
         self.rebooted = self._boot.stage() is None
         self._promotion: subprocess.Popen[bytes] | None = None
         self._word = ""
@@ -79,17 +82,17 @@ class Comeback:
 
     @property
     def _first_pause(self) -> float:
-        return max(_TRY_EVERY, self._node.config.drain.handover_timeout)
+        return max(_TRY_EVERY, self._instance.config.drain.handover_timeout)
 
     def prepare(self) -> None:
         """Install what a handover needs, and begin in the draining band, as keepalived's start does: whoever of the two is first."""
         if not self.rebooted:
             return
         log.info("the machine was started anew: putting in place what pre-start would have")
-        self._node.hold()
+        self._installation.hold()
         try:
-            if self._node.priority_control.read() is None:
-                self._node.priority_control.write(Band.DRAINING)
+            if self._control.read() is None:
+                self._control.write(Band.DRAINING)
         except SystemFault as error:
             log.warning("%s", error)
         self._boot.enter(Stage.REBOOTED)
@@ -99,7 +102,7 @@ class Comeback:
         if self._promotion is not None and not self._ended(self._promotion):
             return
         now, stage = time.monotonic(), self._boot.stage()
-        quiet = quiet_seconds(stage, self._node.config.drain)
+        quiet = quiet_seconds(stage, self._instance.config.drain)
         if stage is None or quiet is None or (band is not Band.DRAINING and stage is not Stage.REBOOTED):
             self._word = ""
             return
@@ -117,13 +120,13 @@ class Comeback:
             self._word, self._quiet_since, self._try_at, self._pause = word, now, 0.0, self._first_pause
         if stage is not Stage.REBOOTED and now >= self._look_at:
             self._look_at = now + _LOOK_EVERY
-            busy, self._busy = self._busy, bool(at_work(self._node))
+            busy, self._busy = self._busy, bool(at_work(self._instance.paths))
             if busy or self._busy:
                 self._quiet_since = now
         return 0.0 if self._busy else now - self._quiet_since
 
     def _start(self) -> None:
-        command = [str(self._node.paths.vrrpctl), "promote", "--if-nothing-since", self._word]
+        command = [str(self._instance.paths.vrrpctl), "promote", "--if-nothing-since", self._word]
         try:
             self._promotion = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         except OSError as error:

@@ -6,9 +6,9 @@ machine answers for its address as long as its kernel runs, however loaded it is
 
 import logging
 
-from vrrp_drain.handover.node import Node
-from vrrp_drain.linux.neighbour import Inquiry, inquire
-from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.handover.machine import Machine
+from vrrp_drain.keepalived.instance import Instance
+from vrrp_drain.linux.neighbour import Inquiry
 from vrrp_drain.runtime.ip import IPAddress
 
 log = logging.getLogger(__name__)
@@ -21,19 +21,19 @@ _QUESTIONS = 5  # unanswered ones in a row, each of which may be lost (RFC 5227 
 class Leavers:
     """A remedy of the watcher's, for as long as the VIP is here: packets of clients come to nobody else."""
 
-    def __init__(self, node: Node, netlink: Netlink) -> None:
-        self._node, self._netlink = node, netlink
+    def __init__(self, instance: Instance, machine: Machine) -> None:
+        self._instance, self._machine = instance, machine
         self._asked: dict[IPAddress, _Asked] = {}
         self._look_at = 0.0
 
     def tick(self, now: float, *, vip_here: bool) -> None:
         """Take answers in, ask again, and give up who has not answered. Raises SystemFault where the kernel does not do its part."""
-        if not vip_here or not self._node.hands_off:
+        if not vip_here or not self._instance.hands_off:
             self.close()
             return
         if now >= self._look_at:
             self._look_at = now + _LOOK_EVERY
-            self._see({each.peer for each in self._node.rules.armed()})
+            self._see({each.peer for each in self._machine.rules.armed()})
         for peer, asked in [*self._asked.items()]:
             if asked.unanswered(now) >= _QUESTIONS:
                 self._give_up(peer)
@@ -47,20 +47,20 @@ class Leavers:
             self._asked.pop(peer).inquiry.close()
         for peer in armed - self._asked.keys():
             if self._is_on_the_segment(peer):
-                mac = self._netlink.mac(self._node.interface)
-                self._asked[peer] = _Asked(inquire(self._node.interface, mac, peer))
+                self._asked[peer] = _Asked(self._machine.inquire(self._instance.interface, peer))
 
     def _is_on_the_segment(self, peer: IPAddress) -> bool:
         """One behind a router answers no such question."""
-        return peer.is_link_local or any(peer in each.network for each in self._netlink.networks_on(self._node.interface, peer.version))
+        networks = self._machine.netlink.networks_on(self._instance.interface, peer.version)
+        return peer.is_link_local or any(peer in each.network for each in networks)
 
     def _give_up(self, peer: IPAddress) -> None:
         self._asked.pop(peer).inquiry.close()
-        self._node.rules.disarm(peer)
+        self._machine.rules.disarm(peer)
         log.warning(
             "%s left and went on serving open connections, but does not answer any more: their clients get a reset from %s",
             peer,
-            self._node.config.me,
+            self._instance.name,
         )
 
 

@@ -6,42 +6,39 @@ still stands. Everything that it tells goes to receivers that return at once.
 """
 
 import logging
-import os
 import selectors
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from vrrp_drain.handover.node import Node
-from vrrp_drain.haproxy import health
+from vrrp_drain.handover.advert_stream import WireStream
+from vrrp_drain.handover.machine import Watch
+from vrrp_drain.handover.services import Services
 from vrrp_drain.haproxy.monitor import Monitor, Verdict
 from vrrp_drain.haproxy.rise_fall import RiseFall
+from vrrp_drain.keepalived import priority_control
 from vrrp_drain.keepalived.log_limit import KeepalivedLog
-from vrrp_drain.linux import process
-from vrrp_drain.linux.packet_capture import PacketCapture
-from vrrp_drain.linux.rtnetlink import AddressWatch, Netlink
 from vrrp_drain.notify.damper import Damper
 from vrrp_drain.notify.notice import Kind, Notice
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.runtime.signals import Cancellation
-from vrrp_drain.vrrp import hello
-from vrrp_drain.vrrp.advert import valid
-from vrrp_drain.vrrp.election import Register
+from vrrp_drain.vrrp.election import Standing
 from vrrp_drain.vrrp.peer_table import PeerTable
-from vrrp_drain.watcher.leavers import Leavers
-from vrrp_drain.watcher.strays import Strays
 
-from .actions import Health, Introduction, Question
+from .actions import Introduction, Question, Unhealthiness
 from .comeback import Comeback
 from .diagnosis import Diagnosis, Sight
+from .leavers import Leavers
 from .metrics import Metrics
+from .strays import Strays
 
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 0.25  # seconds, when nothing happens
 _ADDRESSES_EVERY = 5.0  # seconds; to ask the kernel is dear, and it tells when they change
+_VERDICTS = {Standing.PEER: "valid", Standing.CHANGING: "valid", Standing.STRANGER: "foreign", Standing.DAMAGED: "damaged"}
 _LONGEST_AGE = 3600.0  # seconds; how old a band is does not matter beyond that
 
 
@@ -64,31 +61,24 @@ class Age:
 class Watcher:
     """Runs until it is told to stop. ``tell`` is called with every notice, after the log and the metrics."""
 
-    def __init__(
-        self,
-        node: Node,
-        netlink: Netlink,
-        cancellation: Cancellation,
-        metrics: Metrics,
-        tell: Sequence[Callable[[Notice], None]],
-    ) -> None:
-        drain = node.config.drain
-        self._node, self._netlink, self._cancellation = node, netlink, cancellation
-        self._metrics, self._tell, self._damper = metrics, tell, Damper()
+    def __init__(self, services: Services, cancellation: Cancellation, metrics: Metrics, tell: Sequence[Callable[[Notice], None]]) -> None:
+        self._services, self._instance, self._machine = services, services.instance, services.machine
+        self._cancellation, self._metrics, self._tell, self._damper = cancellation, metrics, tell, Damper()
         self._complaints = Complaints(log)
-        self._peer_table = PeerTable(node.config.keepalived.advert_int)
-        self._health = Health(node, self._complaints)
-        self._comeback = Comeback(node)
-        self._question = Question(node, netlink)
-        self._leavers, self._strays = Leavers(node, netlink), Strays(node.rules)
-        self._introduction = Introduction(node, self._complaints)
-        self._keepalived_log = KeepalivedLog(node.paths.keepalived_log, self._complaints)
+        self._peer_table = PeerTable(self._instance.config.keepalived.advert_int)
+        self._unhealthiness = Unhealthiness(services, self._complaints)
+        self._comeback = Comeback(self._instance, services.control, services.installation)
+        self._question = Question(self._instance, self._machine)
+        self._leavers, self._strays = Leavers(self._instance, self._machine), Strays(self._machine.rules)
+        self._introduction = Introduction(services.announcements, self._complaints)
+        self._keepalived_log = KeepalivedLog(self._instance.paths.keepalived_log, self._complaints)
+        drain = self._instance.config.drain
         self._monitor = Monitor(
             RiseFall(drain.health_interval, drain.health_fall, drain.health_rise),
-            lambda patience: health.look(drain, patience),
+            lambda patience: self._machine.haproxy(drain, patience),
             drain.haproxy_pid_file,
         )
-        self._register, self._vip_here = Register(node.electorate), node.vip_here()
+        self._register, self._vip_here = services.membership.register(), services.vip.is_here()
         self._keepalived: int | None = None  # its pidfd, which only wakes us up
         self._age = Age()
         self._look_at = self._see_addresses_at = 0.0
@@ -96,13 +86,13 @@ class Watcher:
     def run(self) -> None:
         """Watch. Raises SystemFault where adverts or addresses cannot be seen at all."""
         self._comeback.prepare()
-        self._diagnosis = Diagnosis(self._node.config, self._peer_table, self._sight(), time.monotonic())
+        self._diagnosis = Diagnosis(self._instance.config, self._peer_table, self._sight(), time.monotonic())
         with ExitStack() as stack:
-            self._selector = stack.enter_context(selectors.DefaultSelector())
-            self._listener = self._open_listener()
+            self._selector = stack.enter_context(self._machine.selector())
+            self._stream = self._open_stream()
             self._know()
-            stack.callback(lambda: self._listener.close())
-            addresses = AddressWatch()
+            stack.callback(lambda: self._stream.close())
+            addresses = self._machine.watch_addresses()
             stack.callback(addresses.close)
             self._selector.register(addresses.fileno(), selectors.EVENT_READ, lambda: self._addresses_changed(addresses))
             self._selector.register(self._monitor.fileno(), selectors.EVENT_READ, self._hear_verdicts)
@@ -113,16 +103,16 @@ class Watcher:
             stack.callback(self._leavers.close)
             while not self._cancellation.requested:
                 self._wait_and_act()
-        self._health.leave()
+        self._unhealthiness.leave()
         self._tell_all(self._damper.rest(time.monotonic()))
 
     def _wait_and_act(self) -> None:
-        due = min(self._look_at, self._health.tick())
+        due = min(self._look_at, self._unhealthiness.tick())
         ready = {key.fd: key.data for key, _ in self._selector.select(max(0.0, due - time.monotonic()))}
-        listener = self._listener.fileno()
-        for fd in sorted(ready, key=lambda fd: fd != listener):  # adverts explain what the others tell
+        adverts = self._stream.fileno()
+        for fd in sorted(ready, key=lambda fd: fd != adverts):  # adverts explain what the others tell
             ready[fd]()
-        if {*ready} - {listener} or time.monotonic() >= self._look_at:
+        if {*ready} - {adverts} or time.monotonic() >= self._look_at:
             self._look()
 
     def _look(self) -> None:
@@ -159,14 +149,14 @@ class Watcher:
             self._complaints.about("rules", f"{error}: whether a peer that open connections are handed on to is there is not known")
 
     def _sight(self) -> Sight:
-        band = self._node.band()
+        band = priority_control.band(self._services.control)
         return Sight(
-            keepalived_runs=self._node.keepalived_pid() is not None,
+            keepalived_runs=self._services.vip.keepalived() is not None,
             vip_here=self._vip_here,
-            priority=self._node.priority(band, unhealthy=self._health.unhealthy),
+            priority=self._instance.priority(band, unhealthy=self._unhealthiness.unhealthy),
             band=band,
-            band_age=self._age.look(self._node.priority_control.changed_at(), time.monotonic(), time.time()),
-            unhealthy=self._health.unhealthy,
+            band_age=self._age.look(self._services.control.changed_at(), time.monotonic(), time.time()),
+            unhealthy=self._unhealthiness.unhealthy,
             answered=self._question.answered,
             full=self._monitor.full,
             circled=self._strays.circled,
@@ -175,8 +165,8 @@ class Watcher:
 
     def _obstacle(self) -> str:
         """Return what is wrong with the interface, or nothing."""
-        wrong = self._netlink.obstacle(self._node.interface)
-        return f"{self._node.interface} {wrong}" if wrong else ""
+        wrong = self._machine.netlink.obstacle(self._instance.interface)
+        return f"{self._instance.interface} {wrong}" if wrong else ""
 
     def _send(self, notice: Notice) -> None:
         """Count it, and tell it unless there are too many of its kind."""
@@ -195,25 +185,21 @@ class Watcher:
     # what wakes us up
 
     def _hear_adverts(self) -> None:
-        now = time.monotonic()
-        for packet in self._listener.receive():
-            if packet.payload[1:2] == bytes((hello.NO_ROUTER,)):
-                self._introduction.hear(packet, now)
-                continue
-            advert = next((each for each, _ in valid([packet])), None)
-            if advert is None:
-                self._metrics.advert("damaged")
-            elif verdict := self._peer_table.hear(self._register.hearing(advert, packet, now), advert, packet, now):
+        for heard in self._stream.receive():
+            if verdict := _VERDICTS.get(heard.standing):
                 self._metrics.advert(verdict)
-                if verdict == "valid" and packet.source not in self._known:
-                    self._know()
+            if heard.standing is Standing.HELLO:
+                self._introduction.hear(heard.source, heard.at)
+            self._peer_table.hear(heard)
+            if heard.standing in (Standing.PEER, Standing.CHANGING) and heard.source not in self._known:
+                self._know()
 
     def _know(self) -> None:
         """Have the peers' adverts heard whatever else there is on the segment."""
         self._known = self._register.current.members | self._peer_table.sources
-        self._listener.know(self._known)
+        self._stream.know(self._known)
 
-    def _addresses_changed(self, watch: AddressWatch) -> None:
+    def _addresses_changed(self, watch: Watch) -> None:
         watch.drain()
         self._see_addresses_at = 0.0
 
@@ -224,16 +210,16 @@ class Watcher:
     def _act_on(self, verdict: Verdict) -> None:
         now = time.monotonic()
         if not verdict.alive:
-            self._health.died(lives=verdict.lives)
-        elif self._health.unhealthy:
-            self._health.back(self._peer_table.master(now))
+            self._unhealthiness.died(lives=verdict.lives)
+        elif self._unhealthiness.unhealthy:
+            self._unhealthiness.back(self._peer_table.master(now))
         else:
             return  # seen for the first time
         self._send(self._diagnosis.haproxy(verdict, now, time.time()))
 
     def _meet(self) -> None:
         """Watch the processes that are new."""
-        if self._keepalived is None and (pidfd := process.pidfd(self._node.pid_file)) is not None:
+        if self._keepalived is None and (pidfd := self._machine.keepalived_fd(self._instance.pid_file)) is not None:
             self._keepalived = pidfd
             self._selector.register(pidfd, selectors.EVENT_READ, lambda pidfd=pidfd: self._keepalived_ended(pidfd))
         for pidfd in self._monitor.newcomers():
@@ -241,7 +227,7 @@ class Watcher:
 
     def _keepalived_ended(self, pidfd: int) -> None:
         self._selector.unregister(pidfd)
-        os.close(pidfd)
+        self._machine.close(pidfd)
         self._keepalived = None
 
     def _haproxy_ended(self, pidfd: int) -> None:
@@ -250,26 +236,26 @@ class Watcher:
 
     def _see_addresses(self) -> None:
         self._register.renew()
-        self._vip_here = self._node.vip_here()
+        self._vip_here = self._services.vip.is_here()
         self._know()
-        if self._node.interface_index() not in (None, self._index):  # it was taken away and made anew
-            deaf, self._listener = self._listener, self._open_listener()
+        if self._services.vip.interface_index() not in (None, self._index):  # it was taken away and made anew
+            deaf, self._stream = self._stream, self._open_stream()
             self._selector.unregister(deaf.fileno())
             deaf.close()
-            log.info("%s was made anew: putting in place again what a handover needs of it", self._node.interface)
-            self._node.hold()
+            log.info("%s was made anew: putting in place again what a handover needs of it", self._instance.interface)
+            self._services.installation.hold()
         self._see_addresses_at = time.monotonic() + _ADDRESSES_EVERY
 
-    def _open_listener(self) -> PacketCapture:
-        index, ours = self._node.interface_index(), self._node.config.keepalived
-        listener = PacketCapture(self._node.interface, ours.vip.version, ours.virtual_router_id)
-        self._selector.register(listener.fileno(), selectors.EVENT_READ, self._hear_adverts)
+    def _open_stream(self) -> WireStream:
+        index = self._services.vip.interface_index()
+        stream = WireStream(self._machine, self._instance, self._register)
+        self._selector.register(stream.fileno(), selectors.EVENT_READ, self._hear_adverts)
         self._index = index
-        return listener
+        return stream
 
     def _take_stale_vip_away(self, sight: Sight) -> None:
         """Where a peer has the VIP, a second machine that answers for it only hurts. Where none has, it still serves."""
         if not self._diagnosis.is_on(Kind.STALE_VIP) or not sight.vip_here:
             return
-        if (master := self._peer_table.master(time.monotonic())) is not None and self._node.remove_stale_vip():
-            log.warning("%s was taken off %s: %s has it", self._node.config.vip, self._node.interface, master.source)
+        if (master := self._peer_table.master(time.monotonic())) is not None and self._services.vip.remove_stale():
+            log.warning("%s was taken off %s: %s has it", self._instance.vip, self._instance.attachment.vip_interface, master.source)

@@ -1,4 +1,4 @@
-"""Our own adverts: a lowered priority and then 0, where the peers hear them. The socket is not a real one."""
+"""What we say ourselves: hello, a lowered priority, and 0, where the peers hear them. The socket is not a real one."""
 
 import errno
 import socket
@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
-from unit.support.fakes import OWN, PEER, VIP, FakeSocket, rendered
+from unit.support.fakes import OWN, PEER, VIP, FakeIPR, FakeSocket, rendered
 from vrrp_drain.config.model import Config
-from vrrp_drain.handover import resignation
+from vrrp_drain.handover.announcements import Announcements
+from vrrp_drain.handover.machine import ThisMachine
 from vrrp_drain.keepalived.attachment import Attachment
+from vrrp_drain.keepalived.instance import Instance
+from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import GROUP_V4, GROUP_V6, TTL, Packet
+from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.advert import Advert, parse
 
 OWN6, VIP6 = "fe80::1", "2001:db8::10"
@@ -23,14 +28,22 @@ def configured(**keepalived: Any) -> Config:
     return Config.parse(rendered(3, keepalived={"virtual_router_id": 7, "preempt": False, **keepalived}))
 
 
+def announcements(attachment: Attachment, **keepalived: Any) -> Announcements:
+    return Announcements(Instance(configured(**keepalived), attachment, Paths()), ThisMachine(Netlink(FakeIPR())))
+
+
 def send(attachment: Attachment, priority: int = 99, *, resign: bool = True, **keepalived: Any) -> None:
-    resignation.send(configured(**keepalived), attachment, priority, resign=resign)
+    announcements(attachment, **keepalived).leaving(priority, resign=resign)
 
 
 def attachment(source: str | None = OWN, *peers: str, further: str | None = None) -> Attachment:
     return Attachment(
         "eth0", "eth0", ip_address(source) if source else None, tuple(map(ip_address, peers)), ip_address(further) if further else None
     )
+
+
+def say_hello(attachment: Attachment, **keepalived: Any) -> None:
+    announcements(attachment, **keepalived).say_hello()
 
 
 def told(raw_socket: FakeSocket, source: str = OWN) -> list[tuple[str, Advert]]:
@@ -86,19 +99,19 @@ def test_it_begins_with_a_hello(raw_socket: FakeSocket) -> None:
 @pytest.mark.parametrize(("peers", "to"), [((), "224.0.0.1"), ((PEER, "10.0.0.3"), "10.0.0.3")], ids=["multicast", "unicast"])
 def test_the_successor_is_told_once_more(raw_socket: FakeSocket, peers: tuple[str, ...], to: str) -> None:
     """By itself where there are unicast peers, otherwise where keepalived does not hear it: it would answer each with an advert."""
-    resignation.remind(configured(unicast=bool(peers)), attachment(OWN, *peers), 99, ip_address("10.0.0.3"))
+    announcements(attachment(OWN, *peers), unicast=bool(peers)).remind(99, ip_address("10.0.0.3"))
     assert [(where, advert.priority) for where, advert in told(raw_socket)] == [(to, 99)]
 
 
 @pytest.mark.parametrize(("advert_int", "said"), [(1, 1.0), (200, 40.95)])
-@pytest.mark.parametrize("act", ["send", "remind"])
+@pytest.mark.parametrize("act", ["leaving", "remind"])
 def test_the_other_family_is_told_as_well(raw_socket: FakeSocket, act: str, advert_int: int, said: float) -> None:
     """Its first VIP stands in adverts of version 3, whose interval is bounded; of priority 0 nobody there needs to hear."""
-    config, where = configured(vips=["fd00::10", "fd00::11"], advert_int=advert_int), attachment(OWN, further="fe80::1")
-    if act == "send":
-        resignation.send(config, where, 99)
+    ours = announcements(attachment(OWN, further="fe80::1"), vips=["fd00::10", "fd00::11"], advert_int=advert_int)
+    if act == "leaving":
+        ours.leaving(99)
     else:
-        resignation.remind(config, where, 99, ip_address(PEER))
+        ours.remind(99, ip_address(PEER))
     assert told(raw_socket, "fe80::1") == [("ff02::1", Advert(3, 7, 99, said, (ip_address("fd00::10"),)))] * 3
 
 
@@ -182,9 +195,20 @@ def test_a_socket_that_cannot_be_had_says_so(raw_socket: FakeSocket, monkeypatch
         send(attachment())
 
 
-@pytest.mark.parametrize(
-    ("password", "known"), [(None, (0, bytes(8))), ("a", (1, b"a" + bytes(7))), ("12345678", (1, b"12345678"))], ids=str
-)
-def test_authentication(password: str | None, known: tuple[int, bytes]) -> None:
-    """No password is type 0; a password is type 1 and always fills eight bytes."""
-    assert resignation.authentication(password) == known
+def test_every_peer_gets_its_own_token(raw_socket: FakeSocket) -> None:
+    """All hosts of the segment hear them; each peer knows its own alone, and none is for ourselves."""
+    say_hello(attachment())
+    assert {(payload[8:], to) for payload, (to, _) in raw_socket.sent} == {(hello.token(f"id-{n}", 7), "224.0.0.1") for n in (1, 2)}
+    assert len(raw_socket.sent) == 4, "twice: one may be lost"
+
+
+def test_unicast_peers_are_told_one_by_one(raw_socket: FakeSocket) -> None:
+    """Where there is no multicast, every peer gets all of them: unicast_peers does not say which instance has which address."""
+    say_hello(attachment(OWN, "10.0.0.2", "10.0.0.3"), unicast=True)
+    assert {to for _, (to, _) in raw_socket.sent} == {"10.0.0.2", "10.0.0.3"}
+
+
+def test_further_vips_of_the_other_family_need_one_there_too(raw_socket: FakeSocket) -> None:
+    """The rules of each family know its own addresses."""
+    say_hello(attachment(OWN, further=OWN6), vips=["2001:db8::10"])
+    assert {to for _, (to, _) in raw_socket.sent} == {"224.0.0.1", "ff02::1"}

@@ -1,0 +1,86 @@
+"""BOSH's lifecycle scripts as commands: which of them holds the lock, and for how long. BOSH knows success (0) and failure (1)."""
+
+import logging
+import os
+import time
+from contextlib import ExitStack
+
+import click
+
+from vrrp_drain.runtime import logs
+from vrrp_drain.runtime.errors import Busy
+from vrrp_drain.runtime.lock import Lock
+
+from . import lifecycle
+from .session import Opened, Session
+
+log = logging.getLogger(__name__)
+
+
+def command(name: str) -> click.Command:
+    """Return the script of this name as a command."""
+
+    @click.command(name, help=f"BOSH's {name} script.", context_settings={"ignore_unknown_options": True})
+    @click.argument("arguments", nargs=-1)
+    @click.pass_obj
+    def script(session: Session, arguments: tuple[str, ...]) -> None:
+        logs.set_up(name, session.paths.drain_log, chatty=True)
+        if arguments:
+            log.info("called with %s", " ".join(arguments))
+        with session.opened() as opened:
+            _RUN[name](session, opened)
+
+    return script
+
+
+def _pre_start(session: Session, opened: Opened) -> None:
+    with _lock(session, opened):
+        lifecycle.pre_start(opened.services)
+
+
+def _post_start(session: Session, opened: Opened) -> None:
+    with _lock(session, opened):
+        lifecycle.post_start(opened.services, opened.cancellation)
+
+
+def _pre_stop(session: Session, opened: Opened) -> None:
+    until = _deadline(opened)
+    with _lock(session, opened):
+        lifecycle.pre_stop(opened.services, os.environ, until)
+
+
+def _drain(session: Session, opened: Opened) -> None:
+    """The lock is held while the VIP moves, and not while clients finish: nobody needs to wait for that."""
+    until = _deadline(opened)
+    with ExitStack() as finishing:
+        with _lock(session, opened):
+            if not lifecycle.drain(opened.services, until):
+                return
+            try:
+                finishing.enter_context(Lock(session.paths.finishing, "vrrpctl drain", 0.0, opened.cancellation, log.info))
+            except Busy as error:
+                log.info("%s", error)
+        lifecycle.finish_connections(opened.services, opened.cancellation)
+
+
+def _post_stop(session: Session, opened: Opened) -> None:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_lock(session, opened))
+        except Busy as error:
+            log.warning("%s yet; keepalived has been stopped here, so post-stop goes on all the same", error)
+        lifecycle.post_stop(opened.services)
+
+
+_RUN = {"pre-start": _pre_start, "post-start": _post_start, "pre-stop": _pre_stop, "drain": _drain, "post-stop": _post_stop}
+
+
+def _lock(session: Session, opened: Opened) -> Lock:
+    """Return the lock, for which as long is waited as a handover may take. A promotion by the watcher makes way for what BOSH wants."""
+    seconds = opened.services.instance.config.drain.handover_timeout
+    return Lock(session.paths.lock, f"vrrpctl {session.command}", seconds, opened.cancellation, log.info, outranks=True)
+
+
+def _deadline(opened: Opened) -> float:
+    """Return when a handover that begins now must have ended (monotonic seconds), the wait for the lock included."""
+    return time.monotonic() + opened.services.instance.config.drain.handover_timeout

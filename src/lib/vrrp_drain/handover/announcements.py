@@ -1,0 +1,94 @@
+"""What we say on the wire ourselves, while keepalived here keeps the VIP: hello, that we leave, and priority 0.
+
+An advert of the draining band tells the peers' kernels to leave us the connections that are open (handoff/forwarding.py). One that is
+lost would cost all of them, so it is said several times, before a successor takes over and once more when it has. Priority 0 says "the
+current MASTER has stopped participating" (RFC 5798 section 5.2.4): every backup then waits its skew alone, whether it preempts or not.
+A backup that does not preempt takes a draining advert after that for a MASTER that goes on. So what follows priority 0 is sent to all
+hosts of the segment: the rules in their kernels hear it, keepalived does not. Where there are unicast peers alone it waits for the
+successor. Each of these begins with a hello (vrrp/hello.py): adverts of ours are worth nothing to peers that do not know our address.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from vrrp_drain.keepalived.instance import Instance
+from vrrp_drain.runtime.errors import SystemFault, all_of
+from vrrp_drain.runtime.ip import ALL_HOSTS_V4, ALL_HOSTS_V6, GROUP_V4, GROUP_V6, IPAddress
+from vrrp_drain.vrrp import hello
+from vrrp_drain.vrrp.advert import RESIGN, Advert, authentication, build
+
+from .machine import Machine
+
+_TIMES = 3  # an advert that says that we leave: before, and after
+_HELLOS = 2  # one of them may be lost
+_LONGEST_V3 = 40.95  # seconds, RFC 9568 section 5.2.7
+
+
+class Announcements:
+    """Each method raises SystemFault when all that can be said has been."""
+
+    def __init__(self, instance: Instance, machine: Machine) -> None:
+        self._instance, self._machine = instance, machine
+
+    def greet(self, complain: Callable[[str], None]) -> bool:
+        """Have the peers know from where our adverts come; ``complain`` of what that means where it cannot be said, and tell if so.
+
+        Without it they do where the keepalived link names that address.
+        """
+        try:
+            self.say_hello()
+        except SystemFault as error:
+            complain(f"{error}: peers that do not know our address by the keepalived link ignore our adverts until they are told")
+            return False
+        return True
+
+    def say_hello(self) -> None:
+        """Say hello to every peer, in each family of which there are VIPs."""
+        sources = [each for each in (self._instance.attachment.source, self._instance.attachment.further_source) if each is not None]
+        all_of(*(partial(self._say_hello, source) for source in sources for _ in range(_HELLOS)))
+
+    def leaving(self, priority: int, *, resign: bool = True) -> None:
+        """Advert ``priority``, and then 0 if we ``resign``, to the group or to the unicast peers.
+
+        The first says why: one of the draining band tells the peers to leave us the connections that are open.
+        """
+        group = self._instance.attachment.peers or (GROUP_V4 if self._instance.vip.version == 4 else GROUP_V6,)
+        beside = () if self._instance.attachment.peers else self._past_keepalived(self._instance.vip.version)
+        before = [partial(self._tell, priority, where) for _ in range(_TIMES) for where in (group, beside)]
+        after = [partial(self._tell, RESIGN, group), *(partial(self._tell, priority, beside) for _ in range(_TIMES))]
+        all_of(self.say_hello, partial(self._tell_the_other_family, priority), *before, *(after if resign else ()))
+
+    def remind(self, priority: int, successor: IPAddress) -> None:
+        """Advert ``priority`` once more, to ``successor``, which has the VIP now."""
+        where = (successor,) if self._instance.attachment.peers else self._past_keepalived(self._instance.vip.version)
+        all_of(self.say_hello, partial(self._tell, priority, where), partial(self._tell_the_other_family, priority))
+
+    def _say_hello(self, source: IPAddress) -> None:
+        vrid, where = self._instance.config.keepalived.virtual_router_id, self._past_keepalived(source.version)
+        with self._machine.sender(self._instance.attachment.interface, source) as sender:
+            hellos = (partial(hello.build, hello.token(peer.id, vrid), vrid, source) for peer in self._instance.config.peers)
+            all_of(*(partial(sender.send, each, where) for each in hellos))
+
+    def _past_keepalived(self, family: int) -> Sequence[IPAddress]:
+        """Return where what keepalived must not hear is sent to: the unicast peers of ``family``, or all hosts of the segment."""
+        return [each for each in self._instance.attachment.peers if each.version == family] or [
+            ALL_HOSTS_V4 if family == 4 else ALL_HOSTS_V6
+        ]
+
+    def _tell(self, priority: int, destinations: Sequence[IPAddress]) -> None:
+        ours = self._instance.config.keepalived
+        vips, proof = (self._instance.vip,), authentication(ours.auth_pass)
+        advert = Advert(ours.vrrp_version, ours.virtual_router_id, priority, ours.advert_int, vips, *proof)
+        with self._machine.sender(self._instance.attachment.interface, self._instance.attachment.source) as sender:
+            sender.send(partial(build, advert, sender.source), destinations)
+
+    def _tell_the_other_family(self, priority: int) -> None:
+        """Further VIPs of the other family stand in no advert of keepalived's; the rules of that family hear ours, in version 3."""
+        source, ours = self._instance.attachment.further_source, self._instance.config.keepalived
+        if source is None:
+            return
+        vip = next(each for each in ours.addresses if each.version == source.version)
+        advert = Advert(3, ours.virtual_router_id, priority, min(ours.advert_int, _LONGEST_V3), (vip,))
+        with self._machine.sender(self._instance.attachment.interface, source) as sender:
+            for _ in range(_TIMES):
+                sender.send(partial(build, advert, source), self._past_keepalived(source.version))

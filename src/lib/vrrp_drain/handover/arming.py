@@ -1,0 +1,73 @@
+"""Before we take the VIP over from a MASTER that stays healthy: it goes on serving the connections that it has.
+
+Packets of clients go to it then, so it must have proven that it is one of us.
+"""
+
+import logging
+import time
+
+from vrrp_drain.keepalived.instance import Instance
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.ip import IPAddress
+from vrrp_drain.vrrp import bands
+from vrrp_drain.vrrp.election import Electorate, Standing
+
+from .advert_stream import AdvertStream
+from .machine import Machine
+from .membership import Membership
+from .vip import Vip
+
+log = logging.getLogger(__name__)
+
+_ADVERTS = 2.2  # intervals in which a MASTER must have been heard, one of its adverts being lost
+_PROOF_SECONDS = 0.5  # for the answers to questions who has an address
+
+
+class Arming:
+    """Leaves connections with a peer for a window of vrrp_drain.handoff_window seconds. What cannot be done is said in the log."""
+
+    def __init__(self, instance: Instance, machine: Machine, membership: Membership) -> None:
+        self._instance, self._machine, self._membership = instance, machine, membership
+
+    def leave_with_the_master(self) -> None:
+        """Listen for the MASTER, and leave its connections with it. It may take two advert intervals and half a second."""
+        if not self._would_take_over or Vip(self._instance, self._machine).is_here():
+            return
+        register = self._membership.register()
+        with AdvertStream(self._machine, self._instance, register) as stream:
+            end = time.monotonic() + _ADVERTS * register.current.advert_int
+            for heard in stream.until(lambda: end):
+                if heard.standing is Standing.PEER and heard.advert is not None and bands.is_active(heard.advert.priority):
+                    self._leave_with(heard.source, heard.advert.priority, register.current, ask=True)
+                    return
+
+    def leave_with(self, master: IPAddress, priority: int) -> None:
+        """The same where the MASTER is known, with the priority that it adverts; it asks nobody and takes no time."""
+        if self._would_take_over:
+            self._leave_with(master, priority, self._membership.electorate(), ask=False)
+
+    @property
+    def _would_take_over(self) -> bool:
+        return self._instance.hands_off and self._instance.config.keepalived.preempt
+
+    def _leave_with(self, master: IPAddress, priority: int, electorate: Electorate, *, ask: bool) -> None:
+        if not bands.is_active(priority) or priority >= self._instance.active:
+            return
+        if master not in electorate.members and not (ask and self._has_an_address_of(electorate.peers, master)):
+            log.warning(
+                "%s is MASTER, but has not proven to be an instance of this group: its open connections are cut, not sent to it", master
+            )
+            return
+        try:
+            self._machine.rules.arm(self._instance.config.keepalived.addresses, master)
+        except SystemFault as error:
+            log.warning("%s", error)
+
+    def _has_an_address_of(self, peers: frozenset[IPAddress], source: IPAddress) -> bool:
+        """Tell whether the machine that speaks from ``source`` answers for an address that the link gives a peer."""
+        try:
+            others = peers - self._machine.netlink.addresses()
+            return self._machine.one_machine(self._instance.interface, source, others, _PROOF_SECONDS)
+        except SystemFault as error:
+            log.warning("%s: whether %s is an instance of this group is not known", error, source)
+            return False

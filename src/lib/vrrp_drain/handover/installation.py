@@ -1,0 +1,56 @@
+"""What a smooth handover needs of the kernel, from pre-start to post-stop: the VIPs on lo, and the rules of the handoff."""
+
+import logging
+from functools import partial
+
+from vrrp_drain.handoff.vip_on_lo import VipOnLo
+from vrrp_drain.keepalived.instance import Instance
+from vrrp_drain.runtime.errors import SystemFault, all_of
+
+from .machine import Machine
+from .membership import Membership
+
+log = logging.getLogger(__name__)
+
+
+class Installation:
+    """Idempotent, and mends what a crash left half done."""
+
+    def __init__(self, instance: Instance, machine: Machine, membership: Membership) -> None:
+        self._instance, self._machine, self._membership = instance, machine, membership
+        self._vip_on_lo = VipOnLo(instance.paths.drain_run, machine.netlink, instance.paths.interface_settings)
+
+    def hold(self) -> None:
+        """Put in place what a smooth handover needs; what cannot be had is said in the log, and done without."""
+        for hold in (self.hold_vips, self.hold_connections):
+            try:
+                hold()
+            except SystemFault as error:
+                log.warning("%s", error)
+
+    def hold_vips(self) -> None:
+        """Put the VIPs on lo as well, so that moves overlap. Raises SystemFault; it works without, less smoothly."""
+        self._remove_former_vips()
+        self._vip_on_lo.hold(self._instance.config.keepalived.addresses, self._instance.interface)
+
+    def hold_connections(self) -> None:
+        """Install the rules that keep strangers' adverts out, and open connections alive if that is wanted. Raises SystemFault."""
+        self._machine.rules.hold(self._membership.group())
+
+    def let_go(self) -> None:
+        """Undo ``hold``, the rest of it even where a part cannot be undone. Raises SystemFault."""
+        all_of(self._machine.rules.release, partial(self._vip_on_lo.release, self._instance.config.keepalived.addresses))
+
+    def bound_to_vip(self) -> list[str]:
+        """Return the listeners whose connections are not handed off because they listen on a VIP itself. Raises SystemFault."""
+        return self._machine.bound_to(self._instance.config.keepalived.addresses) if self._instance.hands_off else []
+
+    def _remove_former_vips(self) -> None:
+        """Take VIPs away that a killed keepalived left on the interface: of an earlier deployment, nobody else knows them any more."""
+        held = self._vip_on_lo.held()
+        if held is None or self._machine.keepalived(self._instance.pid_file) is not None:
+            return
+        for vip in held.vips:
+            if self._machine.netlink.has_address(held.interface, vip):
+                log.warning("%s was still on %s, left by a keepalived that was killed: taken off", vip, held.interface)
+                self._machine.netlink.remove_address(held.interface, vip)

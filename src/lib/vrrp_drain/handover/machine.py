@@ -1,0 +1,173 @@
+"""The one way in which a handover reaches the world: sockets, netlink, rules, processes, haproxy, and time that is waited for.
+
+``ThisMachine`` is the real one. The unit tests have a simulated one, with two instances on one segment, so that whole handovers are
+played on a frozen clock. What time it is now everybody asks time.monotonic() at the moment of use.
+"""
+
+import os
+import selectors
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from vrrp_drain.config.model import VrrpDrain
+from vrrp_drain.handoff.rules import Rules
+from vrrp_drain.haproxy import health, health_check
+from vrrp_drain.haproxy.health import Health
+from vrrp_drain.linux import connections, listeners, neighbour, process
+from vrrp_drain.linux.advert_sender import AdvertSender
+from vrrp_drain.linux.advert_socket import AdvertListener
+from vrrp_drain.linux.neighbour import Inquiry
+from vrrp_drain.linux.packet_capture import PacketCapture
+from vrrp_drain.linux.rtnetlink import AddressWatch, Netlink
+from vrrp_drain.runtime.ip import IPAddress, Packet
+
+
+class Listener(Protocol):
+    """Packets of protocol 112 as they arrive; readable when there are some."""
+
+    def fileno(self) -> int: ...
+    def receive(self) -> list[Packet]: ...
+    def close(self) -> None: ...
+
+
+class Capture(Listener, Protocol):
+    """The same on the wire itself, before the kernel's rules."""
+
+    sent: Packet | None
+
+    @property
+    def wake_at(self) -> float: ...
+    def know(self, sources: Iterable[IPAddress]) -> None: ...
+
+
+class Sender(Protocol):
+    """Sends packets of protocol 112 from one address."""
+
+    source: IPAddress
+
+    def __enter__(self) -> "Sender": ...
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None: ...
+    def send(self, build: Callable[[IPAddress], bytes], destinations: Iterable[IPAddress]) -> None: ...
+
+
+class Watch(Protocol):
+    """Readable when an address or a link has changed."""
+
+    def fileno(self) -> int: ...
+    def drain(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Machine(Protocol):
+    """What each method raises is what its counterpart in linux/ raises, SystemFault as a rule."""
+
+    @property
+    def netlink(self) -> Netlink: ...
+    @property
+    def rules(self) -> Rules: ...
+
+    def hear(self, interface: str, family: int) -> Listener:
+        """Hear what keepalived hears, behind the rules."""
+
+    def capture(self, interface: str, family: int, vrid: int, *, outgoing: bool = False) -> Capture:
+        """Hear what is on the wire."""
+
+    def sender(self, interface: str, source: IPAddress | None) -> Sender:
+        """Open a socket to send from ``source``."""
+
+    def inquire(self, interface: str, target: IPAddress) -> Inquiry:
+        """Open an inquiry who answers for ``target``."""
+
+    def one_machine(self, interface: str, source: IPAddress, others: Iterable[IPAddress], seconds: float) -> bool:
+        """Tell whether a machine answers for ``source`` and for one of ``others``."""
+
+    def watch_addresses(self) -> Watch:
+        """Hear of addresses and links that change."""
+
+    def selector(self) -> selectors.BaseSelector:
+        """Wait for several of them."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for nothing but time."""
+
+    def keepalived(self, pid_file: Path) -> int | None:
+        """Return the pid of the keepalived that ``pid_file`` names, None where it does not run."""
+
+    def keepalived_fd(self, pid_file: Path) -> int | None:
+        """Return a file descriptor that is readable when it has ended, None where it does not run; ``close`` it."""
+
+    def close(self, fd: int) -> None: ...
+
+    def haproxy(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
+        """Say how haproxy is here."""
+
+    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress]) -> list[IPAddress]:
+        """Return those of ``peers`` whose haproxy answers; nobody where the health check cannot be asked from here."""
+
+    def finish_haproxy(self, pid_file: Path) -> int:
+        """Tell haproxy to finish its connections; return its pid."""
+
+    def connections(self, vips: Collection[IPAddress]) -> int:
+        """Return how many connections of clients with ``vips`` end here."""
+
+    def bound_to(self, vips: Collection[IPAddress]) -> list[str]:
+        """Return where somebody listens on one of ``vips`` itself."""
+
+
+class ThisMachine:
+    """The machine that this process runs on."""
+
+    def __init__(self, netlink: Netlink) -> None:
+        self.netlink = netlink
+        self.rules = Rules()
+
+    def hear(self, interface: str, family: int) -> AdvertListener:
+        return AdvertListener(interface, family)
+
+    def capture(self, interface: str, family: int, vrid: int, *, outgoing: bool = False) -> PacketCapture:
+        return PacketCapture(interface, family, vrid, outgoing=outgoing)
+
+    def sender(self, interface: str, source: IPAddress | None) -> AdvertSender:
+        return AdvertSender(interface, source)
+
+    def inquire(self, interface: str, target: IPAddress) -> Inquiry:
+        return neighbour.inquire(interface, self.netlink.mac(interface), target)
+
+    def one_machine(self, interface: str, source: IPAddress, others: Iterable[IPAddress], seconds: float) -> bool:
+        return neighbour.one_machine(interface, self.netlink.mac(interface), source, others, seconds)
+
+    def watch_addresses(self) -> AddressWatch:
+        return AddressWatch()
+
+    def selector(self) -> selectors.BaseSelector:
+        return selectors.DefaultSelector()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def keepalived(self, pid_file: Path) -> int | None:
+        return process.running(pid_file)
+
+    def keepalived_fd(self, pid_file: Path) -> int | None:
+        return process.pidfd(pid_file)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def haproxy(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
+        return health.look(drain, seconds)
+
+    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress]) -> list[IPAddress]:
+        return health_check.answering(drain.health_check, peers)
+
+    def finish_haproxy(self, pid_file: Path) -> int:
+        return health_check.soft_stop(pid_file)
+
+    def connections(self, vips: Collection[IPAddress]) -> int:
+        return connections.count(vips)
+
+    def bound_to(self, vips: Collection[IPAddress]) -> list[str]:
+        return listeners.bound_to(vips)

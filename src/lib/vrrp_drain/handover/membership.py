@@ -1,0 +1,81 @@
+"""Who is of our group, as the link, the operator, the machine and the kernel's rules know it now."""
+
+from vrrp_drain.handoff.rules import Group, Situation
+from vrrp_drain.keepalived import attachment
+from vrrp_drain.keepalived.instance import Instance
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.ip import IPAddress
+from vrrp_drain.vrrp import hello
+from vrrp_drain.vrrp.advert import authentication
+from vrrp_drain.vrrp.election import Electorate, Register
+
+from .machine import Machine
+
+
+class Membership:
+    """Asked anew each time: addresses come and go, and peers say hello."""
+
+    def __init__(self, instance: Instance, machine: Machine) -> None:
+        self._instance, self._machine = instance, machine
+        self.token = hello.token(instance.config.me.id, instance.config.keepalived.virtual_router_id)
+
+    def register(self) -> Register:
+        """Return who we are in the election, kept up to date."""
+        return Register(self.electorate)
+
+    def electorate(self) -> Electorate:
+        """Return who we are in the election, as things stand now."""
+        ours, peers, situation = self._instance.config.keepalived, self._instance.named_peers, self._situation()
+        return Electorate(
+            vrid=ours.virtual_router_id,
+            version=ours.vrrp_version,
+            advert_int=ours.advert_int,
+            vip=self._instance.vip,
+            own_addresses=self._machine.netlink.addresses(),
+            peers=peers,
+            unicast=bool(self._instance.attachment.peers),
+            authentication=authentication(ours.auth_pass),
+            members=peers | frozenset(situation.members),
+            closed=self._instance.vip.version in situation.tables and self._closed,
+            nobody=frozenset(ours.addresses) | self._broadcasts(),
+            token=self.token,
+        )
+
+    def group(self) -> Group:
+        """Return what the kernel's rules must know."""
+        ours, own = self._instance.config.keepalived, self._machine.netlink.addresses()
+        return Group(
+            vips=ours.addresses,
+            interface=self._instance.interface,
+            vrid=ours.virtual_router_id,
+            vrrp_version=ours.vrrp_version,
+            token=self.token,
+            members=self._instance.named_peers - own,
+            nobody=own | self._broadcasts(),
+            closed=self._closed,
+            window=self._instance.config.drain.handoff_window if self._instance.hands_off else 0.0,
+        )
+
+    def healthy_peers(self) -> list[IPAddress]:
+        """Return the peers whose haproxy answers us; nobody where the health check cannot be asked from here."""
+        own = self._machine.netlink.addresses()
+        peers = [each for each in self._instance.config.peer_addresses if each not in own]
+        return self._machine.answering(self._instance.config.drain, peers)
+
+    @property
+    def _closed(self) -> bool:
+        return attachment.closed(self._instance.config, self._instance.attachment)
+
+    def _broadcasts(self) -> frozenset[IPAddress]:
+        try:
+            networks = [each.network for each in self._machine.netlink.networks_on(self._instance.interface, 4)]
+        except SystemFault:  # the interface is away: nobody is heard on it
+            return frozenset()
+        return frozenset(each.broadcast_address for each in networks if each.prefixlen < 31)
+
+    def _situation(self) -> Situation:
+        """Return what the kernel's rules are and know; without rules keepalived hears everybody, and so do we."""
+        try:
+            return self._machine.rules.state()
+        except SystemFault:
+            return Situation()

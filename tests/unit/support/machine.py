@@ -1,0 +1,244 @@
+"""A machine of which a test says everything; what it is told to do is noted. simulation.py has two that are on one segment."""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from unit.support.fakes import Clock, FakeInquiry, FakeListener, FakeRules
+from unit.support.world import World, WorldSelector
+from vrrp_drain.config.model import VrrpDrain
+from vrrp_drain.haproxy.health import Health
+from vrrp_drain.linux.neighbour import Inquiry
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.runtime.errors import AdvertError, SystemFault
+from vrrp_drain.runtime.ip import IPAddress, Packet
+from vrrp_drain.vrrp.advert import Advert, parse
+
+
+@dataclass(frozen=True)
+class Said:
+    """One packet that was sent."""
+
+    interface: str
+    packet: Packet
+
+    @property
+    def advert(self) -> Advert | None:
+        """Return the advert in it; a hello is none."""
+        try:
+            return parse(self.packet)
+        except AdvertError:
+            return None
+
+
+class FakeSender(nullcontext[None]):
+    """An AdvertSender whose packets go to ``send_packet``."""
+
+    def __init__(self, source: IPAddress, send_packet: Callable[[Packet], object]) -> None:
+        self.source, self._send_packet = source, send_packet
+
+    def __enter__(self) -> "FakeSender":  # type: ignore[override]
+        return self
+
+    def send(self, build: Callable[[IPAddress], bytes], destinations: Iterable[IPAddress]) -> None:
+        for each in destinations:
+            self._send_packet(Packet(self.source, each, 255, build(each)))
+
+
+class FakeWatch:
+    """An AddressWatch that wakes up when it is told to."""
+
+    def __init__(self, world: World) -> None:
+        self.changed = self.closed = False
+        self.drained = 0
+        self._fd = world.fd(lambda: self.changed)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def drain(self) -> None:
+        self.changed, self.drained = False, self.drained + 1
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class HeardListener(FakeListener):
+    """A listener in a world: readable when there are packets."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._fd = world.fd(lambda: bool(self.packets))
+
+    def fileno(self) -> int:
+        return self._fd
+
+
+class HeardInquiry(FakeInquiry):
+    """An inquiry in a world: readable when there are answers."""
+
+    def __init__(self, world: World, on_ask: Callable[[], None] = lambda: None) -> None:
+        super().__init__(time.monotonic, on_ask)
+        self._fd = world.fd(lambda: bool(self.macs))
+
+    def fileno(self) -> int:
+        return self._fd
+
+
+class FakeMachine:
+    """Machine (handover/machine.py), with keepalived running, haproxy well, and nobody else on the segment."""
+
+    def __init__(self, clock: Clock, netlink: Netlink) -> None:
+        self.world = World(clock)
+        self.netlink = netlink
+        self.rules = FakeRules()
+        self.listeners: list[HeardListener] = []
+        self.captures: list[HeardListener] = []
+        self.inquiries: list[tuple[IPAddress, HeardInquiry]] = []
+        self.watches: list[FakeWatch] = []
+        self.selectors: list[WorldSelector] = []
+        self.pidfds: list[int] = []
+        self.closed: list[int] = []
+        self.said: list[Said] = []
+        self.on_say: Callable[[Said], object] = lambda said: None
+        self.pid: int | None = 4711
+        self.keepalived_ended = False
+        self.health = Health()
+        self.healthy_peers: list[str] = []
+        self.asked_peers: list[list[str]] = []
+        self.connected = [0]  # connections: each look sees the next number, and the last one for ever
+        self.counted: list[tuple[IPAddress, ...]] = []  # for which VIPs
+        self.told_to_finish: list[Path] = []
+        self.finishing_fault: SystemFault | None = None
+        self.bound: list[str] = []
+        self.answers: dict[str, list[str]] = {}  # by the address that is asked for
+        self.proven: list[tuple[str, list[str], float]] = []  # what was asked for that
+        self.proofs: list[str] = []  # sources whose machine answers for a peer's address too
+        self.listening_fault: SystemFault | None = None
+        self.sending_fault: SystemFault | None = None
+        self.inquiring_fault: SystemFault | None = None
+        self.asking_fault: OSError | None = None
+        self.counting_fault: SystemFault | None = None
+
+    # what happens
+
+    def hears(self, *packets: Packet, after: float = 0.0) -> None:
+        """Have ``packets`` arrive, for whoever listens then."""
+
+        def arrive() -> None:
+            for each in (*self.listeners, *self.captures):
+                if not each.closed:
+                    each.packets.extend(packets)
+
+        self.world.after(after, arrive)
+
+    def addresses_change(self, change: Callable[[], object] = lambda: None, *, after: float = 0.0) -> None:
+        def happen() -> None:
+            change()
+            for each in self.watches:
+                each.changed = True
+
+        self.world.after(after, happen)
+
+    def keepalived_ends(self, *, after: float = 0.0) -> None:
+        def end() -> None:
+            self.pid, self.keepalived_ended = None, True
+
+        self.world.after(after, end)
+
+    def adverts_said(self) -> list[int]:
+        """Return the priorities that were sent, in their order."""
+        return [each.advert.priority for each in self.said if each.advert]
+
+    # what is asked of it
+
+    def hear(self, interface: str, family: int) -> HeardListener:
+        return self._listener(self.listeners)
+
+    def capture(self, interface: str, family: int, vrid: int, *, outgoing: bool = False) -> HeardListener:
+        return self._listener(self.captures)
+
+    def _listener(self, made: list[HeardListener]) -> HeardListener:
+        if self.listening_fault is not None:
+            raise self.listening_fault
+        made.append(HeardListener(self.world))
+        return made[-1]
+
+    def sender(self, interface: str, source: IPAddress | None) -> FakeSender:
+        if self.sending_fault is not None:
+            raise self.sending_fault
+        if source is None:
+            raise SystemFault(f"{interface} has no address to send an advert from")
+        return FakeSender(source, lambda packet: self._say(Said(interface, packet)))
+
+    def _say(self, said: Said) -> None:
+        self.said.append(said)
+        self.on_say(said)
+
+    def inquire(self, interface: str, target: IPAddress) -> Inquiry:
+        if self.inquiring_fault is not None:
+            raise self.inquiring_fault
+
+        def ask() -> None:
+            if self.asking_fault is not None:
+                raise self.asking_fault
+            inquiry.macs.extend(self.answers.get(str(target), []))
+
+        inquiry = HeardInquiry(self.world, ask)
+        self.inquiries.append((target, inquiry))
+        return inquiry
+
+    def one_machine(self, interface: str, source: IPAddress, others: Iterable[IPAddress], seconds: float) -> bool:
+        if self.inquiring_fault is not None:
+            raise self.inquiring_fault
+        self.proven.append((str(source), sorted(map(str, others)), seconds))
+        return str(source) in self.proofs
+
+    def watch_addresses(self) -> FakeWatch:
+        self.watches.append(FakeWatch(self.world))
+        return self.watches[-1]
+
+    def selector(self) -> WorldSelector:
+        self.selectors.append(WorldSelector(self.world))
+        return self.selectors[-1]
+
+    def sleep(self, seconds: float) -> None:
+        self.world.sleep(seconds)
+
+    def keepalived(self, pid_file: Path) -> int | None:
+        return self.pid
+
+    def keepalived_fd(self, pid_file: Path) -> int | None:
+        if self.pid is None:
+            return None
+        self.pidfds.append(self.world.fd(lambda: self.keepalived_ended))
+        return self.pidfds[-1]
+
+    def close(self, fd: int) -> None:
+        self.closed.append(fd)
+
+    def haproxy(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
+        return self.health
+
+    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress]) -> list[IPAddress]:
+        self.asked_peers.append([*map(str, peers)])
+        return [each for each in peers if str(each) in self.healthy_peers]
+
+    def finish_haproxy(self, pid_file: Path) -> int:
+        if self.finishing_fault is not None:
+            raise self.finishing_fault
+        self.told_to_finish.append(pid_file)
+        return 4711
+
+    def connections(self, vips: Collection[IPAddress]) -> int:
+        self.counted.append((*vips,))
+        if self.counting_fault is not None:
+            raise self.counting_fault
+        return self.connected.pop(0) if len(self.connected) > 1 else self.connected[0]
+
+    def bound_to(self, vips: Collection[IPAddress]) -> list[str]:
+        if self.counting_fault is not None:
+            raise self.counting_fault
+        return self.bound
