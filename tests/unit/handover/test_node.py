@@ -10,7 +10,7 @@ import pytest
 
 from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeIPR, FakeRules, address, came_from, link, rendered
 from vrrp_drain.config.model import Config
-from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.handover import greeting, resignation
 from vrrp_drain.handover import node as node_module
 from vrrp_drain.handover.demote import Demote

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from unit.support.fakes import PEER, STRANGER, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeNode, FakeSelector, address, link
-from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.handover import resignation
 from vrrp_drain.haproxy.monitor import Verdict
 from vrrp_drain.linux import process

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from vrrp_drain.doctor import survey
-from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.handover.node import Node
 from vrrp_drain.haproxy import health
 from vrrp_drain.linux import connections, listeners

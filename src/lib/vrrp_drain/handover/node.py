@@ -5,7 +5,8 @@ from functools import partial
 
 from vrrp_drain.config.model import Config
 from vrrp_drain.config.upstream_job import UNHEALTHY_BY
-from vrrp_drain.handoff.rules import Group, Rules, Situation
+from vrrp_drain.handoff.rules import Group, Rules
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.handoff.vip_on_lo import VipOnLo
 from vrrp_drain.haproxy import health, health_check
 from vrrp_drain.keepalived import attachment
