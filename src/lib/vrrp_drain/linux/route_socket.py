@@ -8,10 +8,16 @@ from .message import Message, decoded, encoded
 from .netlink import ACK, CREATE, DUMP, EXCL, REQUEST, ROUTE, Answer, Conversation
 
 _ADDRESS = load("netlink.rtnl.ifaddrmsg").ifaddrmsg
-_LINK = load("netlink.rtnl.ifinfmsg").ifinfmsg
 _ROUTE = load("netlink.rtnl.rtmsg").rtmsg
 _GET_LINK, _NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS, _GET_ROUTE = 18, 20, 21, 22, 26  # RTM_*, linux/rtnetlink.h
 _TABLE_AT = 20  # where struct rtmsg has rtm_table: of the routes in other tables, which may be many, nothing else is read
+
+
+class _Link(load("netlink").nlmsg):  # type: ignore[misc]  # pyroute2 has no types
+    """struct ifinfomsg and what we read of it; pyroute2's own class for it loads 16 modules for the kinds of links that there are."""
+
+    fields = (("family", "B"), ("__align", "x"), ("type", "H"), ("index", "i"), ("flags", "I"), ("change", "I"))
+    nla_map = ((1, "IFLA_ADDRESS", "lladdr"), (3, "IFLA_IFNAME", "asciiz"), (33, "IFLA_CARRIER", "uint8"))  # linux/if_link.h
 
 
 class RouteSocket:
@@ -26,9 +32,9 @@ class RouteSocket:
     def get_links(self, *indexes: int) -> list[Message]:
         """Return the links with ``indexes``, or all."""
         if not indexes:
-            return [decoded(_LINK, each) for each in self._dump(_LINK, _GET_LINK)]
-        answers = (self._conversation.ask(encoded(_LINK, _GET_LINK, REQUEST, index=each)) for each in indexes)
-        return [decoded(_LINK, each) for each in answers if each is not None]
+            return [decoded(_Link, each) for each in self._dump(_Link, _GET_LINK)]
+        answers = (self._conversation.ask(encoded(_Link, _GET_LINK, REQUEST, index=each)) for each in indexes)
+        return [decoded(_Link, each) for each in answers if each is not None]
 
     def link_lookup(self, ifname: str) -> list[int]:
         """Return the index of the link of that name, or nothing."""
