@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,10 @@ def measure(package: Path, before: Path, console: Console) -> dict[str, Any]:
         release.install_one(backup.vcap, before)
         found: dict[str, Any] = {}
         for name in COMMANDS:
-            found[name] = _compared(lambda version, name=name: _cpu_seconds(backup, version, name), ROUNDS, "s of CPU time")
+            found[name] = _compared(partial(_cpu_seconds, backup, name), ROUNDS, "s of CPU time")
             console.print(f"[dim]{name}: {found[name]['ratio']}[/dim]", highlight=False)
         backup.monit.stop(WATCHER)
-        found["vrrpctl watch"] = _compared(lambda version: _watcher_memory(backup, version), WATCHERS, "MB of memory")
+        found["vrrpctl watch"] = _compared(partial(_watcher_memory, backup), WATCHERS, "MB of memory")
     return found
 
 
@@ -88,7 +89,7 @@ def _compared(measured: Callable[[str], float], rounds: int, unit: str) -> dict[
     return {"unit": unit, "now": round(now, 3), "before": round(before, 3), "ratio": round(now / before, 2), "rounds": rounds}
 
 
-def _cpu_seconds(node: Node, version: str, name: str) -> float:
+def _cpu_seconds(node: Node, name: str, version: str) -> float:
     """Run the command and return the user's and the kernel's seconds that it took, its children included."""
     seconds = _run(node, version, COMMANDS[name])
     if after := _AFTER.get(name):

@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vrrp_drain.linux.netlink import NETFILTER, Conversation
 from vrrp_drain.linux.nftables.kernel import Nftables, Refusal
@@ -42,8 +43,7 @@ class Situation:
     tables: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
-class Membership:
+class Membership(NamedTuple):
     """Who may be heard: the ``members`` of the group, and the IP versions that there is a table for, which alone keeps others out."""
 
     members: tuple[IPAddress, ...] = ()

@@ -8,7 +8,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vrrp_drain.runtime.ip import IPAddress
 
@@ -29,8 +29,7 @@ _SILENT = 5.0  # seconds
 End = tuple[IPAddress, int]  # of a connection: address and port
 
 
-@dataclass(frozen=True)
-class Socket:
+class Socket(NamedTuple):
     """``address`` and ``port`` are its own; ``inode`` is 0 where no process has it, not yet or not any more."""
 
     state: int

@@ -2,8 +2,7 @@
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vrrp_drain.runtime.errors import SystemFault
 
@@ -48,8 +47,7 @@ class Refusal(SystemFault):
         return self.code in _NO_NFTABLES
 
 
-@dataclass(frozen=True)
-class Element:
+class Element(NamedTuple):
     """What a set holds; ``seconds`` until it goes, None where it stays."""
 
     key: bytes

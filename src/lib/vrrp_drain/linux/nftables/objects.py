@@ -4,9 +4,8 @@ No rule of ours is known here. Source: linux/netfilter/nf_tables.h.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..netlink import APPEND, CREATE
 from .expressions import ACCEPT, Expression, value
@@ -29,8 +28,7 @@ class Kind(IntEnum):
     DELSETELEM = 14
 
 
-@dataclass(frozen=True)
-class Family:
+class Family(NamedTuple):
     """Where things are in a packet; ``number`` is NFPROTO_*, ``kind`` nftables' own of the address type. Offsets and sizes in bytes."""
 
     number: int
@@ -53,8 +51,7 @@ FAMILIES = {
 }
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """One message of a transaction: what to do, in which family, with which attributes."""
 
     kind: Kind
@@ -130,7 +127,7 @@ def new_rule(family: Family, table: str, chain: str, expressions: Sequence[Expre
 
 def renamed(order: Order, before: str, after: str) -> Order:
     """Return the same order for another table."""
-    return replace(order, attributes=[(name, after if value == before else value) for name, value in order.attributes])
+    return order._replace(attributes=[(name, after if value == before else value) for name, value in order.attributes])
 
 
 def elements_of(table: str, name: str) -> list[tuple[str, Any]]:
