@@ -73,14 +73,15 @@ def measure(package: Path, before: Path, console: Console) -> dict[str, Any]:
         release.install_one(backup.vcap, before)
         found: dict[str, Any] = {}
         for name in COMMANDS:
-            found[name] = _compared(partial(_cpu_seconds, backup, name), ROUNDS, "s of CPU time")
+            found[name] = compared(partial(_cpu_seconds, backup, name), ROUNDS, "s of CPU time")
             console.print(f"[dim]{name}: {found[name]['ratio']}[/dim]", highlight=False)
         backup.monit.stop(WATCHER)
-        found["vrrpctl watch"] = _compared(partial(_watcher_memory, backup), WATCHERS, "MB of memory")
+        found["vrrpctl watch"] = compared(partial(_watcher_memory, backup), WATCHERS, "MiB of memory")
     return found
 
 
-def _compared(measured: Callable[[str], float], rounds: int, unit: str) -> dict[str, Any]:
+def compared(measured: Callable[[str], float], rounds: int, unit: str) -> dict[str, Any]:
+    """Measure both versions in turns; return the medians, and what is now of what was before."""
     values: dict[str, list[float]] = {NOW: [], BEFORE: []}
     for number in range(rounds):
         for version in (NOW, BEFORE) if number % 2 else (BEFORE, NOW):
@@ -112,7 +113,7 @@ def _run(node: Node, version: str, arguments: Sequence[str]) -> float:
 
 
 def _watcher_memory(node: Node, version: str) -> float:
-    """Start a watcher, and return the MB that it holds (VmRSS, proc(5)) once it has settled."""
+    """Start a watcher, and return the MiB that it holds (VmRSS, proc(5)) once it has settled."""
     pid_file = node.machine.root / "var/vcap/sys/run/vrrp-drain/watch.pid"
     with suppress(FileNotFoundError):
         pid_file.unlink()
@@ -125,7 +126,7 @@ def _watcher_memory(node: Node, version: str) -> float:
     finally:
         terminate(process)
     (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
-    return int(kilobytes) / 1000
+    return int(kilobytes) / 1024
 
 
 def _vrrpctl(version: str) -> str:
