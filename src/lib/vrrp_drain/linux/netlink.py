@@ -33,7 +33,7 @@ def message(kind: int, flags: int, body: bytes) -> bytes:
 
 
 class Conversation:
-    """One netlink socket; use it as a context manager.
+    """One netlink socket, for one thread; use it as a context manager.
 
     Everything raises OSError, be it the socket's or what the kernel answers; its silence is a TimeoutError.
     """
