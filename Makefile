@@ -49,11 +49,12 @@ lint: $(VENV)/.ready ## ruff, mypy, and what may import what
 	$(VENV)/bin/mypy tests docs
 	$(VENV)/bin/lint-imports --no-cache
 
-bench: deps ## medians of 10 drains and of 10 crashes, planned moves in five ways, and what happens when; writes build/bench/
+bench: deps ## medians of 10 drains and of 10 crashes, planned moves in five ways, what happens when, and what starting costs; writes build/bench/
 	$(AS_ROOT) $(RUN) -m lab.rig.bench
 	$(AS_ROOT) $(RUN) -m lab.rig.compare
 	$(AS_ROOT) $(RUN) -m lab.rig.crashes
 	$(AS_ROOT) $(RUN) -m lab.rig.scenarios
+	$(AS_ROOT) $(RUN) -m lab.rig.startup $(BASE)
 
 blobs: $(VENV)/.ready ## get the files of config/blobs.yml into blobs/
 	config/get-blobs

@@ -17,7 +17,7 @@ import yaml
 
 from vrrp_drain import doctor
 from vrrp_drain.commands.status import Status
-from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.handover import demote, promote
 from vrrp_drain.handover.transitions import Table
 from vrrp_drain.notify.notice import CAUSES, Kind, Notice

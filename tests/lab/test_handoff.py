@@ -16,7 +16,7 @@ from lab.rig.node import Node
 from lab.rig.servers import echo, serving
 from lab.rig.stray import stray
 from lab.rig.wait import until
-from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handoff.situation import Situation
 
 FAMILIES = pytest.mark.parametrize("vip", ["10.0.0.10", "fd00::10"])
 ECHO_PORT = 8081

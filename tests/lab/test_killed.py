@@ -11,7 +11,7 @@ from lab.conftest import MakeCluster
 from lab.rig.cluster import Cluster
 from lab.rig.killer import Killer
 from lab.rig.node import Node
-from vrrp_drain.handoff.rules import TABLE
+from vrrp_drain.handoff.situation import TABLE
 
 SOMEBODY_ELSES = "10.0.0.11"  # a VIP of ours that is on lo before us
 VIPS = {"vips": [f"{SOMEBODY_ELSES}/24", "fd00::10/64"]}

@@ -5,7 +5,6 @@ import time
 from typing import Any
 
 import pytest
-from pyroute2.nftables.expressions import genex
 
 from lab.conftest import MakeCluster, nft
 from lab.rig.cluster import Cluster
@@ -14,7 +13,7 @@ from lab.rig.load import Load
 from lab.rig.refusal import NETFILTER, SOCK_DIAG, refuse
 from lab.rig.wait import until
 from vrrp_drain.handoff.rules import Rules
-from vrrp_drain.linux import nftables
+from vrrp_drain.linux.nftables import expressions
 from vrrp_drain.runtime.errors import SystemFault
 
 DRAIN_TIMEOUT = 30
@@ -66,11 +65,12 @@ def test_a_part_of_nftables_is_missing(bench: Cluster, monkeypatch: pytest.Monke
     (node,) = bench.nodes
     node.machine.in_network(Rules().release)
     before = nft(node, "list", "ruleset")
+    genuine = expressions.genex
 
     def unknown(name: str, attributes: dict[str, Any]) -> Any:
-        return {"attrs": [("NFTA_EXPR_NAME", "unheard-of")]} if name == part else genex(name, attributes)
+        return {"attrs": [("NFTA_EXPR_NAME", "unheard-of")]} if name == part else genuine(name, attributes)
 
-    monkeypatch.setattr(nftables, "genex", unknown)
+    monkeypatch.setattr(expressions, "genex", unknown)
     with pytest.raises(SystemFault, match=r"a move of 10\.0\.0\.10 cuts them \(it lacks a part of nftables that they need: socket, dup"):
         hold(node.machine, group("10.0.0.10"))
     found = situation(node.machine)

@@ -16,7 +16,7 @@ from prometheus_client import generate_latest
 
 from lab.rig.release import BUILD, REPOSITORY
 from release.conftest import lacking
-from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.notify.notifier import Counts
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.watcher.metrics import CONDITIONS, OUTCOMES, STATES, VERDICTS, Metrics

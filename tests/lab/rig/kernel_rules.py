@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from vrrp_drain.handoff.rules import Group, Rules, Situation
+from vrrp_drain.handoff.rules import Group, Rules
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.vrrp import hello
 
 from .namespace import Namespace

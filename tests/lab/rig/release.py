@@ -21,7 +21,7 @@ from .agent import PATH
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 BUILD = REPOSITORY / "build"
-_SRC, _BLOBS = REPOSITORY / "src", REPOSITORY / "blobs"
+_BLOBS = REPOSITORY / "blobs"
 _RENDER = REPOSITORY / "tests/templates/render.rb"
 JOBS = {
     "keepalived": REPOSITORY / "jobs/keepalived",
@@ -106,11 +106,14 @@ def load_yaml(text: str) -> Any:
     return json.loads(subprocess.run(program, input=text, capture_output=True, text=True, check=True).stdout)
 
 
-def package_files(package: str) -> dict[str, Path]:
-    """Return what the bosh CLI packs: path in the package -> file. It looks below src/ first, then below blobs/. Raises CompileError."""
+def package_files(package: str, tree: Path = REPOSITORY) -> dict[str, Path]:
+    """Return what the bosh CLI packs: path in the package -> file. It looks below src/ first, then below blobs/. Raises CompileError.
+
+    ``tree`` is a checkout, which may have no blobs of its own.
+    """
     found: dict[str, Path] = {}
-    for pattern in load_yaml((REPOSITORY / "packages" / package / "spec").read_text())["files"]:
-        matches = {path.relative_to(top): path for top in (_BLOBS, _SRC) for path in top.glob(pattern) if path.is_file()}
+    for pattern in load_yaml((tree / "packages" / package / "spec").read_text())["files"]:
+        matches = {path.relative_to(top): path for top in (_BLOBS, tree / "src") for path in top.glob(pattern) if path.is_file()}
         if not matches:
             raise CompileError(f"packages/{package}/spec: nothing matches {pattern}; `make blobs` gets what is not in the repository")
         found |= {str(name): path for name, path in matches.items()}
@@ -141,7 +144,7 @@ def unpack(archive: Path, into: Path) -> Path:
 
 def compile_package(target: Path) -> None:
     """Compile vrrp-drain into ``target`` and keepalived, or a link to ``LAB_KEEPALIVED``, into ``keepalived`` beside it."""
-    _compile("vrrp-drain", target)
+    compile_one("vrrp-drain", target)
     keepalived = target.with_name("keepalived")
     if theirs := os.environ.get("LAB_KEEPALIVED"):
         (keepalived / "sbin").mkdir(parents=True)
@@ -153,18 +156,22 @@ def compile_package(target: Path) -> None:
 def install(vcap: Path, package: Path) -> None:
     """Lay the packages out below ``vcap``: ``package`` is vrrp-drain, keepalived is beside it."""
     for compiled in (package, package.with_name("keepalived")):
-        installed = vcap / "packages" / compiled.name
-        if not installed.exists():
-            shutil.copytree(compiled, installed, symlinks=True, copy_function=os.link)
+        install_one(vcap, compiled)
 
 
-def _compile(package: str, target: Path) -> None:
-    """Compile what the bosh CLI would pack, as the agent of a compilation VM does."""
+def install_one(vcap: Path, compiled: Path) -> None:
+    installed = vcap / "packages" / compiled.name
+    if not installed.exists():
+        shutil.copytree(compiled, installed, symlinks=True, copy_function=os.link)
+
+
+def compile_one(package: str, target: Path, tree: Path = REPOSITORY) -> None:
+    """Compile what the bosh CLI would pack of a checkout, as the agent of a compilation VM does."""
     with tempfile.TemporaryDirectory() as source:
-        for name, path in package_files(package).items():
+        for name, path in package_files(package, tree).items():
             (Path(source) / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, Path(source) / name)
-        run_packaging(REPOSITORY / "packages" / package / "packaging", Path(source), target)
+        run_packaging(tree / "packages" / package / "packaging", Path(source), target)
 
 
 def run_packaging(script: Path, source: Path, target: Path) -> None:
@@ -195,6 +202,6 @@ def _compiled_once(package: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the tests run in several processes
         if not cached.exists():
             with tempfile.TemporaryDirectory(dir=cached.parent) as scratch:
-                _compile(package, Path(scratch) / package)
+                compile_one(package, Path(scratch) / package)
                 (Path(scratch) / package).rename(cached)
     return cached

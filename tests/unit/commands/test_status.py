@@ -14,7 +14,7 @@ from unit.support.services import FakeServices
 from vrrp_drain.commands import status
 from vrrp_drain.commands.status import Status
 from vrrp_drain.doctor import survey
-from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.haproxy import health_check
 from vrrp_drain.linux import connections, listeners
 from vrrp_drain.notify.history import History

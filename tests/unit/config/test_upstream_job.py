@@ -216,12 +216,12 @@ def test_without_a_keepalived_only_the_files_change(job: Job) -> None:
 def test_owner_and_mode_are_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever may read the file before may read it after, and nobody else; no scratch file stays."""
     owners = []
-    monkeypatch.setattr(os, "chown", lambda path, uid, gid: owners.append((Path(path).parent, uid, gid)))
+    monkeypatch.setattr(os, "fchown", lambda fd, uid, gid: owners.append((uid, gid)))
     job.files.config.chmod(0o640)
     before = job.files.config.stat()
     job.priority_control.write(Band.DRAINING)
     assert stat.S_IMODE(job.files.config.stat().st_mode) == 0o640
-    assert owners == [(job.template.parent, before.st_uid, before.st_gid)] * 2
+    assert owners == [(before.st_uid, before.st_gid)] * 2
     assert set(job.template.parent.iterdir()) == {job.template, job.files.config}
 
 
@@ -269,10 +269,10 @@ def test_a_file_that_cannot_be_read_says_so(job: Job, damage: bytes | None) -> N
 def test_a_file_that_cannot_be_written_says_so(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk: the priority is what it was, and keepalived is not told."""
 
-    def full(path: Path, text: str) -> None:
+    def full(fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "write", full)
     said = rf"^cannot change the priority in {job.files.config} to draining: .*No space left on device; the priority is unchanged$"
     with pytest.raises(SystemFault, match=said):
         job.priority_control.write(Band.DRAINING)

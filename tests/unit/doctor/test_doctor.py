@@ -17,7 +17,7 @@ from vrrp_drain.config.model import Config
 from vrrp_drain.doctor import Check, Finding, Patient, Report, Severity, Wait, foreign_source, machine, moves, segment
 from vrrp_drain.doctor.foreign_source import Outcome
 from vrrp_drain.doctor.survey import Router, Survey
-from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.haproxy import health_check
 from vrrp_drain.linux import connections, listeners, proc_connector
 from vrrp_drain.linux.rtnetlink import Netlink

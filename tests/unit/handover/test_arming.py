@@ -10,7 +10,7 @@ import pytest
 from unit.support.fakes import OWN, PEER, VIP, Clock, FakeIPR, address, carries, rendered
 from unit.support.machine import FakeMachine
 from vrrp_drain.config.model import Config
-from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.handover.arming import Arming
 from vrrp_drain.handover.membership import Membership
 from vrrp_drain.keepalived.instance import Instance

@@ -2,7 +2,6 @@
 
 import errno
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -101,14 +100,3 @@ def test_a_kernel_that_does_not_tell_is_believed(monkeypatch: pytest.MonkeyPatch
     with listening(V4, accepts=False) as port:
         monkeypatch.setattr(socket, "socket", refuse)
         acceptance.connect(V4, port, 0.05)
-
-
-def test_the_question() -> None:
-    """struct inet_diag_req_v2 of linux/inet_diag.h, 56 bytes after the netlink header, for one connection."""
-    question = acceptance._question((ip_address("10.0.0.1"), 80), (ip_address("10.0.0.2"), 40000))
-    length, kind, flags, _, _ = struct.unpack_from("=IHHII", question)
-    assert (length, len(question), kind, flags) == (72, 72, 20, 1)
-    assert question[16:24] == bytes((socket.AF_INET, socket.IPPROTO_TCP, 0, 0)) + b"\xff" * 4
-    assert question[24:28] == struct.pack("!HH", 80, 40000)
-    assert (question[28:32], question[44:48]) == (bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2)))
-    assert question[64:72] == b"\xff" * 8

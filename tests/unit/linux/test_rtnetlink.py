@@ -1,11 +1,11 @@
-"""The kernel's links, routes and addresses, over a pyroute2 that is not there."""
+"""The kernel's links, routes and addresses, over an rtnetlink that is not there."""
 
 import errno
+import os
 from collections.abc import Callable
 from ipaddress import ip_address
 
 import pytest
-from pyroute2.netlink.exceptions import NetlinkError
 
 from unit.support.fakes import MAC, OWN, VIP, FakeIPR, FakeSocket, Message, address, link, route
 from vrrp_drain.linux.rtnetlink import AddressWatch, Netlink
@@ -187,10 +187,10 @@ def test_networks_of_an_interface() -> None:
 
 
 def test_a_mac_of_an_interface_that_goes_meanwhile(netlink: Netlink, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was there when its number was asked: still the error of the library, not the one of pyroute2."""
+    """It was there when its number was asked: still the error of the library, not the one of the socket."""
 
     def gone(*indexes: int) -> list[object]:
-        raise NetlinkError(errno.ENODEV)
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
     monkeypatch.setattr(ipr, "get_links", gone)
     with pytest.raises(SystemFault, match=r"^interface eth0 does not exist \(any more\): No such device$"):

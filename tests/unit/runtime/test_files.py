@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from unit.support.plants import PARAMS, PLANTS, SOMEBODY, Plant, a_file_of_somebody, a_victim, names, needs_root, plants, unharmed
-from vrrp_drain.runtime import files
+from vrrp_drain.runtime import files, safe_open
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_takeover_that_was_killed_is_finished_by_the_next(path: Path, victim: 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_remove", killed)
+        patch.setattr(safe_open, "remove_name", killed)
         with pytest.raises(KeyboardInterrupt):
             files.private(path.parent)
     assert stat.S_IMODE(path.parent.stat().st_mode) & 0o077 == 0
@@ -184,7 +184,7 @@ def test_no_more_is_read_than_is_bounded(path: Path) -> None:
 FILL = """
 import errno, os, sys
 from pathlib import Path
-from vrrp_drain.runtime import files
+from vrrp_drain.runtime import files, safe_open
 run = Path(sys.argv[1])
 files.replace(run / "file", "before")
 with open(run / "fill", "wb", buffering=0) as fill:
@@ -240,7 +240,7 @@ def test_a_device_stays() -> None:
 def test_who_plants_faster_than_we_remove_does_not_hold_us_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that cannot be had is an error after a few attempts."""
     path.mkdir()
-    monkeypatch.setattr(files, "_remove", lambda directory, name, but: None)
+    monkeypatch.setattr(safe_open, "remove_name", lambda directory, name, but: None)
     with pytest.raises(files.Impostor, match="it is a directory, again whenever it is removed"):
         files.open_to_append(path)
 
@@ -252,7 +252,7 @@ def test_a_directory_that_is_filled_while_it_is_emptied_is_moved_away(path: Path
     def filled(directory: int, name: str) -> None:
         raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
 
-    monkeypatch.setattr(files, "_remove_tree", filled)
+    monkeypatch.setattr(safe_open, "_remove_tree", filled)
     files.replace(path, "ours")
     assert path.read_text() == "ours"
 
@@ -272,3 +272,37 @@ def test_another_jobs_file_never_blocks(tmp_path: Path) -> None:
     pid_file.symlink_to("/etc/passwd")
     with pytest.raises(OSError, match="Too many levels of symbolic links"):
         files.read_anyones(pid_file, 20)
+
+
+def test_another_jobs_file_keeps_its_owner_and_mode(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever our umask is; and the directory, which is that job's, stays as it is."""
+    path.write_text("theirs")
+    path.chmod(0o664)
+    owners = []
+    monkeypatch.setattr(os, "fchown", lambda fd, uid, gid: owners.append((uid, gid)))
+    files.rewrite(path, "changed")
+    found = path.stat()
+    assert (path.read_text(), stat.S_IMODE(found.st_mode), owners) == ("changed", 0o664, [(found.st_uid, found.st_gid)])
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o770
+    assert names(path.parent) == [path.name]
+
+
+@plants
+def test_what_was_planted_beside_another_jobs_file_is_gone(plant: Plant, path: Path, victim: Path) -> None:
+    """Its scratch file has a name that can be guessed, too."""
+    path.write_text("theirs")
+    plant.put(path.with_name(f".{path.name}.new"), victim)
+    files.rewrite(path, "changed")
+    assert unharmed(victim)
+    assert (path.read_text(), names(path.parent)) == ("changed", [path.name])
+
+
+def test_another_jobs_file_is_there_or_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk leaves it as it is, with nothing beside it; where there is none, none is made."""
+    with pytest.raises(FileNotFoundError):
+        files.rewrite(path, "changed")
+    path.write_text("theirs")
+    monkeypatch.setattr(os, "write", lambda fd, data: len(data) - 1)
+    with pytest.raises(OSError, match="No space left"):
+        files.rewrite(path, "changed")
+    assert (path.read_text(), names(path.parent)) == ("theirs", [path.name])

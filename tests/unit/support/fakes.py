@@ -1,5 +1,6 @@
 """Stand-ins for the kernel, the clock and the network, shared by the unit tests."""
 
+import os
 import selectors
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,9 +9,9 @@ from typing import Any
 from urllib.parse import SplitResult
 
 from freezegun.api import FrozenDateTimeFactory, StepTickTimeFactory, TickingDateTimeFactory
-from pyroute2.netlink.exceptions import NetlinkError
 
-from vrrp_drain.handoff.rules import Armed, Group, Rules, Situation
+from vrrp_drain.handoff.rules import Group, Rules
+from vrrp_drain.handoff.situation import Armed, Members, Situation
 from vrrp_drain.handoff.vip_on_lo import VipOnLo
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress, Packet
@@ -115,7 +116,7 @@ def address(index: int, text: str) -> Message:
 
 
 class FakeIPR:
-    """pyroute2's IPRoute over three lists: lo (1), eth0 (2) and eth1 (3) in the ordinary case."""
+    """A RouteSocket over three lists: lo (1), eth0 (2) and eth1 (3) in the ordinary case."""
 
     def __init__(self, *, routes: list[Message] | None = None, addresses: list[Message] | None = None) -> None:
         self.links = [link(1, "lo", "00:00:00:00:00:00"), link(2, "eth0", MAC), link(3, "eth1", "02:00:00:00:01:01")]
@@ -146,7 +147,7 @@ class FakeIPR:
             return
         assert command == "del"
         if self.deletion_error is not None:
-            raise NetlinkError(self.deletion_error)
+            raise OSError(self.deletion_error, os.strerror(self.deletion_error))
         wanted = (index, address, prefixlen)
         kept = [each for each in self.addresses if (each["index"], each.get_attr("IFA_ADDRESS"), each["prefixlen"]) != wanted]
         assert len(kept) < len(self.addresses), f"no address {wanted}"
@@ -154,7 +155,7 @@ class FakeIPR:
 
     def _add(self, index: int, ip: str, prefixlen: int, more: dict[str, object]) -> None:
         if self.addition_error is not None:
-            raise NetlinkError(self.addition_error)
+            raise OSError(self.addition_error, os.strerror(self.addition_error))
         self.addresses.append(address(index, f"{ip}/{prefixlen}"))
         self.added_with = more
 
@@ -363,6 +364,10 @@ class FakeRules(Rules):
         if self.fault is not None:
             raise self.fault
         return self.situation
+
+    def membership(self) -> Members:
+        found = self.state()
+        return Members(found.members, found.tables)
 
     def stopped(self) -> tuple[int, int]:
         return self.situation.circled, self.situation.refused

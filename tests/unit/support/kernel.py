@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyroute2.netlink.nfnetlink import nftsocket
-
-from vrrp_drain.linux.nftables import ACCEPT, DROP, ETHERNET, GOTO, Order
+from vrrp_drain.linux.nftables.expressions import ACCEPT, DROP, ETHERNET, GOTO
+from vrrp_drain.linux.nftables.objects import Kind, Order
 
 _REGISTERS, _WORD = 20, 4  # of 32 bits; the first four are the verdict's
 _COMPARE: dict[int, Callable[[bytes, bytes], bool]] = {
@@ -52,14 +51,14 @@ class Table:
         self._sizes: dict[str, int] = {}
         for order in self.orders:
             found = dict(order.attributes)
-            if order.kind == nftsocket.NFT_MSG_NEWSET:
+            if order.kind == Kind.NEWSET:
                 self.sets[found["NFTA_SET_NAME"]] = {}
                 self._sizes[found["NFTA_SET_NAME"]] = found["NFTA_SET_DESC"]["attrs"][0][1]
-            elif order.kind == nftsocket.NFT_MSG_NEWSETELEM:
+            elif order.kind == Kind.NEWSETELEM:
                 for each in found["NFTA_SET_ELEM_LIST_ELEMENTS"]:
                     element = {name: value["attrs"][0][1] for name, value in each["attrs"]}
                     self.sets[found["NFTA_SET_ELEM_LIST_SET"]][element["NFTA_SET_ELEM_KEY"]] = element.get("NFTA_SET_ELEM_DATA", b"")
-            elif order.kind == nftsocket.NFT_MSG_NEWRULE:
+            elif order.kind == Kind.NEWRULE:
                 rule = [_read(each) for each in found["NFTA_RULE_EXPRESSIONS"]]
                 self._chains.setdefault(found["NFTA_RULE_CHAIN"], []).append(rule)
 

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from unit.support.fakes import MAC, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeServices
-from vrrp_drain.handoff.rules import Armed, Situation
+from vrrp_drain.handoff.situation import Armed, Situation
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.watcher import leavers

@@ -12,7 +12,7 @@ import pytest
 
 from unit.support.fakes import PEER, STRANGER, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeSelector, address, link
 from unit.support.services import FakeServices
-from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.handover import resignation
 from vrrp_drain.haproxy.monitor import Verdict
 from vrrp_drain.linux import process

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from unit.support.fakes import PEER, VIP, Clock
 from vrrp_drain import __version__
-from vrrp_drain.handoff.rules import Armed, Situation
+from vrrp_drain.handoff.situation import Armed, Situation
 from vrrp_drain.notify.notice import CAUSES, Kind, Notice
 from vrrp_drain.notify.notifier import Counts
 from vrrp_drain.runtime.errors import SystemFault

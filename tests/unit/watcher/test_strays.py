@@ -5,7 +5,7 @@ import time
 import pytest
 
 from unit.support.fakes import Clock, FakeRules
-from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.watcher.strays import Strays
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import click
 
 from vrrp_drain.doctor import survey
-from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.handover.services import Services
 from vrrp_drain.linux import listeners
 from vrrp_drain.notify.history import History

@@ -89,7 +89,8 @@ def _of_the_master(patient: Patient) -> list[Finding] | None:
         problem(
             f"nobody adverts {vip}, and nobody answers for it",
             "clients are without it",
-            f"vrrpctl doctor on every instance; here, {patient.services.instance.paths.keepalived_log} says why keepalived does not take it",
+            f"vrrpctl doctor on every instance; here, {patient.services.instance.paths.keepalived_log} says why keepalived does not take "
+            "it",
         )
     ]
 

@@ -22,7 +22,7 @@ Sources: RFC 9568 section 5.2, RFC 3768 section 5.3 for version 2.
 import ipaddress
 from collections.abc import Iterable, Sequence
 
-from vrrp_drain.linux.nftables import (
+from vrrp_drain.linux.nftables.expressions import (
     ACCEPT,
     ADD,
     DROP,
@@ -35,18 +35,15 @@ from vrrp_drain.linux.nftables import (
     NETWORK,
     TRANSPORT,
     Expression,
-    Family,
-    Order,
     compare,
     counter,
     lookup,
     meta,
-    new_elements,
-    new_set,
     payload,
     put,
     verdict,
 )
+from vrrp_drain.linux.nftables.objects import Family, Order, new_elements, new_set
 from vrrp_drain.runtime import ip
 from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.vrrp import bands, hello

@@ -30,7 +30,7 @@ import socket
 import struct
 from collections.abc import Sequence
 
-from vrrp_drain.linux.nftables import (
+from vrrp_drain.linux.nftables.expressions import (
     ACCEPT,
     DELETE,
     DROP,
@@ -48,8 +48,6 @@ from vrrp_drain.linux.nftables import (
     UPDATE,
     WILDCARD,
     Expression,
-    Family,
-    Order,
     compare,
     counter,
     duplicate,
@@ -58,15 +56,13 @@ from vrrp_drain.linux.nftables import (
     mapped,
     mask,
     meta,
-    new_elements,
-    new_set,
-    no_elements,
     payload,
     put,
     socket_is,
     verdict,
     write,
 )
+from vrrp_drain.linux.nftables.objects import Family, Order, new_elements, new_set, no_elements
 from vrrp_drain.runtime.ip import IPAddress
 
 LEAVING, LEAVERS, OPENING = "leaving", "leavers", "opening"

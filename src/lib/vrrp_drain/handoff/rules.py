@@ -1,36 +1,19 @@
 """Our nftables table, from pre-start to post-stop: who is heard (admission.py), and connections that survive a move (forwarding.py)."""
 
-import ipaddress
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from pyroute2.netlink.nfnetlink import nftsocket
-
-from vrrp_drain.linux.nftables import (
-    FAMILIES,
-    GOTO,
-    IIFNAME,
-    Nftables,
-    Order,
-    Refusal,
-    compare,
-    meta,
-    new_chain,
-    new_rule,
-    new_table,
-    removal,
-    renamed,
-    verdict,
-)
+from vrrp_drain.linux.nftables.expressions import GOTO, IIFNAME, compare, meta, verdict
+from vrrp_drain.linux.nftables.kernel import Refusal
+from vrrp_drain.linux.nftables.objects import FAMILIES, Kind, Order, new_chain, new_rule, new_table, removal, renamed
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress
 
 from . import admission, forwarding
+from .situation import TABLE, Installed
 
-TABLE = "vrrp_drain"
 _TRIAL = "vrrp_drain_trial"
 _BASE = "prerouting"
 _FURTHER_VERSION = 3  # of VRRP, in the family that keepalived.vip is not of
@@ -66,40 +49,8 @@ class Group:
         return tuple(version for version in FAMILIES if self.of(version))
 
 
-@dataclass(frozen=True)
-class Armed:
-    """Connections to ``vip`` that are unknown here go to ``peer``, for ``seconds`` more."""
-
-    vip: IPAddress
-    peer: IPAddress
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What is installed and learnt.
-
-    ``tables`` are the IP versions (4, 6) that there is a table for, ``families`` those with a handoff. Packets: ``sent`` were handed off,
-    ``circled`` came back so often that they were answered here, ``refused`` are adverts that keepalived did not get.
-    """
-
-    families: tuple[int, ...] = ()
-    armed: tuple[Armed, ...] = ()
-    sent: int = 0
-    circled: int = 0
-    refused: int = 0
-    members: tuple[IPAddress, ...] = ()
-    tables: tuple[int, ...] = ()
-
-
-@dataclass
-class Rules:
-    """Our table, one for each address family. ``make`` opens a netlink socket."""
-
-    make: Callable[[], Any] = field(default=nftsocket.NFTSocket)
-
-    def __post_init__(self) -> None:
-        self._nftables = Nftables(self.make)
+class Rules(Installed):
+    """Our table, one for each address family: what is read of it, and here what is done to it."""
 
     def hold(self, group: Group) -> None:
         """Install the rules anew, in one transaction: who left is forgotten, who said hello is not.
@@ -123,7 +74,7 @@ class Rules:
             ) from error
 
     def _install(self, group: Group, index: int) -> None:
-        known = [each for version in self._nftables.versions(TABLE) for each in self._members(version)]
+        known = self._membership().members
         self._nftables.change([*removal(TABLE, 4, 6), *installation(group, index, known)], TABLE)
 
     def arm(self, vips: Sequence[IPAddress], peer: IPAddress) -> None:
@@ -166,53 +117,12 @@ class Rules:
 
         Nobody's packets meet them: the kernel checks all of it, and what is left is nothing.
         """
-        away = [each for each in removal(TABLE, *group.versions) if each.kind == nftsocket.NFT_MSG_DELTABLE]
+        away = [each for each in removal(TABLE, *group.versions) if each.kind == Kind.DELTABLE]
         orders = [renamed(each, TABLE, _TRIAL) for each in (*installation(group, _index(group.interface)), *away)]
         try:
             self._nftables.change(orders, _TRIAL)
         except Refusal as error:
             raise SystemFault(f"the kernel refuses the rules that hand open connections over ({_why(error, _LACKING)})") from error
-
-    def state(self) -> Situation:
-        """Return what is installed and learnt now. Raises SystemFault."""
-        try:
-            tables = self._nftables.versions(TABLE)
-            counted = [(version, self._nftables.counted(version, TABLE)) for version in tables]
-            families = tuple(version for version, packets in counted if forwarding.SEND in packets)
-            return Situation(
-                families=families,
-                armed=tuple(each for version in families for each in self._armed(version)),
-                sent=sum(packets.get(forwarding.SEND, 0) for _, packets in counted),
-                circled=sum(packets.get(forwarding.CIRCLED, 0) for _, packets in counted),
-                refused=sum(packets.get(admission.REFUSED, 0) for _, packets in counted),
-                members=tuple(each for version in tables for each in self._members(version)),
-                tables=tables,
-            )
-        except Refusal as error:
-            raise SystemFault(f"the kernel does not tell its nftables rules ({error})") from error
-
-    def stopped(self) -> tuple[int, int]:
-        """Return how many packets went round and how many adverts were refused: a part of ``state``. Raises SystemFault."""
-        try:
-            counted = [self._nftables.counted(version, TABLE) for version in self._nftables.versions(TABLE)]
-        except Refusal as error:
-            raise SystemFault(f"the kernel does not tell its nftables rules ({error})") from error
-        circled, refused = (sum(packets.get(chain, 0) for packets in counted) for chain in (forwarding.CIRCLED, admission.REFUSED))
-        return circled, refused
-
-    def armed(self) -> tuple[Armed, ...]:
-        """Return who gets packets of which VIP now: a part of ``state`` that costs little. Raises SystemFault."""
-        try:
-            return tuple(each for version in FAMILIES for each in self._armed(version))
-        except Refusal as error:
-            raise SystemFault(f"the kernel does not tell its nftables rules ({error})") from error
-
-    def _armed(self, version: int) -> list[Armed]:
-        found = self._nftables.elements(version, TABLE, forwarding.LEAVING)
-        return [Armed(ipaddress.ip_address(each.key), ipaddress.ip_address(each.data or b""), each.seconds or 0.0) for each in found]
-
-    def _members(self, version: int) -> list[IPAddress]:
-        return [ipaddress.ip_address(each.key) for each in self._nftables.elements(version, TABLE, admission.MEMBERS)]
 
 
 def installation(group: Group, index: int, learned: Sequence[IPAddress] = ()) -> list[Order]:

@@ -1,6 +1,7 @@
 """Who is of our group, as the link, the operator, the machine and the kernel's rules know it now."""
 
-from vrrp_drain.handoff.rules import Group, Situation
+from vrrp_drain.handoff.rules import Group
+from vrrp_drain.handoff.situation import Members
 from vrrp_drain.keepalived import attachment
 from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.runtime.errors import SystemFault
@@ -25,7 +26,7 @@ class Membership:
 
     def electorate(self) -> Electorate:
         """Return who we are in the election, as things stand now."""
-        ours, peers, situation = self._instance.config.keepalived, self._instance.named_peers, self._situation()
+        ours, peers, known = self._instance.config.keepalived, self._instance.named_peers, self._known()
         return Electorate(
             vrid=ours.virtual_router_id,
             version=ours.vrrp_version,
@@ -35,8 +36,8 @@ class Membership:
             peers=peers,
             unicast=bool(self._instance.attachment.peers),
             authentication=authentication(ours.auth_pass),
-            members=peers | frozenset(situation.members),
-            closed=self._instance.vip.version in situation.tables and self._closed,
+            members=peers | frozenset(known.members),
+            closed=self._instance.vip.version in known.tables and self._closed,
             nobody=frozenset(ours.addresses) | self._broadcasts(),
             token=self.token,
         )
@@ -73,9 +74,9 @@ class Membership:
             return frozenset()
         return frozenset(each.broadcast_address for each in networks if each.prefixlen < 31)
 
-    def _situation(self) -> Situation:
-        """Return what the kernel's rules are and know; without rules keepalived hears everybody, and so do we."""
+    def _known(self) -> Members:
+        """Return whom the kernel's rules know; without rules keepalived hears everybody, and so do we."""
         try:
-            return self._machine.rules.state()
+            return self._machine.rules.membership()
         except SystemFault:
-            return Situation()
+            return Members()

@@ -1,25 +1,18 @@
 """Whether a process takes the connections that the kernel opens in its name: one that hangs does not.
 
 A listener's kernel completes handshakes by itself, so that connecting proves nothing about the process. A connection that
-no process has accepted yet has no inode; the kernel tells (sock_diag(7), struct inet_diag_msg in linux/inet_diag.h).
+no process has accepted yet has no inode; the kernel tells (linux/sock_diag.py).
 """
 
 import ipaddress
 import socket
-import struct
 import time
 from contextlib import suppress
 
-from pyroute2.netlink import NETLINK_SOCK_DIAG, NLM_F_REQUEST, NLMSG_ERROR
-from pyroute2.netlink.diag import SOCK_DIAG_BY_FAMILY, SS_CLOSE_WAIT, SS_ESTABLISHED
+from vrrp_drain.linux.sock_diag import CLOSE_WAIT, ESTABLISHED, End, SockDiag
 
-from vrrp_drain.runtime.ip import IPAddress
-
-_OPEN = (SS_ESTABLISHED, SS_CLOSE_WAIT)  # with defer-accept a connection is not established yet
-_HEADER = struct.Struct("=IHHII")
-_REQUEST = struct.Struct("=BBBxI2s2s16s16sIII")
-_ANSWER = struct.Struct("=BBBB48xIIIII")
-_NO_COOKIE = 0xFFFFFFFF
+_OPEN = (ESTABLISHED, CLOSE_WAIT)  # with defer-accept a connection is not established yet
+_SILENT = 1.0  # seconds that the kernel may take: it is asked while somebody waits
 _LOOK_EVERY = 0.002  # seconds
 
 
@@ -72,26 +65,11 @@ def _is_here(host: str, port: int) -> bool:
     return False
 
 
-def _waits(here: tuple[IPAddress, int], there: tuple[IPAddress, int]) -> bool:
+def _waits(here: End, there: End) -> bool:
     """Tell whether the connection's end ``here`` is at this machine, and not accepted yet, as far as the kernel tells."""
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as diag:
-            diag.settimeout(1.0)
-            diag.send(_question(here, there))
-            answer = diag.recv(4096)
-    except OSError:
+        with SockDiag(_SILENT) as diag:
+            found = diag.connection(here, there)
+    except OSError:  # also where the end is elsewhere, or gone
         return False
-    _, kind, *_ = _HEADER.unpack_from(answer)
-    if kind == NLMSG_ERROR:
-        return False  # ENOENT: the end is elsewhere, or gone
-    _, state, _, _, _, _, _, _, inode = _ANSWER.unpack_from(answer, _HEADER.size)
-    return state in _OPEN and inode == 0
-
-
-def _question(here: tuple[IPAddress, int], there: tuple[IPAddress, int]) -> bytes:
-    (address, port), (peer, peer_port) = here, there
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    ports = (struct.pack("!H", port), struct.pack("!H", peer_port))
-    ends = (address.packed.ljust(16, b"\0"), peer.packed.ljust(16, b"\0"))
-    body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF, *ports, *ends, 0, _NO_COOKIE, _NO_COOKIE)
-    return _HEADER.pack(_HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 0, 0) + body
+    return found.state in _OPEN and found.inode == 0

@@ -7,7 +7,6 @@ lowered too. The original number stands in a comment beside ours, so that it is 
 
 import os
 import re
-import shutil
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from vrrp_drain.config.upstream_job import LOWERED_BY, PRIORITY, UNHEALTHY_BY, UpstreamJob
 from vrrp_drain.linux.process import running
+from vrrp_drain.runtime import files
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.vrrp.bands import LOWEST, Band
 
@@ -93,10 +93,5 @@ def _rewrite(path: Path, why: Sequence[str]) -> bool:
     after = PRIORITY.sub(line, before)
     if after == before:
         return False
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.write_text(after)
-    shutil.copymode(path, scratch)
-    found = path.stat()
-    os.chown(scratch, found.st_uid, found.st_gid)
-    scratch.replace(path)
+    files.rewrite(path, after)
     return True

@@ -1,6 +1,6 @@
 """Hearing what keepalived hears: a raw socket of protocol 112 on the VIP's interface, multicast group joined (unicast comes too).
 
-It stands behind this machine's rules, as keepalived's own socket does: what is heard here and passes the judge is proof of what
+It stands behind this machine's rules, as keepalived's own socket does: a peer's advert that is heard here is proof of what
 keepalived knows. Who wants to know of those that the rules keep out listens on the wire (linux/packet_capture.py).
 """
 

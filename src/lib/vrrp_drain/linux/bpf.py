@@ -1,8 +1,8 @@
 """Programs that have the kernel drop, before any copy, what a packet socket does not want (bpf(4), linux/filter.h)."""
 
-import ctypes
 import socket
 import struct
+from array import array
 from collections.abc import Sequence
 
 Condition = tuple[Sequence[tuple[int, int]], int]  # the loads, each how and from where, and what must be there then
@@ -52,8 +52,9 @@ def program(*alternatives: Sequence[Condition]) -> list[bytes]:
 
 def attach(opened: socket.socket, instructions: Sequence[bytes]) -> None:
     """Have the kernel run ``instructions`` for ``opened``; do it before the socket is bound, or some packets pass it. Raises OSError."""
-    code = ctypes.create_string_buffer(b"".join(instructions))
-    opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(instructions), ctypes.addressof(code)))
+    code = array("B", b"".join(instructions))
+    address, _ = code.buffer_info()
+    opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(instructions), address))  # struct sock_fprog
 
 
 def _step(code: int, unless: int, operand: int) -> bytes:

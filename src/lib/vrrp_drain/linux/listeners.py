@@ -1,29 +1,18 @@
-"""Who listens, asked of the kernel (sock_diag(7)).
+"""Who listens, asked of the kernel.
 
 The open connections of a frontend that listens on a VIP itself are cut by a move. A listener on every address is none of
 them: the rules of handoff/forwarding.py tell its connections from it.
 """
 
 import ipaddress
-import socket
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-
-from pyroute2 import DiagSocket
-from pyroute2.netlink.diag import SS_LISTEN
-from pyroute2.netlink.exceptions import NetlinkError
 
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress
 
+from .sock_diag import SockDiag, Socket
+
 _ANY4, _ANY6 = ipaddress.IPv4Address(0), ipaddress.IPv6Address(0)
-
-
-@dataclass(frozen=True)
-class _Listener:
-    address: IPAddress
-    port: int
-    inode: int
 
 
 def bound_to(vips: Collection[IPAddress]) -> list[str]:
@@ -54,18 +43,9 @@ def advice(bound: Sequence[str]) -> str:
     )
 
 
-def _listeners() -> list[_Listener]:
+def _listeners() -> list[Socket]:
     try:
-        with DiagSocket() as diag:
-            diag.bind()
-            families = (socket.AF_INET, socket.AF_INET6)
-            sockets = [each for family in families for each in diag.get_sock_stats(states=1 << SS_LISTEN, family=family)]
-    except (OSError, NetlinkError) as error:
+        with SockDiag() as diag:
+            return diag.listeners()
+    except OSError as error:
         raise SystemFault(f"the kernel does not tell who listens ({error})") from error
-    return [_Listener(_plain(each["idiag_src"]), int(each["idiag_sport"]), int(each["idiag_inode"])) for each in sockets]
-
-
-def _plain(address: str) -> IPAddress:
-    """Return the address; a socket that is open for both families has the IPv4 one in an IPv6 one (RFC 4291 section 2.5.5.2)."""
-    found = ipaddress.ip_address(address)
-    return found.ipv4_mapped or found if found.version == 6 else found

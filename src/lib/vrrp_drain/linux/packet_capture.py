@@ -22,7 +22,7 @@ from . import bpf
 from .advert_socket import join
 from .bpf import Condition
 
-_ETH_P_ALL = 3  # linux/if_ether.h; a tap of one protocol does not see what is sent
+_ETH_P_ALL = 3  # linux/if_ether.h; a socket of one protocol does not see what is sent
 _ETHER_TYPE = {4: 0x0800, 6: 0x86DD}
 _PROTOCOL_AT = {4: 9, 6: 6}  # offset of the protocol in the header, RFC 791 section 3.1, RFC 8200 section 3
 _SOURCE_AT = {4: slice(12, 16), 6: slice(8, 24)}

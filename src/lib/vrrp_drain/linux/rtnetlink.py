@@ -1,18 +1,16 @@
-"""The kernel's addresses, links and routes, through pyroute2."""
+"""What is asked of the kernel about addresses, links and routes, and what is changed of them: addresses alone."""
 
 import errno
 import ipaddress
-import os
 import socket
 from types import TracebackType
 from typing import Any
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, RTMGRP_LINK
-
 from vrrp_drain.runtime.errors import ConfigError, SystemFault
 from vrrp_drain.runtime.ip import IPAddress, IPInterface
+
+from .message import Message
+from .route_socket import RouteSocket
 
 _MAIN_TABLE = 254
 _SCOPE_HOST = 254
@@ -21,13 +19,14 @@ _NODAD = 0x02  # linux/if_addr.h
 _FOREVER = 0xFFFFFFFF
 _VIRTUAL_MACS = ("00:00:5e:00:01:", "00:00:5e:00:02:")  # RFC 9568 section 7.3
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+_CHANGES = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, linux/rtnetlink.h
 
 
 class Netlink:
     """One rtnetlink socket (rtnetlink(7)); use it as a context manager."""
 
     def __init__(self, ipr: Any = None) -> None:
-        self._ipr = ipr if ipr is not None else IPRoute()
+        self._ipr = RouteSocket() if ipr is None else ipr
 
     def __enter__(self) -> "Netlink":
         return self
@@ -67,15 +66,11 @@ class Netlink:
 
     def mac(self, interface: str) -> str:
         """Return the interface's link-layer address, as ``02:00:00:00:00:01``. Raises SystemFault when it is gone."""
-        index = self.index(interface)
-        try:
-            return str(self._ipr.get_links(index)[0].get_attr("IFLA_ADDRESS"))
-        except NetlinkError as error:  # it went meanwhile
-            raise SystemFault(f"interface {interface} does not exist (any more): {os.strerror(error.code)}") from error
+        return str(self._link(interface).get_attr("IFLA_ADDRESS"))
 
     def obstacle(self, interface: str) -> str:
         """Return why nothing passes through ``interface`` (it is down, it has no carrier), or nothing. Raises SystemFault."""
-        link = self._ipr.get_links(self.index(interface))[0]
+        link = self._link(interface)
         if not link["flags"] & _IFF_UP:
             return "is down"
         return "has no carrier" if link.get_attr("IFLA_CARRIER") == 0 else ""
@@ -115,16 +110,16 @@ class Netlink:
 
     def add_to_lo(self, address: IPAddress) -> None:
         """Put ``address`` on lo, alone in its network, and never the source of what this machine sends."""
-        found = {"index": self.index("lo"), "address": str(address), "prefixlen": address.max_prefixlen}
+        found: dict[str, Any] = {"index": self.index("lo"), "address": str(address), "prefixlen": address.max_prefixlen}
         if address.version == 4:
             found["scope"] = _SCOPE_HOST
         else:
             found |= {"flags": _NODAD, "IFA_CACHEINFO": {"ifa_preferred": 0, "ifa_valid": _FOREVER}}  # deprecated from the start
         try:
             self._ipr.addr("add", **found)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise SystemFault(f"{address} could not be put on lo: {os.strerror(error.code)}") from error
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise SystemFault(f"{address} could not be put on lo: {error.strerror or error}") from error
 
     def remove_address(self, interface: str, address: IPAddress) -> None:
         """Take ``address`` off ``interface``; it is no error if it is not there."""
@@ -133,9 +128,16 @@ class Netlink:
             if ipaddress.ip_address(each.get_attr("IFA_ADDRESS")) == address:
                 try:
                     self._ipr.addr("del", index=index, address=str(address), prefixlen=each["prefixlen"])
-                except NetlinkError as error:
-                    if error.code != errno.EADDRNOTAVAIL:
-                        raise SystemFault(f"{address} could not be taken off {interface}: {os.strerror(error.code)}") from error
+                except OSError as error:
+                    if error.errno != errno.EADDRNOTAVAIL:
+                        raise SystemFault(f"{address} could not be taken off {interface}: {error.strerror or error}") from error
+
+    def _link(self, interface: str) -> Message:
+        index = self.index(interface)
+        try:
+            return self._ipr.get_links(index)[0]
+        except OSError as error:  # it went meanwhile
+            raise SystemFault(f"interface {interface} does not exist (any more): {error.strerror or error}") from error
 
 
 class AddressWatch:
@@ -143,7 +145,7 @@ class AddressWatch:
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-        self._socket.bind((0, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_LINK))
+        self._socket.bind((0, _CHANGES))
 
     def fileno(self) -> int:
         return self._socket.fileno()

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from vrrp_drain import __version__
-from vrrp_drain.handoff.rules import Situation
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.notify.notice import CAUSES, Kind, Notice
 from vrrp_drain.notify.notifier import Counts
 from vrrp_drain.runtime.throttled import Throttled

@@ -1,0 +1,111 @@
+"""What our nftables table holds and has learnt, read back from the kernel. Nothing is changed here."""
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vrrp_drain.linux.netlink import NETFILTER, Conversation
+from vrrp_drain.linux.nftables.kernel import Nftables, Refusal
+from vrrp_drain.linux.nftables.objects import FAMILIES
+from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.ip import IPAddress
+
+from . import admission, forwarding
+
+TABLE = "vrrp_drain"
+
+
+@dataclass(frozen=True)
+class Armed:
+    """Connections to ``vip`` that are unknown here go to ``peer``, for ``seconds`` more."""
+
+    vip: IPAddress
+    peer: IPAddress
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is installed and learnt.
+
+    ``tables`` are the IP versions (4, 6) that there is a table for, ``families`` those with a handoff. Packets: ``sent`` were handed off,
+    ``circled`` came back so often that they were answered here, ``refused`` are adverts that keepalived did not get.
+    """
+
+    families: tuple[int, ...] = ()
+    armed: tuple[Armed, ...] = ()
+    sent: int = 0
+    circled: int = 0
+    refused: int = 0
+    members: tuple[IPAddress, ...] = ()
+    tables: tuple[int, ...] = ()
+
+
+class Members(NamedTuple):
+    """Who may be heard: the ``members`` of the group, and the IP versions that there is a table for, which alone keeps others out."""
+
+    members: tuple[IPAddress, ...] = ()
+    tables: tuple[int, ...] = ()
+
+
+class Installed:
+    """Our table as it is, one for each address family. ``make`` opens a netlink socket. All public methods raise SystemFault."""
+
+    def __init__(self, make: Callable[[], Conversation] = lambda: Conversation(NETFILTER)) -> None:
+        self._nftables = Nftables(make)
+
+    def state(self) -> Situation:
+        """Return what is installed and learnt now."""
+        with _told():
+            tables = self._nftables.versions(TABLE)
+            counted = [(version, self._nftables.counted(version, TABLE)) for version in tables]
+            families = tuple(version for version, packets in counted if forwarding.SEND in packets)
+            return Situation(
+                families=families,
+                armed=tuple(each for version in families for each in self._armed(version)),
+                sent=sum(packets.get(forwarding.SEND, 0) for _, packets in counted),
+                circled=sum(packets.get(forwarding.CIRCLED, 0) for _, packets in counted),
+                refused=sum(packets.get(admission.REFUSED, 0) for _, packets in counted),
+                members=tuple(each for version in tables for each in self._members(version) or ()),
+                tables=tables,
+            )
+
+    def membership(self) -> Members:
+        """Return who may be heard: a part of ``state`` that costs little, because no rule is read."""
+        with _told():
+            return self._membership()
+
+    def stopped(self) -> tuple[int, int]:
+        """Return how many packets went round and how many adverts were refused: a part of ``state``."""
+        with _told():
+            counted = [self._nftables.counted(version, TABLE) for version in self._nftables.versions(TABLE)]
+        circled, refused = (sum(packets.get(chain, 0) for packets in counted) for chain in (forwarding.CIRCLED, admission.REFUSED))
+        return circled, refused
+
+    def armed(self) -> tuple[Armed, ...]:
+        """Return who gets packets of which VIP now: a part of ``state`` that costs little."""
+        with _told():
+            return tuple(each for version in FAMILIES for each in self._armed(version))
+
+    def _armed(self, version: int) -> list[Armed]:
+        found = self._nftables.elements(version, TABLE, forwarding.LEAVING) or ()
+        return [Armed(ipaddress.ip_address(each.key), ipaddress.ip_address(each.data or b""), each.seconds or 0.0) for each in found]
+
+    def _membership(self) -> Members:
+        members = {version: self._members(version) for version in FAMILIES}
+        tables = tuple(version for version, found in members.items() if found is not None)  # there is none without its set of members
+        return Members(tuple(each for version in tables for each in members[version] or ()), tables)
+
+    def _members(self, version: int) -> list[IPAddress] | None:
+        found = self._nftables.elements(version, TABLE, admission.MEMBERS)
+        return None if found is None else [ipaddress.ip_address(each.key) for each in found]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except Refusal as error:
+        raise SystemFault(f"the kernel does not tell its nftables rules ({error})") from error

@@ -1,0 +1,107 @@
+"""Conversations with the kernel over netlink (netlink(7)): questions, dumps, transactions. Messages are bytes, header and all.
+
+What stands in them is the affair of sock_diag.py, rtnetlink.py and nftables/. One thread asks and waits for the answer: that takes
+neither an event loop nor threads. Sources: linux/netlink.h, the kernel's af_netlink.c.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+ROUTE, SOCK_DIAG, NETFILTER = 0, 4, 12  # NETLINK_*
+REQUEST, ACK, DUMP = 0x1, 0x4, 0x300  # NLM_F_*
+EXCL, CREATE, APPEND = 0x200, 0x400, 0x800
+HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, kind, flags, sequence number, port
+_ERROR, _DONE = 0x2, 0x3  # NLMSG_*
+_INTERRUPTED = 0x10  # NLM_F_DUMP_INTR: what is told changed meanwhile
+_SEQUENCE, _SEQUENCE_AT = struct.Struct("=I"), 8
+_STATUS = struct.Struct("=i")  # what follows the header of an end or an error: 0, or a negative errno
+_PATIENCE = 5.0  # seconds that the kernel may take for one part of its answer
+_LONGEST = 1 << 16  # bytes that it sends at a time
+_BUFFER = 1 << 20  # bytes of a transaction, and of its answers: the rules of a group of hundreds of members have tens of thousands
+_ATTEMPTS = 10  # at a dump of what changes all the time
+
+_Self = TypeVar("_Self", bound="Conversation")
+Answer = memoryview  # a whole message
+
+
+def message(kind: int, flags: int, body: bytes) -> bytes:
+    return HEADER.pack(HEADER.size + len(body), kind, flags, 0, 0) + body
+
+
+class Conversation:
+    """One netlink socket, for one thread; use it as a context manager.
+
+    Everything raises OSError, be it the socket's or what the kernel answers; its silence is a TimeoutError.
+    """
+
+    def __init__(self, protocol: int, patience: float = _PATIENCE) -> None:
+        self._sequence = 0
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+        self._socket.settimeout(patience)
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def ask(self, question: bytes) -> Answer | None:
+        """Return the one answer, or None where the kernel only acknowledges."""
+        kind, _, answer = next(self._answers(self._send([question])))
+        return None if kind == _ERROR else answer
+
+    def dump(self, question: bytes) -> list[Answer]:
+        """Return all that the kernel tells, as it was at one time; what changes all the time, as it was at several."""
+        found: list[Answer] = []
+        for _ in range(_ATTEMPTS):
+            found.clear()
+            interrupted = 0
+            for kind, flags, answer in self._answers(self._send([question])):
+                interrupted |= flags & _INTERRUPTED
+                if kind == _DONE:
+                    break
+                found.append(answer)
+            if not interrupted:
+                break
+        return found
+
+    def transact(self, messages: Sequence[bytes]) -> None:
+        """Send all at once, and wait for every acknowledgement that one of them asks for. The first refusal is raised."""
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+        awaited = sum(bool(HEADER.unpack_from(each)[2] & ACK) for each in messages)
+        answers = self._answers(self._send(messages))
+        for _ in range(awaited):
+            next(answers)
+
+    def _send(self, messages: Sequence[bytes]) -> int:
+        """Number the messages, send them as one, and return the first number: a late answer to what was asked before has a lower one."""
+        first = self._sequence + 1
+        sent = bytearray()
+        for each in messages:
+            self._sequence += 1
+            begin = len(sent)
+            sent += each
+            _SEQUENCE.pack_into(sent, begin + _SEQUENCE_AT, self._sequence)
+        self._socket.send(sent)
+        return first
+
+    def _answers(self, since: int) -> Iterator[tuple[int, int, Answer]]:
+        """Yield kind and flags of each message that answers a number from ``since`` on, and the message, without an end."""
+        while True:
+            data = memoryview(self._socket.recv(_LONGEST))
+            while len(data) >= HEADER.size:
+                length, kind, flags, sequence, _ = HEADER.unpack_from(data)
+                answer, data = data[:length], data[(length + 3) & ~3 :]
+                if sequence < since:
+                    continue
+                if kind in (_ERROR, _DONE) and (status := _STATUS.unpack_from(answer, HEADER.size)[0]):
+                    raise OSError(-status, os.strerror(-status))
+                yield kind, flags, answer
