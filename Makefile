@@ -22,7 +22,7 @@ export PATH := /usr/sbin:/sbin:$(PATH):$(CURDIR)/$(GO_TOOLS)
 export PYTHONPATH := lib:tests
 export MPLBACKEND := Agg
 
-.PHONY: help demo test unit lint acceptance bench blobs release tools docs lock clean deps promtool
+.PHONY: help demo test unit lint acceptance bench blobs release tools generate lock clean deps promtool
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -102,7 +102,7 @@ $(VENV)/.ready: tests/requirements.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt
 	@touch $@
 
-docs: $(VENV)/.ready ## write the parts of the documentation that come from the code
+generate: $(VENV)/.ready ## write the parts of documentation and jobs that come from the code
 	$(RUN) docs/generate.py
 
 lock: $(VENV)/.ready ## write tests/requirements.txt anew from tests/requirements.in

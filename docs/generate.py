@@ -1,10 +1,9 @@
-"""Writes the parts of the documentation that come from the code, between `<!-- NAME -->` and `<!-- /NAME -->`.
+"""Writes the parts of the documentation and of the jobs that come from the code, between `<!-- NAME -->` and `<!-- /NAME -->`.
 
 python docs/generate.py           write them
 python docs/generate.py --check   exit 1 if one is not up to date
 """
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
+import properties
 import yaml
 
 from vrrp_drain import doctor
@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = (
     "README.md",
     *(f"docs/{name}.md" for name in ("handover", "deploy", "properties", "metrics", "doctor", "operate", "notifications")),
+    *(f"jobs/{job}/{file}" for job, template in properties.TEMPLATES.items() for file in ("spec", f"templates/{template}")),
 )
 _JSON = {str: "text", int: "number", float: "number", bool: "true or false", list[str]: "list of text", type(None): "null"}
 
@@ -62,17 +63,6 @@ def operations() -> str:
 def sentence(path: Path) -> str:
     """Return the comment that is the first line of a file."""
     return path.read_text().partition("\n")[0].removeprefix("# ")
-
-
-def properties(job: str) -> str:
-    """Return the properties of a job's spec as a table."""
-    spec = yaml.safe_load((ROOT / "jobs" / job / "spec").read_text())
-    lines = [" ".join(spec["description"].split()), "", "| property | default | what it is | example |", "|---|---|---|---|"]
-    for name, each in spec["properties"].items():
-        default = f"`{json.dumps(each['default'])}`" if "default" in each else ""
-        example = f"`{json.dumps(each['example'])}`" if "example" in each else ""
-        lines.append(f"| `{name}` | {default} | {' '.join(each['description'].split())} | {example} |".replace("  ", " "))
-    return "\n".join(lines)
 
 
 def metrics() -> str:
@@ -135,7 +125,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "checks": checks,
     "status-fields": status_fields,
     "causes": causes,
-    **{f"properties-{job}": partial(properties, job) for job in ("keepalived", "vrrp-drain", "vip-demote", "vip-promote")},
+    **{f"{part.__name__}-{job}": partial(part, job) for job in properties.TEMPLATES for part in properties.PARTS},
 }
 
 
@@ -144,9 +134,9 @@ def filled(text: str) -> str:
 
     def part(match: re.Match[str]) -> str:
         name = match[1]
-        return f"<!-- {name} -->\n{PARTS[name]()}\n<!-- /{name} -->"
+        return f"<!-- {name} -->\n{PARTS[name]()}\n{match[2]}<!-- /{name} -->"
 
-    return re.sub(r"<!-- ([a-z-]+) -->\n.*?<!-- /\1 -->", part, text, flags=re.DOTALL)
+    return re.sub(r"<!-- ([a-z-]+) -->\n.*?(#? *)<!-- /\1 -->", part, text, flags=re.DOTALL)
 
 
 def stale() -> Iterator[Path]:
@@ -161,7 +151,7 @@ def main() -> int:
     outdated = list(stale())
     if "--check" in sys.argv[1:]:
         for path in outdated:
-            print(f"{path.relative_to(ROOT)} is not what the code says: run make docs", file=sys.stderr)
+            print(f"{path.relative_to(ROOT)} is not what the code says: run make generate", file=sys.stderr)
         return 1 if outdated else 0
     for path in outdated:
         path.write_text(filled(path.read_text()))

@@ -5,6 +5,11 @@
 # REQUESTS.json is a list of {"job": dir, "into": dir, "spec": {...}, "properties": {...},
 # "links": {name: {"instances": [...], "properties": {...}, "address": "..."}}}; properties are nested hashes as in a manifest.
 # Prints a list with what BOSH would say of each request, null for those that were rendered.
+#
+#   ruby render.rb
+#
+# Takes a request a line instead, of which only "template" is rendered, and answers each with a line: {"said": what BOSH would say,
+# "rendered": the text, "written": how Ruby writes each of the values in "write"}.
 
 require 'erb'
 require 'fileutils'
@@ -23,6 +28,9 @@ class UnknownLink < StandardError
     super("Can't find link '#{name}'")
   end
 end
+
+# What BOSH would say instead of rendering.
+class Refused < StandardError; end
 
 def dig(properties, name)
   name.split('.').reduce(properties) { |at, key| at.is_a?(Hash) ? at[key] : nil }
@@ -81,6 +89,8 @@ class Context
   include Properties
   attr_reader :spec
 
+  @@templates = {}
+
   def initialize(spec, properties, links)
     @spec = OpenStruct.new(spec)
     @properties = properties
@@ -98,8 +108,14 @@ class Context
     Otherwise.new(self, false)
   end
 
+  # As ERB#result would with this object's binding, but Ruby parses each template once.
   def render(template)
-    ERB.new(File.read(template), trim_mode: '-').tap { |erb| erb.filename = template }.result(binding)
+    @@templates[template] ||= "template_#{@@templates.size}".tap do |name|
+      ERB.new(File.read(template), trim_mode: '-').def_method(Context, name, template)
+    end
+    send(@@templates[template])
+  rescue UnknownProperty, UnknownLink, RuntimeError => e
+    raise Refused, e.message
   end
 end
 
@@ -126,26 +142,34 @@ def provided(job_spec, link_name, given)
   wanted.reduce({}) { |found, name| dig(all, name).nil? ? found : merge(found, nested(name, dig(all, name))) }
 end
 
+def job_spec(directory)
+  @job_specs ||= Hash.new { |known, each| known[each] = YAML.safe_load(File.read(File.join(each, 'spec'))) }
+  @job_specs[directory]
+end
+
 def link_data(link, name, given)
   return link unless link.key?('provider')
 
-  provider = YAML.safe_load(File.read(File.join(link['provider'], 'spec')))
-  link.merge('properties' => provided(provider, name, given))
+  link.merge('properties' => provided(job_spec(link['provider']), name, given))
+end
+
+def context(request)
+  job, given = request.values_at('job', 'properties')
+  links = request.fetch('links', {}).to_h { |name, link| [name, link_data(link, name, given)] }
+  Context.new(request.fetch('spec'), effective(job_spec(job), given), links)
 end
 
 # Renders one job; returns what is wrong, or nil.
 def render_job(request)
-  job, into, given = request.values_at('job', 'into', 'properties')
-  job_spec = YAML.safe_load(File.read(File.join(job, 'spec')))
-  links = request.fetch('links', {}).to_h { |name, link| [name, link_data(link, name, given)] }
-  context = Context.new(request.fetch('spec'), effective(job_spec, given), links)
-  job_spec.fetch('templates').each do |source, target|
+  job, into = request.values_at('job', 'into')
+  context = context(request)
+  job_spec(job).fetch('templates').each do |source, target|
     path = File.join(into, target)
     FileUtils.mkdir_p(File.dirname(path))
     begin
       File.write(path, context.render(File.join(job, 'templates', source)))
-    rescue UnknownProperty, UnknownLink, RuntimeError => e
-      return "#{job_spec['name']}: #{source}: #{e.message}"
+    rescue Refused => e
+      return "#{job_spec(job)['name']}: #{source}: #{e.message}"
     end
     File.chmod(target.start_with?('bin/') ? 0o755 : 0o640, path)
   end
@@ -153,4 +177,18 @@ def render_job(request)
   nil
 end
 
-puts JSON.generate(JSON.parse(File.read(ARGV.fetch(0))).map { |request| render_job(request) }) if $PROGRAM_NAME == __FILE__
+def answer(request)
+  { 'rendered' => context(request).render(File.join(request['job'], 'templates', request['template'])) }
+rescue Refused => e
+  { 'said' => e.message, 'written' => request['write'].map { |each| each.nil? ? 'not given' : each.inspect } }
+end
+
+def answer_lines
+  Encoding.default_external = Encoding::UTF_8
+  $stdout.sync = true
+  $stdin.each_line { |line| puts JSON.generate(answer(JSON.parse(line, allow_nan: true))) }
+end
+
+if $PROGRAM_NAME == __FILE__
+  ARGV.empty? ? answer_lines : puts(JSON.generate(JSON.parse(File.read(ARGV.fetch(0))).map { |request| render_job(request) }))
+end

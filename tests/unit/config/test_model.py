@@ -339,7 +339,7 @@ def test_what_cannot_be_right_in_another_jobs_keepalived_is_refused(found: dict[
 
 def test_another_jobs_link_gives_the_vip_alone() -> None:
     """A property that only our job has, in a link that is not from our job, is a mix-up."""
-    with pytest.raises(ConfigError, match=r"^keepalived\.preempt is False: is not a property"):
+    with pytest.raises(ConfigError, match=r"^vrrp_drain\.keepalived_config is '/other/keepalived\.config': is for another release's"):
         beside({}, keepalived={"preempt": False})
 
 

@@ -143,6 +143,13 @@ REFUSED_TOGETHER: list[tuple[dict[str, Any], str, str]] = [
         "vrrp_drain.post_start_timeout",
         "must be longer than Master_Down_Interval, 123.13 s at keepalived.advert_int 1 and preempt_delay 120",
     ),
+    *(
+        (
+            {"keepalived": {"preempt": True}, "vrrp_drain": {name: "/var/vcap/jobs/keepalived/config/keepalived.config"}},
+            *(f"vrrp_drain.{name}", "is for another release's keepalived job, but the keepalived link comes from this release's"),
+        )
+        for name in ("keepalived_config", "keepalived_pid_file")
+    ),
 ]
 
 

@@ -1,0 +1,204 @@
+"""The properties ``vrrp_drain.*`` and what must hold between them. After a change: ``make generate``."""
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from .kinds import Boolean, Choice, Integer, Number, Text, Words
+from .objects import BEGINS, GIVEN, IS, LONGER, NOT, Derived, Headers, Object, Objects, Property, Rule, Where
+from .texts import CERTIFICATES, HEALTH_CHECK, PATH, URL
+
+_PATH = Text(PATH, "an absolute path", into=Path)
+
+HOOK: Final = Object(
+    (
+        Property("command", Words(), "what is started", required=True),
+        Property("timeout", Number(0.1, 300), "seconds after which it is killed", default=30),
+    )
+)
+
+WEBHOOK: Final = Object(
+    (
+        Property(
+            "url",
+            Text(URL, "http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH without user and password: credentials belong in headers"),
+            "where the notice goes",
+            required=True,
+        ),
+        Property("headers", Headers(), "names and values, such as a credential", default={}),
+        Property(
+            "ca_cert",
+            Text(CERTIFICATES, "one or more certificates in PEM (-----BEGIN CERTIFICATE-----)"),
+            "whom to believe instead of the CAs that the machine trusts",
+        ),
+        Property("timeout", Number(0.1, 60), "seconds that an answer may take", default=5),
+        Property("retry_for", Number(0, 604_800), "seconds for which a notice is re-sent while nobody takes it", default=86400),
+    ),
+    (Rule("ca_cert", "is used only where the url is https://", (Where("ca_cert", GIVEN), Where("url", NOT + BEGINS, "https:"))),),
+    secret=True,
+)
+
+PROPERTIES: Final = (
+    Property(
+        "handover_timeout",
+        Number(0.1, 3600),
+        "Seconds to wait for a peer to take the VIP over.",
+        default=Derived(
+            "Master_Down_Interval of the slowest possible successor (3 x advert_int + skew), plus keepalived.preempt_delay, plus 2: "
+            "5.1 at advert_int 1"
+        ),
+        example=10,
+    ),
+    Property(
+        "post_start_timeout",
+        Number(1, 3600),
+        "Seconds that post-start gives keepalived and haproxy to come up and the VRRP state to settle; after that the instance counts as "
+        "failed.",
+        default=Derived("120, or twice Master_Down_Interval where that is more"),
+        example=60,
+    ),
+    Property(
+        "on_no_successor",
+        Choice("proceed", "fail"),
+        "What pre-stop and drain do when no peer takes the VIP over: proceed (warn, and stop this instance all the same) or fail (put the "
+        "priority back; BOSH stops the deploy).",
+        default="proceed",
+        example="fail",
+    ),
+    Property(
+        "fast_handover",
+        Boolean(),
+        "Tell a healthy peer by an advert of priority 0 to take over at once, while this instance still serves: tens of milliseconds "
+        "instead of three advert_int. Only where the health check, asked at the peers' addresses, is answered by one; otherwise, and with "
+        "false, a peer takes over because this instance's priority is lower.",
+        default=True,
+        example=False,
+    ),
+    Property(
+        "connection_handoff",
+        Boolean(),
+        "Keep established connections alive when the VIP moves: the instance that leaves goes on serving them, and the new MASTER sends it "
+        "their packets. Not with keepalived.use_vmac, and only for frontends that are bound to the wildcard address.",
+        default=True,
+        example=False,
+    ),
+    Property(
+        "handoff_window",
+        Number(1, 86400),
+        "Seconds for which the new MASTER sends an instance that has left the connections that it serves.",
+        default=300,
+        example=3600,
+    ),
+    Property(
+        "drain_timeout",
+        Number(0, 86400),
+        "Seconds that drain waits, once a peer has the VIP, for the connections that are still served from here. After that haproxy is "
+        "stopped, which cuts them.",
+        default=60,
+        example=600,
+    ),
+    Property(
+        "promote_after",
+        Number(1, 86400),
+        "Seconds after which the watcher promotes an instance that was stopped half way, as by a deploy that failed: for so long no "
+        "lifecycle script of any job has run there, and haproxy answers. Longer than the pauses of a drain that BOSH is told to call "
+        "again.",
+        default=120,
+        example=600,
+    ),
+    Property(
+        "haproxy_soft_stop",
+        Boolean(),
+        "Once a peer has the VIP, tell haproxy to finish (SIGUSR1 to its master process): clients of keep-alive connections are asked to "
+        "close with their next answer, and come back to the new MASTER. Needs `option idle-close-on-response`, which haproxy-boshrelease "
+        "has. Where another job's drain ends haproxy (`ha_proxy.drain_enable` of haproxy-boshrelease), it is left to that one.",
+        default=True,
+        example=False,
+    ),
+    Property(
+        "haproxy_pid_file",
+        _PATH,
+        "Pid file of haproxy, or of a process above it, as bpm's init is; it tells which processes are haproxy's.",
+        default="/var/vcap/sys/run/bpm/haproxy/haproxy.pid",
+        example="/var/vcap/sys/run/haproxy/haproxy.pid",
+    ),
+    Property(
+        "health_check",
+        Text(HEALTH_CHECK, "tcp://HOST:PORT, http://HOST[:PORT]/PATH, or unix:///PATH of haproxy's stats socket", into=urlsplit),
+        "How to ask haproxy whether it serves.",
+        default="tcp://127.0.0.1:80",
+        example="http://127.0.0.1:8080/health",
+    ),
+    Property(
+        "health_interval",
+        Number(0.1, 60),
+        "Seconds between two checks of haproxy by the watcher, which asks as health_check says.",
+        default=1,
+        example=0.5,
+    ),
+    Property(
+        "health_fall",
+        Integer(1, 20),
+        "Failed checks in a row after which haproxy counts as hung. Its death is seen at once and needs none.",
+        default=2,
+        example=3,
+    ),
+    Property("health_rise", Integer(1, 20), "Checks in a row that haproxy must answer before it counts as back.", default=2, example=5),
+    Property(
+        "metrics_port",
+        Integer(0, 65535),
+        "Port on 127.0.0.1 where the watcher gives metrics for Prometheus; 0 for none.",
+        default=9922,
+        example=0,
+    ),
+    Property(
+        "hooks",
+        Objects(HOOK),
+        "Programs that are told of every change. Each gets the notice as JSON on its standard input, and VRRP_DRAIN_KIND, _STATE, "
+        "_PREVIOUS, _CAUSE, _REASON, _INSTANCE, _VIP and _MASTER in its environment.",
+        default=[],
+        example=[{"command": ["/var/vcap/jobs/my-job/bin/on-vip-change", "--verbose"], "timeout": 10}],
+    ),
+    Property(
+        "webhooks",
+        Objects(WEBHOOK),
+        "Addresses that get the notice of every change in a POST of JSON.",
+        default=[],
+        example=[{"url": "https://chat.example.org/hooks/vip", "headers": {"Authorization": "Bearer ((chat_token))"}}],
+        secret=True,
+    ),
+    Property(
+        "keepalived_config",
+        _PATH,
+        "Only beside another release's keepalived job: its configuration file, in which the priority is lowered. A template beside it, "
+        "with .template at the end of its name, is lowered too.",
+        default=Derived("where haproxy-boshrelease's job has it: /var/vcap/jobs/keepalived/config/keepalived.config"),
+        example="/var/vcap/jobs/my-keepalived/config/keepalived.conf",
+        beside="/var/vcap/jobs/keepalived/config/keepalived.config",
+    ),
+    Property(
+        "keepalived_pid_file",
+        _PATH,
+        "Only beside another release's keepalived job: its pid file.",
+        default=Derived("where haproxy-boshrelease's job has it: /var/vcap/sys/run/keepalived/keepalived.pid"),
+        example="/var/vcap/sys/run/my-keepalived/keepalived.pid",
+        beside="/var/vcap/sys/run/keepalived/keepalived.pid",
+    ),
+)
+
+RULES: Final = (
+    *(
+        Rule(on, "must be longer than Master_Down_Interval, {takeover}", (Where(on, NOT + LONGER, "slowest"),))
+        for on in ("handover_timeout", "post_start_timeout")
+    ),
+    *(
+        Rule(
+            on,
+            "is for another release's keepalived job, but the keepalived link comes from this release's",
+            (Where(on, GIVEN), Where("ours", IS, True)),
+        )
+        for on in ("keepalived_config", "keepalived_pid_file")
+    ),
+)
+
+VRRP_DRAIN: Final = Object(PROPERTIES, RULES)

@@ -1,0 +1,154 @@
+"""A template refuses what vrrpctl would refuse on the instance, and nothing else, in the same words."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lab.rig.release import Rendering, Spec
+from templates.conftest import GROUP, Answer
+from unit.support.fakes import IPV6_VIP, OTHER_SETTINGS, VIP
+from unit.support.refusals import CONTRADICTIONS, WRONG
+from unit.support.values import any_of, near, right
+from vrrp_drain.config.check import Wrong, check
+from vrrp_drain.config.model import Config
+from vrrp_drain.config.objects import Derived, Object
+from vrrp_drain.config.schema import JOBS
+from vrrp_drain.config.schema_drain import VRRP_DRAIN, WEBHOOK
+from vrrp_drain.config.schema_keepalived import KEEPALIVED
+from vrrp_drain.runtime.errors import ConfigError
+
+TEMPLATES = {"keepalived": "keepalived.json.erb", "vrrp-drain": "vrrp-drain.json.erb", "vip-demote": "run.erb", "vip-promote": "run.erb"}
+LINKED = {each.name for each in KEEPALIVED.properties if each.linked}
+QUICK = {**OTHER_SETTINGS, "vrrp_version": 3, "advert_int": 0.01}  # Master_Down_Interval is less than any timeout that is allowed
+V6_GROUP = [replace(each, address=f"2001:db8::{each.index + 1}") for each in GROUP]
+GROUPS = [
+    *(GROUP, GROUP, GROUP, V6_GROUP, GROUP[:1], GROUP[1:]),
+    [replace(GROUP[0], address="0.haproxy.default.cf.bosh")],
+    [replace(GROUP[0], address="fe80::1%eth0"), GROUP[1]],
+    [Spec("haproxy", n, f"id-{n}", f"10.0.1.{n + 1}", n == 0) for n in range(34)],
+]
+
+
+def effective(kind: Object, values: Mapping[str, Any], *, beside: bool = False) -> dict[str, Any]:
+    """Return what a template gets of a section: BOSH fills in the defaults of the spec."""
+    found = {}
+    for each in kind.properties:
+        value = values.get(each.name)
+        if value is None:
+            value = each.beside if beside else None
+        if value is None and not isinstance(each.default, Derived):
+            value = each.default
+        if value is not None:
+            found[each.name] = value
+    return found
+
+
+def document(rendering: Rendering) -> dict[str, Any]:
+    """Return what the template should make of it for vrrpctl."""
+    job, properties = JOBS[rendering.job], rendering.properties
+    section = effective(job.properties, properties.get(job.section, {}), beside=rendering.provider != "keepalived")
+    group = {"instance": asdict(rendering.spec), "instances": [asdict(each) for each in rendering.group]}
+    keepalived = effective(KEEPALIVED, properties.get("keepalived", {}))
+    if rendering.provider != "keepalived":
+        keepalived = {"vip": keepalived["vip"]}
+    linked = {name: value for name, value in keepalived.items() if name in LINKED}
+    found = {
+        "keepalived": {**group, "keepalived": keepalived},
+        "vrrp-drain": {**group, "keepalived": linked, "vrrp_drain": section},
+    }.get(rendering.job, {job.section: section})
+    read: dict[str, Any] = json.loads(json.dumps(found))
+    return read
+
+
+def compare(answer: Answer, rendering: Rendering) -> None:
+    """Fail unless Ruby and Python say the same of it, each writing values as its language does."""
+    expected, refused = document(rendering), None
+    try:
+        check(JOBS[rendering.job].document, expected)
+    except Wrong as error:
+        refused = error
+    answered = answer(rendering, TEMPLATES[rendering.job], [refused.value, *refused.problem.entry] if refused else [])
+    if refused is None:
+        assert "said" not in answered, expected
+    else:
+        value, *entry = answered.get("written", [None])
+        allowed = "".join(f"entry {each} " for each in entry) + refused.problem.allowed
+        assert answered.get("said") == f"{refused.name} is {value}: {allowed}"
+    if "instance" in expected:
+        assert what_vrrpctl_says(expected) == (str(refused) if refused else None)
+        assert refused or json.loads(answered["rendered"]) == expected
+
+
+def what_vrrpctl_says(found: object) -> str | None:
+    try:
+        Config.parse(found, read=lambda job: QUICK)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def rendering(job: str, given: Mapping[str, Any], group: Sequence[Spec] = GROUP, provider: str = "keepalived") -> Rendering:
+    """Return it for the bootstrap instance; a VIP is always given."""
+    properties = {**given, "keepalived": {"vip": VIP, **given.get("keepalived", {})}}
+    us = next((each for each in group if each.id == GROUP[0].id), GROUP[0])
+    return Rendering(job, us, group, properties, Path("/nonexistent"), provider)
+
+
+@st.composite
+def renderings(draw: st.DrawFn) -> Rendering:
+    """Return a job with some of its properties given: most of them right by themselves, few at a time wrong."""
+    job = draw(st.sampled_from(["keepalived", "keepalived", "keepalived", "vrrp-drain", "vrrp-drain", "vip-demote", "vip-promote"]))
+    given: dict[str, dict[str, Any]] = {"keepalived": {}}
+    for section, kind in {"keepalived": KEEPALIVED, JOBS[job].section: JOBS[job].properties}.items():
+        some = draw(st.lists(st.sampled_from(kind.properties), max_size=6, unique_by=lambda each: each.name))
+        given[section] = {each.name: draw(right(each.kind)) for each in some}
+    section = draw(st.sampled_from(list(given)))
+    kind = KEEPALIVED if section == "keepalived" else JOBS[job].properties
+    for each in draw(st.lists(st.sampled_from(kind.properties), max_size=1)):
+        given[section][each.name] = draw(near(each.kind) | any_of(each.kind))
+    vip = draw(st.sampled_from([None, None, VIP, f"{VIP}/24", IPV6_VIP])) or given["keepalived"].get("vip")
+    given["keepalived"]["vip"] = VIP if vip is None else vip
+    provider = draw(st.sampled_from(["keepalived", "keepalived", "upstream-keepalived"])) if job == "vrrp-drain" else "keepalived"
+    return rendering(job, given, draw(st.sampled_from(GROUPS)), provider)
+
+
+@settings(max_examples=1000, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(renderings())
+def test_whatever_a_manifest_says(answer: Answer, one: Rendering) -> None:
+    """Right values, edges, near misses, wrong types and contradictions: both say the same, and what is rendered is what was given."""
+    compare(answer, one)
+
+
+JOB = {"keepalived": "keepalived", "vrrp_drain": "vrrp-drain"}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_known_wrong_values(answer: Answer, name: str) -> None:
+    """Whatever tests of the configuration know to be wrong, the templates refuse as well."""
+    section, key = name.split(".")
+    for value in WRONG[name]:
+        one = rendering(JOB[section], {section: {key: value}})
+        with pytest.raises(Wrong):
+            check(JOBS[one.job].document, document(one))
+        compare(answer, one)
+
+
+def test_known_contradictions(answer: Answer) -> None:
+    """Values that are right by themselves, but not together; they meet every rule of the schema, so none of them is dead."""
+    said = set()
+    for values, name in CONTRADICTIONS:
+        one = rendering(JOB[name.split(".")[0]], values)
+        with pytest.raises(Wrong) as refused:
+            check(JOBS[one.job].document, document(one))
+        compare(answer, one)
+        said.add(refused.value.problem.allowed)
+    rules = (*KEEPALIVED.rules, *VRRP_DRAIN.rules, *WEBHOOK.rules)
+    patterns = {re.sub(r"\\{\w+\\}", ".+", re.escape(rule.allowed)) for rule in rules}
+    assert {each for each in patterns if not any(re.fullmatch(each, text) for text in said)} == set()
