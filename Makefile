@@ -28,7 +28,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
 demo: deps ## the same rolling upgrade without and with vrrp-drain, side by side; writes build/demo/
-	$(AS_ROOT) $(RUN) -m lab.rig.demo
+	$(AS_ROOT) $(RUN) -m lab.benches.demo
 
 test: deps lint ## all tests but those of `make acceptance`
 	@$(MAKE) --no-print-directory $(BOSH) || echo "Without the bosh CLI the tests of the release and the manifests are skipped." >&2
@@ -50,10 +50,10 @@ lint: $(VENV)/.ready ## ruff, mypy, and what may import what
 	$(VENV)/bin/lint-imports --no-cache
 
 bench: deps ## medians of 10 drains and of 10 crashes, planned moves in five ways, and what happens when; writes build/bench/
-	$(AS_ROOT) $(RUN) -m lab.rig.bench
-	$(AS_ROOT) $(RUN) -m lab.rig.compare
-	$(AS_ROOT) $(RUN) -m lab.rig.crashes
-	$(AS_ROOT) $(RUN) -m lab.rig.scenarios
+	$(AS_ROOT) $(RUN) -m lab.benches.bench
+	$(AS_ROOT) $(RUN) -m lab.benches.compare
+	$(AS_ROOT) $(RUN) -m lab.benches.crashes
+	$(AS_ROOT) $(RUN) -m lab.benches.scenarios
 
 blobs: $(VENV)/.ready ## get the files of config/blobs.yml into blobs/
 	config/get-blobs

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from lab.rig.cluster import FAST, Cluster, compiled_package
-from lab.rig.namespace import Namespace, missing
-from lab.rig.node import Node, has_address
-from lab.rig.wait import until
+from lab.fabric.cluster import FAST, Cluster, compiled_package
+from lab.fabric.namespace import Namespace, missing
+from lab.fabric.node import Node, has_address
+from lab.fabric.wait import until
 
 MakeCluster = Callable[..., Cluster]
 PlugIn = Callable[[Cluster], Namespace]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.rig import bars, bulk, compare
-from lab.rig.ways import WAYS, Way
+from lab.benches import bars, bulk, compare
+from lab.scenarios.ways import WAYS, Way
 
 HANDOFF, *OTHERS = WAYS
 TRIED = [OTHERS[0], OTHERS[-1]]  # ours without the handoff, and another program altogether; `make bench` tries all

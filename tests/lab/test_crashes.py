@@ -5,7 +5,7 @@ The bounds are those of a busy machine; `make bench` has the figures.
 
 from pathlib import Path
 
-from lab.rig.crashes import HUNG, KILLED, outages
+from lab.benches.crashes import HUNG, KILLED, outages
 
 MASTER_DOWN = 3.0  # seconds, three adverts; that job's skew of 0.6 s comes on top of it
 NOTICED = 2.0  # seconds, health_interval x health_fall

@@ -9,11 +9,11 @@ import textwrap
 import pytest
 
 from lab.conftest import MakeCluster, PlugIn, start_keepalived
-from lab.rig.agent import PATH
-from lab.rig.cluster import VIP6
-from lab.rig.namespace import Namespace
-from lab.rig.node import Node
-from lab.rig.wait import until
+from lab.fabric.agent import PATH
+from lab.fabric.cluster import VIP6
+from lab.fabric.namespace import Namespace
+from lab.fabric.node import Node
+from lab.fabric.wait import until
 
 VRRPCTL = "/var/vcap/packages/vrrp-drain/bin/vrrpctl"
 NFT = "/usr/sbin/nft"

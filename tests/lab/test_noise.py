@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from lab.benches.noise import KINDS, RATES, frame, pair
 from lab.conftest import MakeCluster, PlugIn
-from lab.rig import kernel_rules
-from lab.rig.forger import Forger
-from lab.rig.node import Node
-from lab.rig.noise import KINDS, RATES, frame, pair
-from lab.rig.wait import until
+from lab.fabric import kernel_rules
+from lab.fabric.node import Node
+from lab.fabric.wait import until
+from lab.strangers.forger import Forger
 
 
 @pytest.mark.parametrize("rate", RATES)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.rig import scenarios
-from lab.rig.scenarios import DEFAULT, QUICK6_UNICAST, Variant
+from lab.benches import scenarios
+from lab.benches.scenarios import DEFAULT, QUICK6_UNICAST, Variant
 
 PLANNED = 0.0
 

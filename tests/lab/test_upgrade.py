@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.rig import report, upgrade
-from lab.rig.cluster import ALL_JOBS
+from lab.benches import report
+from lab.fabric.cluster import ALL_JOBS
+from lab.scenarios import upgrade
 
 
 @pytest.mark.timeout(240)

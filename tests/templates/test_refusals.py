@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab.rig.release import Rendering, Spec, refusals
+from lab.fabric.release import Rendering, Spec, refusals
 from templates.conftest import GROUP
 from unit.support.refusals import CONTRADICTIONS, WRONG
 from vrrp_drain.config.model import Config
