@@ -86,10 +86,15 @@ class Cluster:
         shutil.rmtree(self._disk, ignore_errors=True)
 
     def create(self) -> "Cluster":
-        """Deploy the group for the first time, one instance after the other."""
+        """Deploy the group for the first time: the first instance is there before the others start, which do so side by side."""
         self.apply()
-        for node in self.nodes:
-            node.start()
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
+            first, *others = [pool.submit(node.agent.run_script, "pre-start") for node in self.nodes]
+            first.result()
+            self.nodes[0].begin()
+            for each in others:
+                each.result()
+            list(pool.map(Node.begin, self.nodes[1:]))
         return self
 
     def apply(self) -> None:
