@@ -57,9 +57,8 @@ def make_cluster(package: Path, request: pytest.FixtureRequest) -> Iterator[Make
             return cluster
 
         yield make
-        for cluster in clusters:  # shown by pytest for a test that failed
-            for node in cluster.nodes:
-                print(f"--- {node.name}\n{node.log()}{node.log('keepalived', 'keepalived.log')[-3000:]}")
+        for cluster in clusters:
+            show(cluster)
 
 
 @pytest.fixture
@@ -74,6 +73,12 @@ def stranger() -> Iterator[PlugIn]:
             return machine
 
         yield plug_in
+
+
+def show(cluster: Cluster) -> None:
+    """Print the logs, which pytest shows of a test that failed."""
+    for node in cluster.nodes:
+        print(f"--- {node.name}\n{node.log()}{node.log('keepalived', 'keepalived.log')[-3000:]}")
 
 
 def nft(node: Node, *arguments: str) -> str:

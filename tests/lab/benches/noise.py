@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,7 +22,9 @@ from lab.scenarios.recorder import Recorder
 from vrrp_drain.runtime.ip import GROUP_V4, PROTOCOL, TTL, internet_checksum
 from vrrp_drain.vrrp.advert import Advert, build
 
-STRANGER = "10.0.0.66"
+STRANGERS_NUMBER = 66
+STRANGER = f"10.0.0.{STRANGERS_NUMBER}"
+CLIENTS_NUMBER = 101  # of the first pair's client
 RATES = (2, 10_000)
 _MAC, _GROUP_MAC = bytes.fromhex("020000000042"), bytes.fromhex("01005e000012")
 _PAIRS = 15
@@ -91,20 +94,27 @@ class Pair:
         return self.requests > 0 and (self.failed, self.broken, self.moves) == (0, 0, 2)
 
 
-def plug_in(cluster: Cluster) -> Namespace:
-    """Add the stranger's machine to the segment."""
-    machine = Namespace("stranger")
-    cluster.switch.attach(machine, 66, (f"{STRANGER}/24",))
-    return machine
+@contextmanager
+def plugged_in(cluster: Cluster, name: str, number: int) -> Iterator[Namespace]:
+    """Add a machine to the segment for a while: 10.0.0.``number``."""
+    machine = Namespace(name)
+    try:
+        cluster.switch.attach(machine, number, (f"10.0.0.{number}/24",))
+        yield machine
+    finally:
+        machine.kill()
 
 
-def pair(cluster: Cluster, machine: Namespace, kind: str, rate: float) -> Pair:
-    """Demote the MASTER of a group of two and promote it again, under noise and a light load."""
+def pair(cluster: Cluster, machine: Namespace, client: Namespace, kind: str, rate: float) -> Pair:
+    """Demote the MASTER of a group of two and promote it again, under noise out of ``machine`` and a light load of ``client``'s.
+
+    Each pair needs a client of its own: it leaves TIME_WAIT sockets behind, which the next one would meet from the same address.
+    """
     first, second = cluster.nodes
     with (
         watchdog(_LONGEST + 10, machine),
         Recorder(cluster.nodes, cluster.vip) as recorder,
-        Load(cluster.client, cluster.vip, rate=50, keep_alive=10) as load,
+        Load(client, cluster.vip, rate=50, keep_alive=10) as load,
     ):
         until(lambda: load.answered > 50, "the clients to be served")
         with Noise(machine, kind, rate) as noise:
@@ -145,21 +155,24 @@ def run(package: Path, console: Console, pairs: int = _PAIRS) -> Mapping[tuple[s
     found: dict[tuple[str, float], Sequence[Pair]] = {}
     for rate in RATES:
         for kind in KINDS:
-            found[kind, rate] = [_alone(package, kind, rate) for _ in range(pairs)]
+            with group(package) as cluster, plugged_in(cluster, "stranger", STRANGERS_NUMBER) as machine:
+                found[kind, rate] = [_next(cluster, machine, number, kind, rate) for number in range(pairs)]
             console.print(f"[dim]{kind}, {rate} a second: {sum(each.clean for each in found[kind, rate])} of {pairs}[/dim]")
     return found
 
 
-def _alone(package: Path, kind: str, rate: float) -> Pair:
-    """A pair in a group of its own: each leaves TIME_WAIT sockets behind, which the next one's clients would meet from the same ports."""
+@contextmanager
+def group(package: Path) -> Iterator[Cluster]:
+    """Deploy two instances with default adverts, whose haproxy serves on when it has handed over."""
     with Cluster(package, 2, vrrp_drain={"haproxy_soft_stop": False}) as cluster:
         cluster.create()
         cluster.nodes[0].wait_for(cluster.vip)
-        machine = plug_in(cluster)
-        try:
-            return pair(cluster, machine, kind, rate)
-        finally:
-            machine.kill()
+        yield cluster
+
+
+def _next(cluster: Cluster, machine: Namespace, number: int, kind: str, rate: float) -> Pair:
+    with plugged_in(cluster, "client", CLIENTS_NUMBER + number) as client:
+        return pair(cluster, machine, client, kind, rate)
 
 
 def main() -> None:
