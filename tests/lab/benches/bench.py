@@ -1,4 +1,4 @@
-"""`make bench`: how long drains take, medians of 10 moves; writes build/bench/result.json."""
+"""`make bench`: how long drains take, medians of 10 moves or of BENCH_RUNS; writes build/bench/result.json."""
 
 import statistics
 import sys
@@ -18,8 +18,8 @@ from lab.fabric.release import BUILD
 from lab.scenarios.recorder import Recorder
 
 from . import results
+from .results import RUNS
 
-MOVES = 10
 _SETTINGS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("version 2, advert_int 1 (default)", {}),
     ("version 3, advert_int 0.1", {"vrrp_version": 3, "advert_int": 0.1}),
@@ -27,7 +27,7 @@ _SETTINGS: tuple[tuple[str, Mapping[str, Any]], ...] = (
 
 
 def measure(package: Path, label: str, keepalived: Mapping[str, Any], console: Console) -> dict[str, Any]:
-    """Drain the MASTER and the BACKUP ten times each; times in seconds, of the whole script, Python's start included."""
+    """Drain the MASTER and the BACKUP ``RUNS`` times each; times in seconds, of the whole script, Python's start included."""
     # haproxy is never stopped in between, so it must not finish either
     with Cluster(package, 2, keepalived=dict(keepalived), vrrp_drain={"haproxy_soft_stop": False}) as cluster:
         cluster.create()
@@ -35,7 +35,7 @@ def measure(package: Path, label: str, keepalived: Mapping[str, Any], console: C
         first.wait_for(cluster.vip)
         masters, backups, commands = [], [], []
         with Recorder(cluster.nodes, cluster.vip) as recorder:
-            for number in range(MOVES):
+            for number in range(RUNS):
                 backups.append(_drain(second))
                 _promote(second)
                 masters.append(_drain(first))
@@ -43,7 +43,7 @@ def measure(package: Path, label: str, keepalived: Mapping[str, Any], console: C
                 _promote(first)
                 commands.append(_demote(first))
                 _promote(first)
-                console.print(f"[dim]{label}: {number + 1} of {MOVES}[/dim]", highlight=False)
+                console.print(f"[dim]{label}: {number + 1} of {RUNS}[/dim]", highlight=False)
         handovers = [move.handover_ms / 1000 for move in recorder.moves() if move.source == first.name]
     return {
         "setting": label,
@@ -89,14 +89,14 @@ def main() -> int:
         return 1
     with compiled_package() as package:
         measured = [measure(package, label, keepalived, console) for label, keepalived in _SETTINGS]
-    table = Table(title=f"Seconds, medians of {MOVES} (lowest to highest)")
+    table = Table(title=f"Seconds, medians of {RUNS} (lowest to highest)")
     columns = ("drain_of_master_s", "drain_of_backup_s", "vrrpctl_demote_s", "vip_live_after_s")
     for heading in ("", "drain of the MASTER", "drain of a BACKUP", "vrrpctl demote", "VIP live on the successor"):
         table.add_column(heading)
     for result in measured:
         table.add_row(result["setting"], *(f"{c['median']:.2f} ({c['min']:.2f} to {c['max']:.2f})" for c in (result[k] for k in columns)))
     console.print(table)
-    path = results.put({"moves": MOVES, "settings": measured}, anew=True)
+    path = results.put({"moves": RUNS, "settings": measured}, anew=True)
     console.print(f"wrote {path.relative_to(BUILD.parent)}")
     return 0
 

@@ -25,7 +25,9 @@ from typing import Any
 from lab.fabric.cluster import FAST, Cluster
 from lab.fabric.node import Node
 
-ROUNDS = 5
+from .results import RUNS
+
+ROUNDS = max(1, RUNS // 2)
 SECONDS = 0.7  # of each window
 _WARM = 0.2  # seconds until the speed has settled
 _PORT = 9000

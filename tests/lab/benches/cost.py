@@ -17,14 +17,16 @@ from lab.fabric.cluster import FAST, Cluster
 from lab.fabric.kernel_rules import group, hold
 from vrrp_drain.handoff.rules import Rules
 
-RUNS = 11
+from .results import RUNS
+
+PAIRS = RUNS + 1
 SECONDS = 1.0  # of each run
 CLIENTS = 200
 _PORT = 9000
 _BLOCK = 1 << 18  # bytes
 
 
-def rules(package: Path, runs: int = RUNS) -> dict[str, Any]:
+def rules(package: Path, runs: int = PAIRS) -> dict[str, Any]:
     """Return one upload's throughput in Mbit/s and ``CLIENTS`` keep-alive clients' requests per second, with and without the rules."""
     throughput: dict[bool, list[float]] = {True: [], False: []}
     requests: dict[bool, list[float]] = {True: [], False: []}

@@ -1,12 +1,14 @@
-"""build/bench/result.json: the one place that writes it."""
+"""build/bench/result.json: the one place that writes it, and how many runs it is of."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from lab.fabric.release import BUILD
 
 RESULT = BUILD / "bench/result.json"
+RUNS = int(os.environ.get("BENCH_RUNS", "10"))  # of each kind; the medians of fewer are rougher, what must hold is the same
 
 
 def put(parts: dict[str, Any], path: Path = RESULT, *, anew: bool = False) -> Path:
