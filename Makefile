@@ -11,7 +11,7 @@ LAB_COMMANDS := curl gcc haproxy keepalived killall nft nsenter openssl ruby uca
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --user --map-root-user)
 
 # Tests of the lab wait for elections rather than for the processor, so there are more of them side by side than most machines have cores.
-SIDE_BY_SIDE := --numprocesses 4 --dist worksteal
+SIDE_BY_SIDE := --numprocesses 4 --dist loadgroup
 
 GO_TOOLS := build/go/bin
 PROMTOOL := build/prometheus/promtool

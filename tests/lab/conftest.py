@@ -8,13 +8,23 @@ from typing import Any
 
 import pytest
 
+from lab.fabric.addresses import has_address
 from lab.fabric.cluster import FAST, Cluster, compiled_package
 from lab.fabric.namespace import Namespace, missing
-from lab.fabric.node import Node, has_address
+from lab.fabric.node import Node
 from lab.fabric.wait import until
 
+LONG = "long: one of those that take longest; begins before the others, so that none is left alone at the end"
 MakeCluster = Callable[..., Cluster]
 PlugIn = Callable[[Cluster], Namespace]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", LONG)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")

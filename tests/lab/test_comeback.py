@@ -11,6 +11,8 @@ from lab.fabric.cluster import Cluster
 from lab.fabric.node import Node
 from lab.fabric.wait import until
 
+pytestmark = pytest.mark.long
+
 JOBS = ("keepalived", "vrrp-drain", "haproxy-with-drain")
 PROMOTE_AFTER = 3
 

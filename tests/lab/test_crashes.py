@@ -5,7 +5,11 @@ Here beside haproxy-boshrelease's keepalived job; `make bench` measures it with 
 
 from pathlib import Path
 
+import pytest
+
 from lab.benches.crashes import KILLED, outages
+
+pytestmark = pytest.mark.long
 
 MASTER_DOWN = 3.0  # seconds, three adverts; that job's skew of 0.6 s comes on top of it
 

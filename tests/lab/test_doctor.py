@@ -127,6 +127,7 @@ def test_no_healthy_successor_and_a_frontend_on_the_vip(make_cluster: MakeCluste
     third.power_on()
 
 
+@pytest.mark.long
 def test_mixed_advert_intervals(make_cluster: MakeCluster) -> None:
     """An instance whose keepalived was given another interval, past pre-start, is a second MASTER: on both doctor names the property."""
     cluster = make_cluster(2, fast=False)

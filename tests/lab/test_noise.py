@@ -21,7 +21,7 @@ from lab.strangers.forger import Forger
 
 @pytest.fixture(scope="module")
 def group(package: Path) -> Iterator[tuple[Cluster, Iterator[int]]]:
-    """A group for all kinds of noise, one after the other, and the numbers of their clients."""
+    """A group for the kinds of noise, one after the other, and the numbers of their clients."""
     with noise.group(package) as cluster:
         yield cluster, count(CLIENTS_NUMBER)
 
@@ -35,7 +35,7 @@ def noisy(group: tuple[Cluster, Iterator[int]]) -> Iterator[tuple[Cluster, Names
     show(cluster)
 
 
-@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("rate", [pytest.param(rate, marks=pytest.mark.xdist_group(f"noise {rate}")) for rate in RATES])
 @pytest.mark.parametrize("kind", KINDS)
 def test_moves_under_noise(noisy: tuple[Cluster, Namespace, Namespace], kind: str, rate: float) -> None:
     """A move away and back: no request fails, no open connection breaks, and there are the two moves that were asked for."""

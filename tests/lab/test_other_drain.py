@@ -9,6 +9,8 @@ from lab.conftest import MakeCluster
 from lab.fabric.cluster import update
 from lab.fabric.wait import until
 
+pytestmark = pytest.mark.long
+
 JOBS = ("keepalived", "vrrp-drain", "haproxy-with-drain")
 GRACE = {"enable_health_check_http": True, "drain_frontend_grace_time": 3}
 

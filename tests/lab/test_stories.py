@@ -19,6 +19,8 @@ from lab.scenarios.story import Story
 from vrrp_drain.handoff.rules import Rules
 from vrrp_drain.linux.rtnetlink import Netlink
 
+pytestmark = pytest.mark.long
+
 Begin = Callable[..., tuple[Story, Cluster]]
 STARTED = ("state stopped -> backup, keepalived_started",)  # told where the watcher was first
 STOPPED = ("state backup -> stopped, drain",)  # told where the watcher was last

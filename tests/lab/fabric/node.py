@@ -1,31 +1,19 @@
 """One VM of the lab: a machine with its own /var/vcap, its agent and its monit."""
 
-import ipaddress
 import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vrrp_drain.linux.rtnetlink import Netlink
-
 from . import release
+from .addresses import has_address
 from .agent import PATH, Agent, MakeAgent
 from .monit import Monit
 from .namespace import Namespace
 from .network import Switch
 from .release import Spec
 from .wait import until
-
-
-def has_address(machine: Namespace, address: str) -> bool:
-    """Tell whether ``address`` is on the machine's eth0."""
-
-    def look() -> bool:
-        with Netlink() as netlink:
-            return netlink.has_address("eth0", ipaddress.ip_address(address))
-
-    return machine.in_network(look)
 
 
 class Node:
