@@ -10,8 +10,8 @@ LAB_COMMANDS := curl gcc haproxy keepalived killall nft nsenter openssl ruby uca
 # The lab makes its own namespaces. Root may; anybody else gets a user namespace in which he is root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --user --map-root-user)
 
-# Most tests wait for elections rather than for the processor.
-SIDE_BY_SIDE := --numprocesses 3 --dist worksteal
+# Tests of the lab wait for elections rather than for the processor, so there are more of them side by side than most machines have cores.
+SIDE_BY_SIDE := --numprocesses 4 --dist loadgroup
 
 GO_TOOLS := build/go/bin
 PROMTOOL := build/prometheus/promtool
@@ -22,24 +22,26 @@ export PATH := /usr/sbin:/sbin:$(PATH):$(CURDIR)/$(GO_TOOLS)
 export PYTHONPATH := lib:tests
 export MPLBACKEND := Agg
 
-.PHONY: help demo test unit lint acceptance bench blobs release tools generate lock clean deps promtool
+.PHONY: help demo check test unit lint acceptance bench blobs release tools generate lock clean deps promtool
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
 demo: deps ## the same rolling upgrade without and with vrrp-drain, side by side; writes build/demo/
-	$(AS_ROOT) $(RUN) -m lab.rig.demo
+	$(AS_ROOT) $(RUN) -m lab.benches.demo
 
-test: deps lint ## all tests but those of `make acceptance`
+check: lint unit ## what needs neither root nor keepalived: lint and unit tests, in less than 90 s
+
+test: check deps ## make check, and all tests of the lab, the templates and the release
 	@$(MAKE) --no-print-directory $(BOSH) || echo "Without the bosh CLI the tests of the release and the manifests are skipped." >&2
 	@$(MAKE) --no-print-directory promtool || echo "Without promtool the tests of the alerts are skipped; what lacks is above." >&2
-	$(AS_ROOT) $(RUN) -m pytest --ignore tests/acceptance $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(AS_ROOT) $(RUN) -m pytest --ignore tests/acceptance --ignore tests/unit $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 acceptance: deps tools ## the release as the bosh CLI builds it, with the real bosh-agent in every node of the lab
 	$(AS_ROOT) $(RUN) -m pytest tests/acceptance $(PYTEST_ARGS)
 
 unit: $(VENV)/.ready ## the tests that need neither root nor keepalived
-	$(RUN) -m pytest tests/unit
+	$(RUN) -m pytest tests/unit --numprocesses auto --dist worksteal
 
 lint: $(VENV)/.ready ## ruff, mypy, and what may import what
 	$(VENV)/bin/ruff format --check
@@ -49,12 +51,12 @@ lint: $(VENV)/.ready ## ruff, mypy, and what may import what
 	$(VENV)/bin/mypy tests docs
 	$(VENV)/bin/lint-imports --no-cache
 
-bench: deps ## medians of 10 drains and of 10 crashes, planned moves in five ways, what happens when, and what starting costs; writes build/bench/
-	$(AS_ROOT) $(RUN) -m lab.rig.bench
-	$(AS_ROOT) $(RUN) -m lab.rig.compare
-	$(AS_ROOT) $(RUN) -m lab.rig.crashes
-	$(AS_ROOT) $(RUN) -m lab.rig.scenarios
-	$(AS_ROOT) $(RUN) -m lab.rig.startup $(BASE)
+bench: deps ## medians of 10 (or BENCH_RUNS) drains and crashes, planned moves in five ways, what happens when, and what starting costs; writes build/bench/
+	$(AS_ROOT) $(RUN) -m lab.benches.bench
+	$(AS_ROOT) $(RUN) -m lab.benches.compare
+	$(AS_ROOT) $(RUN) -m lab.benches.crashes
+	$(AS_ROOT) $(RUN) -m lab.benches.scenarios
+	$(AS_ROOT) $(RUN) -m lab.benches.startup $(BASE)
 
 blobs: $(VENV)/.ready ## get the files of config/blobs.yml into blobs/
 	config/get-blobs

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.rig.namespace import missing
-from lab.rig.release import BUILD
+from lab.fabric.namespace import missing
+from lab.fabric.release import BUILD
 
 TOOLS = BUILD / "go/bin"
 

@@ -1,4 +1,4 @@
-"""The real bosh-agent on a machine of the lab, asked over HTTPS as `bosh create-env` asks it; processes stay with the rig's monit.
+"""The real bosh-agent on a machine of the lab, asked over HTTPS as `bosh create-env` asks it; processes stay with the lab's monit.
 
 It runs with its dummy platform (nothing of the machine is set up) and its dummy supervisor (no monit).
 """
@@ -19,9 +19,9 @@ from typing import Any
 
 import requests
 
-from lab.rig.agent import ScriptFailed, ScriptRun
-from lab.rig.namespace import Namespace, children
-from lab.rig.wait import until
+from lab.fabric.agent import ScriptFailed, ScriptRun
+from lab.fabric.namespace import Namespace, children
+from lab.fabric.wait import until
 
 PATH = "/var/vcap/bosh/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # a stemcell's, for the agent itself
 _HOME = "run/bosh-agent"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from acceptance.real_agent import AgentRefused, RealAgent, RunningDrain, TaskFailed
-from lab.rig.namespace import Namespace
-from lab.rig.network import Switch
-from lab.rig.wait import until
+from lab.fabric.namespace import Namespace
+from lab.fabric.network import Switch
+from lab.fabric.wait import until
 
 _AWAIT = "while [ ! -e /var/vcap/store/{0} ]; do sleep 0.05; done"
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from acceptance.real_agent import RealAgent, TaskFailed
-from lab.rig import release, upgrade
-from lab.rig.cluster import ALL_JOBS, FAST, Cluster
-from lab.rig.wait import until
+from lab.fabric import release
+from lab.fabric.cluster import ALL_JOBS, FAST, Cluster
+from lab.fabric.wait import until
+from lab.scenarios import upgrade
 
 OURS = ("keepalived", "vrrp-drain", "vip-demote", "vip-promote")
 

@@ -1,1 +1,1 @@
-"""Tests with real daemons, and the rig that they stand on."""
+"""Tests with real daemons. fabric, clients, strangers, scenarios and benches are what they stand on; each imports those before it alone."""

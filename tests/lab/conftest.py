@@ -8,13 +8,23 @@ from typing import Any
 
 import pytest
 
-from lab.rig.cluster import FAST, Cluster, compiled_package
-from lab.rig.namespace import Namespace, missing
-from lab.rig.node import Node, has_address
-from lab.rig.wait import until
+from lab.fabric.addresses import has_address
+from lab.fabric.cluster import FAST, Cluster, compiled_package
+from lab.fabric.namespace import Namespace, missing
+from lab.fabric.node import Node
+from lab.fabric.wait import until
 
+LONG = "long: one of those that take longest; begins before the others, so that none is left alone at the end"
 MakeCluster = Callable[..., Cluster]
 PlugIn = Callable[[Cluster], Namespace]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", LONG)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")
@@ -57,9 +67,8 @@ def make_cluster(package: Path, request: pytest.FixtureRequest) -> Iterator[Make
             return cluster
 
         yield make
-        for cluster in clusters:  # shown by pytest for a test that failed
-            for node in cluster.nodes:
-                print(f"--- {node.name}\n{node.log()}{node.log('keepalived', 'keepalived.log')[-3000:]}")
+        for cluster in clusters:
+            show(cluster)
 
 
 @pytest.fixture
@@ -74,6 +83,12 @@ def stranger() -> Iterator[PlugIn]:
             return machine
 
         yield plug_in
+
+
+def show(cluster: Cluster) -> None:
+    """Print the logs, which pytest shows of a test that failed."""
+    for node in cluster.nodes:
+        print(f"--- {node.name}\n{node.log()}{node.log('keepalived', 'keepalived.log')[-3000:]}")
 
 
 def nft(node: Node, *arguments: str) -> str:

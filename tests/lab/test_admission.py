@@ -8,9 +8,9 @@ from ipaddress import ip_address
 import pytest
 
 from lab.conftest import nft
-from lab.rig.cluster import Cluster
-from lab.rig.kernel_rules import ID, VRID, group, hold, situation
-from lab.rig.namespace import Namespace
+from lab.fabric.cluster import Cluster
+from lab.fabric.kernel_rules import ID, VRID, group, hold, situation
+from lab.fabric.namespace import Namespace
 from vrrp_drain.handoff.rules import Rules
 from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.runtime.ip import ALL_HOSTS_V4, ALL_HOSTS_V6, GROUP_V4, GROUP_V6, IPAddress, internet_checksum

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from lab.conftest import MakeCluster
-from lab.rig.cluster import Cluster
-from lab.rig.kernel_rules import arm, group, hold, situation
-from lab.rig.namespace import Namespace
-from lab.rig.node import Node
-from lab.rig.stray import stray
-from lab.rig.wait import until
-from lab.rig.watchdog import watchdog
+from lab.fabric.cluster import Cluster
+from lab.fabric.kernel_rules import arm, group, hold, situation
+from lab.fabric.namespace import Namespace
+from lab.fabric.node import Node
+from lab.fabric.wait import until
+from lab.fabric.watchdog import watchdog
+from lab.strangers.stray import stray
 from vrrp_drain.handoff.forwarding import MOST_HOPS
 from vrrp_drain.handoff.vip_on_lo import VipOnLo
 

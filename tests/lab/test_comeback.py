@@ -4,12 +4,14 @@ import time
 
 import pytest
 
+from lab.clients.load import Load
 from lab.conftest import MakeCluster
-from lab.rig.agent import Agent, ScriptFailed
-from lab.rig.cluster import Cluster
-from lab.rig.load import Load
-from lab.rig.node import Node
-from lab.rig.wait import until
+from lab.fabric.agent import Agent, ScriptFailed
+from lab.fabric.cluster import Cluster
+from lab.fabric.node import Node
+from lab.fabric.wait import until
+
+pytestmark = pytest.mark.long
 
 JOBS = ("keepalived", "vrrp-drain", "haproxy-with-drain")
 PROMOTE_AFTER = 3

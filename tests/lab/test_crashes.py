@@ -1,23 +1,17 @@
 """haproxy fails on the MASTER, adverts a second apart: clients wait for the watcher, not for an election.
 
-The bounds are those of a busy machine; `make bench` has the figures.
+Here beside haproxy-boshrelease's keepalived job; `make bench` measures it with ours, and fails where an outage is too long.
 """
 
 from pathlib import Path
 
-from lab.rig.crashes import HUNG, KILLED, outages
+import pytest
+
+from lab.benches.crashes import KILLED, outages
+
+pytestmark = pytest.mark.long
 
 MASTER_DOWN = 3.0  # seconds, three adverts; that job's skew of 0.6 s comes on top of it
-NOTICED = 2.0  # seconds, health_interval x health_fall
-
-
-def test_a_dead_or_hung_haproxy(package: Path) -> None:
-    """A death costs clients a moment, a hang what its health checks take; an election of three seconds comes on top of neither."""
-    killed, hung = outages(package, KILLED, HUNG)
-    assert killed is not None
-    assert killed < 1
-    assert hung is not None
-    assert hung < NOTICED + 1
 
 
 def test_a_dead_haproxy_beside_haproxy_boshreleases_keepalived_job(package: Path) -> None:

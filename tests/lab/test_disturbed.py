@@ -5,8 +5,8 @@ import time
 import pytest
 
 from lab.conftest import MakeCluster
-from lab.rig.agent import ScriptFailed
-from lab.rig.wait import until
+from lab.fabric.agent import ScriptFailed
+from lab.fabric.wait import until
 
 SLOW = {"fast_handover": False, "haproxy_soft_stop": False}  # leaves time to break something, and haproxy alone
 

@@ -9,11 +9,11 @@ import textwrap
 import pytest
 
 from lab.conftest import MakeCluster, PlugIn, start_keepalived
-from lab.rig.agent import PATH
-from lab.rig.cluster import VIP6
-from lab.rig.namespace import Namespace
-from lab.rig.node import Node
-from lab.rig.wait import until
+from lab.fabric.agent import PATH
+from lab.fabric.cluster import VIP6
+from lab.fabric.namespace import Namespace
+from lab.fabric.node import Node
+from lab.fabric.wait import until
 
 VRRPCTL = "/var/vcap/packages/vrrp-drain/bin/vrrpctl"
 NFT = "/usr/sbin/nft"
@@ -127,6 +127,7 @@ def test_no_healthy_successor_and_a_frontend_on_the_vip(make_cluster: MakeCluste
     third.power_on()
 
 
+@pytest.mark.long
 def test_mixed_advert_intervals(make_cluster: MakeCluster) -> None:
     """An instance whose keepalived was given another interval, past pre-start, is a second MASTER: on both doctor names the property."""
     cluster = make_cluster(2, fast=False)

@@ -2,8 +2,8 @@
 
 import time
 
+from lab.clients.load import Load
 from lab.conftest import MakeCluster
-from lab.rig.load import Load
 
 
 def test_drain_of_the_master_moves_the_vip_and_refuses_nobody(make_cluster: MakeCluster) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lab.conftest import MakeCluster
-from lab.rig.agent import PATH
-from lab.rig.cluster import Cluster, update
-from lab.rig.node import Node
-from lab.rig.wait import until
+from lab.fabric.agent import PATH
+from lab.fabric.cluster import Cluster, update
+from lab.fabric.node import Node
+from lab.fabric.wait import until
 
 RUN = {
     "keepalived": ("keepalived.conf", "keepalived.pid", "vrrp.pid", "band", "health"),

@@ -7,8 +7,8 @@ from scapy.layers.l2 import Ether
 from scapy.layers.vrrp import VRRP, VRRPv3
 
 from lab.conftest import MakeCluster, PlugIn
-from lab.rig.agent import ScriptFailed
-from lab.rig.forger import Forger
+from lab.fabric.agent import ScriptFailed
+from lab.strangers.forger import Forger
 
 PRIORITY = 250  # would outrank the drained node's 99, were it valid
 

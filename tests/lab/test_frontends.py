@@ -15,12 +15,12 @@ import pytest
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, StreamEnded
 
+from lab.clients.both_ways import Transfer
 from lab.conftest import MakeCluster
-from lab.rig.both_ways import Transfer
-from lab.rig.cluster import VIP, VIP6, Cluster
-from lab.rig.node import Node
-from lab.rig.servers import echo, serving
-from lab.rig.wait import until
+from lab.fabric.cluster import VIP, VIP6, Cluster
+from lab.fabric.node import Node
+from lab.fabric.servers import echo, serving
+from lab.fabric.wait import until
 from vrrp_drain.handoff.rules import Rules
 
 HTTP, PROXY, HTTP2, WEBSOCKET, PASSTHROUGH, TCP, NARROW = range(8001, 8008)  # frontends

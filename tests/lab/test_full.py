@@ -9,9 +9,9 @@ from time import monotonic, sleep
 import pytest
 
 from lab.conftest import MakeCluster
-from lab.rig.cluster import Cluster
-from lab.rig.node import Node
-from lab.rig.wait import until
+from lab.fabric.cluster import Cluster
+from lab.fabric.node import Node
+from lab.fabric.wait import until
 
 FULL = 20
 HOLD = 6.0  # seconds, three times of what a hang is found in

@@ -7,15 +7,15 @@ from contextlib import AbstractContextManager
 
 import pytest
 
+from lab.clients.both_ways import Transfer
+from lab.clients.load import Load
 from lab.conftest import MakeCluster
-from lab.rig import kernel_rules
-from lab.rig.both_ways import Transfer
-from lab.rig.cluster import Cluster
-from lab.rig.load import Load
-from lab.rig.node import Node
-from lab.rig.servers import echo, serving
-from lab.rig.stray import stray
-from lab.rig.wait import until
+from lab.fabric import kernel_rules
+from lab.fabric.cluster import Cluster
+from lab.fabric.node import Node
+from lab.fabric.servers import echo, serving
+from lab.fabric.wait import until
+from lab.strangers.stray import stray
 from vrrp_drain.handoff.situation import Situation
 
 FAMILIES = pytest.mark.parametrize("vip", ["10.0.0.10", "fd00::10"])

@@ -7,12 +7,12 @@ import socket
 import time
 from pathlib import Path
 
+from lab.clients.crowd import Crowd
 from lab.conftest import MakeCluster, nft
-from lab.rig.cluster import Cluster
-from lab.rig.crowd import Crowd
-from lab.rig.kernel_rules import group, hold
-from lab.rig.node import Node
-from lab.rig.wait import until
+from lab.fabric.cluster import Cluster
+from lab.fabric.kernel_rules import group, hold
+from lab.fabric.node import Node
+from lab.fabric.wait import until
 from vrrp_drain.handoff.rules import Rules
 from vrrp_drain.linux import connections
 

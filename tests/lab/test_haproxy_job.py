@@ -6,7 +6,7 @@ from urllib.request import urlopen
 import pytest
 
 from lab.conftest import MakeCluster
-from lab.rig.wait import until
+from lab.fabric.wait import until
 
 LAYOUTS = pytest.mark.parametrize("syslog_server", ["stdout", "/dev/log"], ids=["below the wrapper", "a daemon"])
 

@@ -6,10 +6,10 @@ import threading
 from pathlib import Path
 
 from lab.conftest import MakeCluster
-from lab.rig.cluster import Cluster
-from lab.rig.node import Node
-from lab.rig.release import REPOSITORY
-from lab.rig.wait import until
+from lab.fabric.cluster import Cluster
+from lab.fabric.node import Node
+from lab.fabric.release import REPOSITORY
+from lab.fabric.wait import until
 
 REFUSALS = 2  # the API answers so many calls with an error
 

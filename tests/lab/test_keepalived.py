@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from lab.clients.load import Load
+from lab.clients.mail import MailServer
 from lab.conftest import MakeCluster
-from lab.rig.cluster import update
-from lab.rig.load import Load
-from lab.rig.mail import MailServer
-from lab.rig.node import Node
-from lab.rig.recorder import Recorder
-from lab.rig.wait import until
+from lab.fabric.cluster import update
+from lab.fabric.node import Node
+from lab.fabric.wait import until
+from lab.scenarios.recorder import Recorder
 
 COMPLAINTS = ("Unknown keyword", "invalid", "Invalid", "deprecated", "Unable", "(Line", "WARNING", "disabling", "Cannot", "cannot")
 EVERYTHING: dict[str, Any] = {

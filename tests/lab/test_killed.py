@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lab.conftest import MakeCluster
-from lab.rig.cluster import Cluster
-from lab.rig.killer import Killer
-from lab.rig.node import Node
+from lab.fabric.cluster import Cluster
+from lab.fabric.killer import Killer
+from lab.fabric.node import Node
 from vrrp_drain.handoff.situation import TABLE
 
 SOMEBODY_ELSES = "10.0.0.11"  # a VIP of ours that is on lo before us

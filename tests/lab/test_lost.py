@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 import pytest
 
+from lab.clients.load import Load
 from lab.conftest import MakeCluster, nft
-from lab.rig.cluster import Cluster
-from lab.rig.kernel_rules import situation
-from lab.rig.load import Load
-from lab.rig.node import Node
-from lab.rig.wait import until
+from lab.fabric.cluster import Cluster
+from lab.fabric.kernel_rules import situation
+from lab.fabric.node import Node
+from lab.fabric.wait import until
 from vrrp_drain.handoff.rules import Rules
 
 CLIENTS = 30

@@ -2,10 +2,10 @@
 
 import pytest
 
+from lab.clients.load import Load
 from lab.conftest import MakeCluster
-from lab.rig.agent import ScriptFailed
-from lab.rig.load import Load
-from lab.rig.wait import until
+from lab.fabric.agent import ScriptFailed
+from lab.fabric.wait import until
 
 FAIL = {"on_no_successor": "fail"}
 

@@ -1,28 +1,55 @@
 """A stranger on the segment sends adverts of every kind, seldom and very often: nobody feels it, and nothing moves because of it."""
 
 import socket
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from lab.conftest import MakeCluster, PlugIn
-from lab.rig import kernel_rules
-from lab.rig.forger import Forger
-from lab.rig.node import Node
-from lab.rig.noise import KINDS, RATES, frame, pair
-from lab.rig.wait import until
+from lab.benches import noise
+from lab.benches.noise import CLIENTS_NUMBER, KINDS, RATES, STRANGERS_NUMBER, frame, pair, plugged_in
+from lab.conftest import MakeCluster, PlugIn, show
+from lab.fabric import kernel_rules
+from lab.fabric.cluster import Cluster
+from lab.fabric.namespace import Namespace
+from lab.fabric.node import Node
+from lab.fabric.wait import until
+from lab.strangers.forger import Forger
 
 
-@pytest.mark.parametrize("rate", RATES)
+@pytest.fixture(scope="module")
+def group(package: Path) -> Iterator[tuple[Cluster, Iterator[int]]]:
+    """A group for the kinds of noise, one after the other, and the numbers of their clients."""
+    with noise.group(package) as cluster:
+        yield cluster, count(CLIENTS_NUMBER)
+
+
+@pytest.fixture
+def noisy(group: tuple[Cluster, Iterator[int]]) -> Iterator[tuple[Cluster, Namespace, Namespace]]:
+    """The group, the stranger and a client."""
+    cluster, numbers = group
+    with plugged_in(cluster, "stranger", STRANGERS_NUMBER) as stranger, plugged_in(cluster, "client", next(numbers)) as client:
+        yield cluster, stranger, client
+    show(cluster)
+
+
+@pytest.mark.parametrize("rate", [pytest.param(rate, marks=pytest.mark.xdist_group(f"noise {rate}")) for rate in RATES])
 @pytest.mark.parametrize("kind", KINDS)
-def test_moves_under_noise(make_cluster: MakeCluster, stranger: PlugIn, kind: str, rate: float) -> None:
+def test_moves_under_noise(noisy: tuple[Cluster, Namespace, Namespace], kind: str, rate: float) -> None:
     """A move away and back: no request fails, no open connection breaks, and there are the two moves that were asked for."""
-    cluster = make_cluster(2, fast=False, watched=True, vrrp_drain={"haproxy_soft_stop": False})
-    found = pair(cluster, stranger(cluster), kind, rate)
+    cluster, stranger, client = noisy
+    before = refused(cluster)
+    found = pair(cluster, stranger, client, kind, rate)
     assert found.rate > 0.5 * rate, found
     assert found.clean, found
-    assert all(kernel_rules.situation(node.machine).refused > 0 for node in cluster.nodes)
+    assert all(now > then for now, then in zip(refused(cluster), before, strict=True))
+
+
+def refused(cluster: Cluster) -> list[int]:
+    """Return how many packets each node has refused so far."""
+    return [kernel_rules.situation(node.machine).refused for node in cluster.nodes]
 
 
 def test_the_highest_priority_of_nobody_takes_no_vip(make_cluster: MakeCluster, stranger: PlugIn) -> None:

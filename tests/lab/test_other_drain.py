@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from lab.clients.load import Load
 from lab.conftest import MakeCluster
-from lab.rig.cluster import update
-from lab.rig.load import Load
-from lab.rig.wait import until
+from lab.fabric.cluster import update
+from lab.fabric.wait import until
+
+pytestmark = pytest.mark.long
 
 JOBS = ("keepalived", "vrrp-drain", "haproxy-with-drain")
 GRACE = {"enable_health_check_http": True, "drain_frontend_grace_time": 3}

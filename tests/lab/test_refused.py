@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from lab.clients.load import Load
 from lab.conftest import MakeCluster, nft
-from lab.rig.cluster import Cluster
-from lab.rig.kernel_rules import group, hold, situation
-from lab.rig.load import Load
-from lab.rig.refusal import NETFILTER, SOCK_DIAG, refuse
-from lab.rig.wait import until
+from lab.fabric.cluster import Cluster
+from lab.fabric.kernel_rules import group, hold, situation
+from lab.fabric.refusal import NETFILTER, SOCK_DIAG, refuse
+from lab.fabric.wait import until
 from vrrp_drain.handoff.rules import Rules
 from vrrp_drain.linux.nftables import expressions
 from vrrp_drain.runtime.errors import SystemFault

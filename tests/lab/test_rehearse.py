@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from lab.conftest import MakeCluster
-from lab.rig.agent import PATH
-from lab.rig.cluster import VIP, VIP6
-from lab.rig.namespace import terminate
-from lab.rig.node import Node
+from lab.fabric.agent import PATH
+from lab.fabric.cluster import VIP, VIP6
+from lab.fabric.namespace import terminate
+from lab.fabric.node import Node
 
 VRRPCTL = "/var/vcap/packages/vrrp-drain/bin/vrrpctl"
 NFT = "/usr/sbin/nft"

@@ -10,10 +10,10 @@ from scapy.layers.l2 import Ether
 from scapy.layers.vrrp import VRRPv3
 
 from lab.conftest import MakeCluster, PlugIn, start_keepalived
-from lab.rig import kernel_rules
-from lab.rig.agent import ScriptFailed
-from lab.rig.cluster import update
-from lab.rig.forger import Forger
+from lab.fabric import kernel_rules
+from lab.fabric.agent import ScriptFailed
+from lab.fabric.cluster import update
+from lab.strangers.forger import Forger
 
 
 def test_haproxy_never_comes_up(make_cluster: MakeCluster) -> None:

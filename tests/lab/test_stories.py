@@ -7,17 +7,19 @@ from contextlib import ExitStack
 
 import pytest
 
+from lab.benches.crashes import HUNG, KILLED
+from lab.clients.inbox import WEBHOOK, Inbox
+from lab.clients.load import Load
 from lab.conftest import MakeCluster, PlugIn, start_keepalived
-from lab.rig.agent import PATH
-from lab.rig.cluster import Cluster, update
-from lab.rig.crashes import HUNG, KILLED
-from lab.rig.inbox import WEBHOOK, Inbox
-from lab.rig.load import Load
-from lab.rig.node import Node
-from lab.rig.story import Story
-from lab.rig.wait import until
+from lab.fabric.agent import PATH
+from lab.fabric.cluster import Cluster, update
+from lab.fabric.node import Node
+from lab.fabric.wait import until
+from lab.scenarios.story import Story
 from vrrp_drain.handoff.rules import Rules
 from vrrp_drain.linux.rtnetlink import Netlink
+
+pytestmark = pytest.mark.long
 
 Begin = Callable[..., tuple[Story, Cluster]]
 STARTED = ("state stopped -> backup, keepalived_started",)  # told where the watcher was first

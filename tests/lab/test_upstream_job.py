@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
+import pytest
+
+from lab.clients.load import Load
 from lab.conftest import MakeCluster
-from lab.rig.cluster import ALL_JOBS, Cluster, update
-from lab.rig.load import Load
-from lab.rig.node import Node
-from lab.rig.recorder import Recorder
-from lab.rig.wait import until
+from lab.fabric.cluster import ALL_JOBS, Cluster, update
+from lab.fabric.node import Node
+from lab.fabric.wait import until
+from lab.scenarios.recorder import Recorder
+
+pytestmark = pytest.mark.long
 
 UPSTREAM = ("upstream-keepalived", "haproxy")
 BESIDE = ("upstream-keepalived", "vrrp-drain", "haproxy")

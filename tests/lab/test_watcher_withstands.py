@@ -17,10 +17,10 @@ from scapy.layers.l2 import Ether
 from scapy.layers.vrrp import VRRPv3
 
 from lab.conftest import MakeCluster
-from lab.rig.cluster import Cluster
-from lab.rig.forger import Forger
-from lab.rig.node import Node
-from lab.rig.wait import until
+from lab.fabric.cluster import Cluster
+from lab.fabric.node import Node
+from lab.fabric.wait import until
+from lab.strangers.forger import Forger
 
 WATCHER = "vrrp-drain-watch"
 OURS_ALONE = {"healthcheck_command": "/bin/true"}  # keepalived's own check is content: what moves the VIP is the watcher

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from lab.rig.release import BUILD, REPOSITORY
+from lab.fabric.release import BUILD, REPOSITORY
 
 Bosh = Callable[..., str]
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
-from lab.rig.release import BUILD, REPOSITORY
+from lab.fabric.release import BUILD, REPOSITORY
 from release.conftest import lacking
 from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.notify.notifier import Counts

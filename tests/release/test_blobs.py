@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.rig.release import REPOSITORY, load_yaml
+from lab.fabric.release import REPOSITORY, load_yaml
 
 TARBALL = "blobs/keepalived/keepalived-2.3.3.tar.gz"
 REQUIREMENT = re.compile(r"^(\S+)==(\S+) \\\n    --hash=sha256:(\w+)$", re.MULTILINE)

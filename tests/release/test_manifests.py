@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lab.rig import release
-from lab.rig.release import REPOSITORY, Rendering, load_yaml
+from lab.fabric import release
+from lab.fabric.release import REPOSITORY, Rendering, load_yaml
 from release.conftest import Bosh
 from templates.conftest import GROUP
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.rig.release import compile_package
+from lab.fabric.release import compile_package
 from release.conftest import lacking
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lab.rig.release import REPOSITORY, clone_checkout, load_yaml, package_files, unpack
+from lab.fabric.release import REPOSITORY, clone_checkout, load_yaml, package_files, unpack
 from release.conftest import Bosh
 from vrrp_drain import __version__
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from lab.rig import release
-from lab.rig.release import Rendering, Spec
+from lab.fabric import release
+from lab.fabric.release import Rendering, Spec
 
 GROUP = [Spec("haproxy", n, f"id-{n}", f"10.0.0.{n + 1}", n == 0) for n in range(3)]
 Render = Callable[..., Path]

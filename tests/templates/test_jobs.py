@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lab.rig import release
-from lab.rig.release import Rendering
+from lab.fabric import release
+from lab.fabric.release import Rendering
 from templates.conftest import GROUP, Render
 from unit.support.refusals import PEM
 from vrrp_drain.config.model import Config

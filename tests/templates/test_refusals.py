@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lab.rig.release import Rendering, Spec, refusals
+from lab.fabric.release import Rendering, Spec, refusals
 from templates.conftest import GROUP
 
 VIP = "10.0.0.10"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lab.rig.release import Rendering, Spec
+from lab.fabric.release import Rendering, Spec
 from templates.conftest import GROUP, Answer
 from unit.support.fakes import IPV6_VIP, OTHER_SETTINGS, VIP
 from unit.support.refusals import CONTRADICTIONS, WRONG

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.rig import results
-from lab.rig.compare import Comparison, Round, round_of
-from lab.rig.load import Found, Request
-from lab.rig.recorder import Mark, Move
-from lab.rig.transfers import Transfer
+from lab.benches import results
+from lab.benches.compare import Comparison, Round, round_of
+from lab.clients.load import Found, Request
+from lab.clients.transfers import Transfer
+from lab.scenarios.recorder import Mark, Move
 
 MARKS = [Mark(1.0, "a", "stop"), Mark(10.0, "a", "stop"), Mark(10.3, "a", "band -50"), Mark(12.0, "a", "start")]
 MOVES = [Move(1.1, "a", "b", 100), Move(2.0, "b", "a", 200), Move(10.4, "a", "b", 100), Move(15.0, "b", "a", 3000)]

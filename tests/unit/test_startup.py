@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from lab.rig import release, startup
+from lab.benches import startup
+from lab.fabric import release
 
 
 def test_both_versions_have_their_turn() -> None:

@@ -1,0 +1,1 @@
+"""What measures and shows: `make demo`, `make bench` and their pictures."""

@@ -1,0 +1,76 @@
+"""Many clients that hold one connection each and say nothing: what a busy balancer has most of."""
+
+import itertools
+import resource
+import socket
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+
+from lab.fabric.namespace import Namespace
+
+from .traffic import NEW_PORTS
+
+_TIMEOUT = 10.0  # seconds
+_AT_ONCE = 250  # requests under way: haproxy's listener takes more, and nothing is measured here
+_SPARE = 1000  # file descriptors for everything else in this process
+
+
+class Crowd:
+    """``size`` keep-alive connections from ``client`` to the VIP, from entry to exit."""
+
+    def __init__(self, client: Namespace, vip: str, size: int, port: int = 80) -> None:
+        self._client = client
+        self._where = (vip, port)
+        self._size = size
+        self._connections: list[socket.socket] = []
+
+    def __enter__(self) -> "Crowd":
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        if most != resource.RLIM_INFINITY and most < self._size + _SPARE:
+            raise RuntimeError(f"{self._size} connections need more than the {most} files that this process may open (ulimit -Hn)")
+        try:
+            self._client.in_network(self._connect)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def ask(self) -> Counter[str]:
+        """Send one request on each connection; return how many got which answer (a node's name), or which error."""
+        found: Counter[str] = Counter()
+        host = self._where[0]
+        request = f"GET / HTTP/1.1\r\nHost: {f'[{host}]' if ':' in host else host}\r\n\r\n".encode()
+        for some in _portions(self._connections):
+            for connection in some:
+                connection.sendall(request)
+            found.update(map(_answer, some))
+        return found
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+    def _connect(self) -> None:
+        for port in NEW_PORTS[: self._size]:
+            self._connections.append(socket.create_connection(self._where, _TIMEOUT, ("", port)))
+
+
+def _answer(connection: socket.socket) -> str:
+    """Return the body; haproxy sends so small an answer in one segment."""
+    try:
+        head, _, body = connection.recv(4096).partition(b"\r\n\r\n")
+    except OSError as error:
+        return type(error).__name__
+    return body.decode() if head.startswith(b"HTTP/1.1 200") else "closed"
+
+
+def _portions(connections: Sequence[socket.socket]) -> Iterator[Sequence[socket.socket]]:
+    each = iter(connections)
+    while some := list(itertools.islice(each, _AT_ONCE)):
+        yield some

@@ -1,0 +1,165 @@
+"""What clients do and feel: the load generator's program, run in the client's namespace by load.Load.
+
+    python -m lab.clients.traffic '{"vip": ..., "port": ..., "rate": ..., "keep_alive": ..., "lane": ..., "into": path}'
+
+New connections come at a fixed rate, whatever happens to the earlier ones; keep-alive clients hold one connection each.
+Every request's outcome is one JSON line with a monotonic time stamp, kept in memory until SIGTERM ends it all and the file
+is written: a disk that is busy would look like a slow answer. A running count goes to stdout twice a second.
+"""
+
+import asyncio
+import gc
+import itertools
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+TIMEOUT = 5.0  # seconds until a client gives up
+KEEP_ALIVE_PAUSE = 0.1  # seconds between two requests on one connection
+_HEARTBEAT = 0.005  # seconds
+NEW_PORTS = range(10_000, 60_000)  # the kernel takes the others for keep-alive clients
+LANE = 10_000  # ports of each load where several run side by side: lanes 1 to 4
+
+
+class Traffic:
+    """Runs until it is told to stop; nothing is retried, every outcome counts."""
+
+    def __init__(self, vip: str, port: int, rate: float, keep_alive: int, lane: int) -> None:
+        self._vip, self._port, self._rate, self._keep_alive = vip, port, rate, keep_alive
+        self.lines: list[dict[str, Any]] = []
+        self._stopping = asyncio.Event()
+        # a port that was used a minute ago may meet its own TIME_WAIT on a node that has just got the VIP
+        self._ports = itertools.cycle(NEW_PORTS[lane * LANE : (lane + 1) * LANE] if lane else NEW_PORTS)
+        self._answered = self._failed = 0
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._note_stalls())
+            tasks.create_task(self._report())
+            for client in range(self._keep_alive):
+                tasks.create_task(self._stay_connected(client))
+            await self._open_connections(tasks)
+
+    async def _open_connections(self, tasks: asyncio.TaskGroup) -> None:
+        due = time.monotonic()
+        while self._rate and not self._stopping.is_set():
+            tasks.create_task(self._new_connection())
+            due += 1 / self._rate
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        await self._stopping.wait()
+
+    async def _new_connection(self) -> None:
+        started = time.monotonic()
+        phase = "connect"
+        outcome, node = "timeout", ""
+        writer: asyncio.StreamWriter | None = None
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                local = ("::" if ":" in self._vip else "0.0.0.0", next(self._ports))
+                reader, writer = await asyncio.open_connection(self._vip, self._port, local_addr=local)
+                phase = "request"
+                node = await self._ask(reader, writer, "close")
+                outcome = "ok"
+        except (OSError, EOFError) as error:
+            outcome = _outcome(error)
+        finally:
+            if writer:
+                writer.close()
+        self._record("new", started, outcome, phase, node)
+
+    async def _stay_connected(self, client: int) -> None:
+        connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            phase = "request" if connection else "connect"
+            outcome, node = "timeout", ""
+            try:
+                async with asyncio.timeout(TIMEOUT):
+                    if connection is None:
+                        connection = await asyncio.open_connection(self._vip, self._port)
+                    phase = "request"
+                    node = await self._ask(*connection, "keep-alive")
+                    outcome = "ok"
+            except (OSError, EOFError) as error:
+                outcome = _outcome(error)
+            self._record("established", started, outcome, phase, node, client=client)
+            if outcome != "ok" and connection:
+                connection[1].close()
+                connection = None
+            await asyncio.sleep(KEEP_ALIVE_PAUSE)
+            if connection and connection[0].at_eof() and connection[0].exception() is None:
+                connection[1].close()  # closed politely between two requests
+                connection = None
+        if connection:
+            connection[1].close()
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: str) -> str:
+        """Send one request and return the name of the node that answered. Raises OSError or EOFError."""
+        host = f"[{self._vip}]" if ":" in self._vip else self._vip
+        writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: {connection}\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+        return (await reader.readexactly(length)).decode()
+
+    def _record(self, kind: str, started: float, outcome: str, phase: str, node: str, **more: Any) -> None:
+        if outcome == "ok":
+            self._answered += 1
+        else:
+            self._failed += 1
+        ms = (time.monotonic() - started) * 1000
+        self._keep(kind=kind, t=started, ms=round(ms, 3), outcome=outcome, phase=phase, node=node, **more)
+
+    def _keep(self, **line: Any) -> None:
+        self.lines.append(line)
+
+    async def _note_stalls(self) -> None:
+        """When the machine did not run us: what a request waited in that time is not the VIP's."""
+        while not self._stopping.is_set():
+            due = time.monotonic() + _HEARTBEAT
+            await asyncio.sleep(_HEARTBEAT)
+            late = time.monotonic() - due
+            if late > _HEARTBEAT:
+                self._keep(kind="stall", t=due, ms=late * 1000)
+
+    async def _report(self) -> None:
+        while not self._stopping.is_set():
+            print(self._answered, self._failed, flush=True)
+            await asyncio.sleep(0.5)
+
+
+def _outcome(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, ConnectionRefusedError):
+        return "refused"
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        return "reset"
+    return "closed" if isinstance(error, EOFError) else "unreachable"
+
+
+def main() -> None:
+    settings = json.loads(sys.argv[1])
+    with suppress(PermissionError):  # what it measures is the VIP, not the scheduler of a busy machine
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(2))
+    gc.disable()  # a collection would look like a slow answer
+    into = Path(settings.pop("into"))
+    lines = asyncio.run(_run(settings))
+    into.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+async def _run(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    traffic = Traffic(**settings)
+    await traffic.run()
+    return traffic.lines
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""An instance group behind one VIP on one segment, a client, and the director's order of things."""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from . import release
+from .agent import Agent, MakeAgent, ScriptRun
+from .namespace import Namespace
+from .network import Switch
+from .node import Node
+from .release import Spec
+
+VIP = "10.0.0.10"
+VIP6 = "fd00::10"
+ALL_JOBS = ("keepalived", "vrrp-drain", "haproxy")
+WATCHER = "vrrp-drain-watch"  # as monit knows it
+# fast enough for tests, slow enough that a busy machine does not look like a dead MASTER
+FAST: Mapping[str, Any] = {"vrrp_version": 3, "advert_int": 0.2, "healthcheck_interval": 1}
+
+
+@dataclass(frozen=True)
+class Drain:
+    """One drain of ours, as the agent saw it."""
+
+    node: str
+    seconds: float
+    exit_code: int
+    stdout: str
+
+
+@contextmanager
+def compiled_package() -> Iterator[Path]:
+    """Compile the package once and give its directory."""
+    with tempfile.TemporaryDirectory(prefix="vrrp-drain-") as scratch:
+        target = Path(scratch) / "vrrp-drain"
+        release.compile_package(target)
+        yield target
+
+
+class Cluster:
+    """``nodes`` instances; use it as a context manager, then ``create``."""
+
+    def __init__(
+        self,
+        package: Path,
+        nodes: int = 3,
+        jobs: Sequence[str] = ALL_JOBS,
+        vip: str = VIP,
+        make_agent: MakeAgent = Agent,
+        watched: bool = True,
+        **properties: Any,
+    ) -> None:
+        """``properties`` are ``keepalived``, ``vrrp_drain`` and ``ha_proxy``, as in a manifest; with ``watched`` the watcher runs."""
+        self.vip = vip
+        self.jobs = tuple(jobs)
+        self.properties = {**properties, "keepalived": {"vip": vip, **properties.get("keepalived", {})}}
+        self.package = package
+        self._make_agent = make_agent
+        self._unmonitored = () if watched else (WATCHER,)
+        # hard links from the package need its file system
+        self._disk = Path(tempfile.mkdtemp(prefix="disks-", dir=package.parent))
+        self.switch = Switch()
+        self.group = [
+            Spec("haproxy", n, str(uuid.uuid5(uuid.NAMESPACE_DNS, f"haproxy-{n}")), f"10.0.0.{n + 1}", n == 0) for n in range(nodes)
+        ]
+        self.nodes = [self._machine(spec) for spec in self.group]
+        self.client = Namespace("client")
+        self.switch.attach(self.client, 200, ("10.0.0.200/24", "fd00::200/64"))
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        for node in self.nodes:
+            node.machine.kill()
+        self.client.kill()
+        self.switch.close()
+        shutil.rmtree(self._disk, ignore_errors=True)
+
+    def create(self) -> "Cluster":
+        """Deploy the group for the first time: the first instance is there before the others start, which do so side by side."""
+        self.apply()
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
+            first, *others = [pool.submit(node.agent.run_script, "pre-start") for node in self.nodes]
+            first.result()
+            self.nodes[0].begin()
+            for each in others:
+                each.result()
+            list(pool.map(Node.begin, self.nodes[1:]))
+        return self
+
+    def apply(self) -> None:
+        """Render the jobs of all instances."""
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda node: node.apply(self.jobs, self.group, self.properties, self.package), self.nodes))
+
+    def holders(self) -> list[Node]:
+        """Return the nodes that have the VIP on eth0."""
+        return [node for node in self.nodes if node.has(self.vip)]
+
+    def _machine(self, spec: Spec) -> Node:
+        disk = self._disk / f"{spec.name}-{spec.index}"
+        disk.mkdir()
+        return Node(self.switch, spec, (f"{spec.address}/24", f"fd00::{spec.index + 1}/64"), disk, self._make_agent, self._unmonitored)
+
+
+def update(node: Node, note: Callable[[str], None] = lambda what: None, apply: Callable[[], None] = lambda: None) -> list[ScriptRun]:
+    """Update one instance as the director does: stop it, change it, start it (director: instance_updater, stopper.rb).
+
+    ``note`` is told each step as it begins; returns the runs of the drain scripts.
+    """
+    note("pre-stop")
+    node.agent.run_script(
+        "pre-stop", {"BOSH_VM_NEXT_STATE": "keep", "BOSH_INSTANCE_NEXT_STATE": "keep", "BOSH_DEPLOYMENT_NEXT_STATE": "keep"}
+    )
+    note("drain")
+    drains = node.agent.drain()
+    note("stop")
+    node.monit.stop()
+    node.agent.run_script("post-stop")
+    note("stopped")
+    apply()
+    node.agent.run_script("pre-start")
+    note("start")
+    node.monit.start()
+    note("post-start")
+    node.agent.run_script("post-start")
+    note("updated")
+    return drains

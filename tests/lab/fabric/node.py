@@ -1,0 +1,113 @@
+"""One VM of the lab: a machine with its own /var/vcap, its agent and its monit."""
+
+import json
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import release
+from .addresses import has_address
+from .agent import PATH, Agent, MakeAgent
+from .monit import Monit
+from .namespace import Namespace
+from .network import Switch
+from .release import Spec
+from .wait import until
+
+
+class Node:
+    """The disk (``vcap``) outlives the power; network and processes do not."""
+
+    def __init__(
+        self,
+        switch: Switch,
+        spec: Spec,
+        addresses: tuple[str, ...],
+        vcap: Path,
+        make_agent: MakeAgent = Agent,
+        unmonitored: Collection[str] = (),
+    ) -> None:
+        self.spec = spec
+        self.name = f"{spec.name}/{spec.index}"
+        self.vcap = vcap
+        self._switch = switch
+        self._addresses = addresses
+        self._make_agent = make_agent
+        self._unmonitored = unmonitored
+        self.power_on()
+
+    def power_on(self, mac: int | None = None) -> None:
+        """Boot: network and an empty /var/vcap/sys/run; nothing runs yet. A machine that was made anew has another last byte, ``mac``."""
+        self.machine = Namespace(f"{self.spec.name}-{self.spec.index}", self.vcap)
+        self.port = self._switch.attach(self.machine, mac or self.spec.index + 1, self._addresses)
+        self.agent = self._make_agent(self.machine, self.vcap)
+        self.monit = Monit(self.machine, self.vcap / "jobs", self._unmonitored)
+        self.powered = True
+
+    def power_off(self) -> None:
+        """Cut the power."""
+        self.powered = False
+        self.machine.kill()
+        self._switch.detach(self.port)
+
+    def apply(self, jobs: Sequence[str], group: Sequence[Spec], properties: Mapping[str, Any], package: Path) -> None:
+        """What the agent's apply does: packages and rendered jobs are in place afterwards."""
+        release.install(self.vcap, package)
+        directory = self.vcap / "jobs"
+        shutil.rmtree(directory, ignore_errors=True)  # every job gets a directory of its own version
+        provider = next((job for job in jobs if release.name_on_disk(job) == "keepalived"), "keepalived")
+        release.render(
+            *(release.Rendering(job, self.spec, group, properties, directory / release.name_on_disk(job), provider) for job in jobs)
+        )
+        self.monit = Monit(self.machine, self.vcap / "jobs", self._unmonitored)
+
+    def start(self) -> None:
+        """pre-start, monit start, post-start."""
+        self.agent.run_script("pre-start")
+        self.begin()
+
+    def begin(self) -> None:
+        """What comes after pre-start."""
+        self.monit.start()
+        self.agent.run_script("post-start")
+
+    def vrrpctl(self, *arguments: str) -> tuple[int, str, str]:
+        """Run the operator's command and return exit code, stdout, stderr."""
+        done = self.machine.run(["/var/vcap/packages/vrrp-drain/bin/vrrpctl", *arguments], {"PATH": PATH})
+        return done.returncode, done.stdout, done.stderr
+
+    def status(self) -> dict[str, Any]:
+        code, stdout, stderr = self.vrrpctl("status", "--json")
+        if code != 0:
+            raise RuntimeError(f"{self.name}: vrrpctl status exited {code}: {stderr}")
+        found: dict[str, Any] = json.loads(stdout)
+        return found
+
+    def has(self, vip: str) -> bool:
+        """Tell whether the VIP is on eth0; a machine without power has nothing."""
+        return self.powered and has_address(self.machine, vip)
+
+    def crash_keepalived(self) -> None:
+        """Kill keepalived so that its VIP stays behind. Both processes are stopped first: the child would clean up when its
+        parent dies before it does."""
+        for signal in ("-STOP", "-KILL"):
+            self.machine.run(["killall", signal, "keepalived"])
+
+    def wait_for(self, vip: str, *, here: bool = True, seconds: float = 20) -> None:
+        until(lambda: self.has(vip) is here, f"{vip} to be {'on' if here else 'off'} {self.name}", seconds)
+
+    def wait_until_logged(self, text: str, *, count: int = 1, seconds: float = 20) -> None:
+        """Wait until keepalived has logged ``text`` for the ``count``-th time."""
+        until(lambda: self.log("keepalived", "keepalived.log").count(text) >= count, f"{self.name}'s keepalived to log {text!r}", seconds)
+
+    def band(self) -> str | None:
+        """Return the text of the track file."""
+        try:
+            return (self.machine.root / "var/vcap/sys/run/keepalived/band").read_text().strip()
+        except FileNotFoundError:
+            return None
+
+    def log(self, job: str = "vrrp-drain", name: str = "vrrp-drain.log") -> str:
+        path = self.vcap / "sys/log" / job / name
+        return path.read_text(errors="replace") if path.exists() else ""

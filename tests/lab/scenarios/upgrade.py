@@ -1,0 +1,119 @@
+"""One rolling upgrade under load: what the demo shows, the tests assert and the benchmarks time."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.clients.load import Found, Load
+from lab.clients.transfers import BACKEND, Transfer, Transfers
+from lab.fabric.agent import Agent, MakeAgent, ScriptRun
+from lab.fabric.cluster import Cluster, update
+
+from .recorder import Mark, Move, Recorder
+
+WATCH_SECONDS = 5.0  # the director's update_watch_time: it waits this long before the next instance
+RATE = 200.0  # new connections per second
+KEEP_ALIVE = 50  # clients that stay connected
+DOWNLOADS, UPLOADS, SLOW_STREAMS = 5, 5, 10  # long transfers at a time
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """All that was seen; times on the monotonic clock."""
+
+    name: str
+    nodes: tuple[str, ...]
+    found: Found
+    transfers: list[Transfer]
+    marks: list[Mark]
+    moves: list[Move]
+    drains: list[tuple[str, ScriptRun]]
+
+    @property
+    def broken(self) -> list[Transfer]:
+        """Return the transfers that ended early, or with another checksum."""
+        return [each for each in self.transfers if not each.whole]
+
+    @property
+    def kept(self) -> bool:
+        """Tell whether nothing failed: no request, no transfer, no first packet. Slow answers are counted; a busy machine makes some."""
+        return not (self.broken or self.found.failed("new") or self.found.failed("established") or self.found.lost_syns())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the run as build/demo/result.json has it."""
+        new = self.found.of("new")
+        return {
+            "name": self.name,
+            "new": {
+                "attempted": len(new),
+                "failed": len(self.found.failed("new")),
+                "refused": len(self.found.refused()),
+                "slow": len(self.found.slow("new")),
+                "max_ms": round(max((each.ms for each in new), default=0.0), 1),
+            },
+            "established": {
+                "clients": self.found.clients,
+                "requests": len(self.found.of("established")),
+                "reset": len(self.found.failed("established")),
+                "slow": len(self.found.slow("established")),
+            },
+            "transfers": {
+                "downloads": self._whole("download"),
+                "uploads": self._whole("upload"),
+                "slow_streams": self._whole("slow"),
+                "broken": len(self.broken),
+                "longest_pause_ms": round(max((each.pause_ms for each in self.transfers), default=0.0), 1),
+            },
+            "moves": [{"from": m.source, "to": m.target, "handover_ms": round(m.handover_ms, 1)} for m in self.moves],
+            "drains": [
+                {"node": node, "seconds": round(run.seconds, 3), "exit_code": run.exit_code, "stdout": run.stdout}
+                for node, run in self.drains
+            ],
+            "client_stall_ms": round(self.found.stall_ms, 1),
+        }
+
+    def _whole(self, kind: str) -> int:
+        return sum(each.whole for each in self.transfers if each.kind == kind)
+
+
+def run(
+    name: str,
+    package: Path,
+    jobs: Sequence[str],
+    tell: Callable[[str, Load | None], None] = lambda what, load: None,
+    watch_seconds: float = WATCH_SECONDS,
+    make_agent: MakeAgent = Agent,
+    **properties: Any,
+) -> Upgrade:
+    """Deploy three instances, put them under load, and update them one at a time, the canary (the MASTER) first."""
+    tell("three instances are deployed", None)
+    behind = {"backend": ":".join(map(str, BACKEND)), **properties.pop("ha_proxy", {})}
+    with Cluster(package, 3, jobs, make_agent=make_agent, ha_proxy=behind, **properties) as cluster:
+        cluster.create()
+        canary = cluster.nodes[0]
+        canary.wait_for(cluster.vip)
+        drains: list[tuple[str, ScriptRun]] = []
+        with (
+            Recorder(cluster.nodes, cluster.vip) as recorder,
+            Transfers(cluster.client, cluster.vip, downloads=DOWNLOADS, uploads=UPLOADS, slow=SLOW_STREAMS) as transfers,
+            Load(cluster.client, cluster.vip, rate=RATE, keep_alive=KEEP_ALIVE) as load,
+        ):
+            _watch(1.0)
+            for node in cluster.nodes:
+
+                def note(what: str, name: str = node.name) -> None:
+                    recorder.note(name, what)
+                    tell(f"{name}: {what}", load)
+
+                runs = update(node, note)
+                drains += [(node.name, each) for each in runs if each.job == "vrrp-drain"]
+                _watch(watch_seconds)
+        names = tuple(node.name for node in cluster.nodes)
+        return Upgrade(name, names, load.found, transfers.ended, recorder.marks, recorder.moves(), drains)
+
+
+def _watch(seconds: float) -> None:
+    """What the director does between two instances: nothing, for a set time."""
+    time.sleep(seconds)

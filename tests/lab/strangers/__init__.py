@@ -1,0 +1,1 @@
+"""Who is on the segment and sends what he should not."""
