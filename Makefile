@@ -22,13 +22,19 @@ export PATH := /usr/sbin:/sbin:$(PATH):$(CURDIR)/$(GO_TOOLS)
 export PYTHONPATH := lib:tests
 export MPLBACKEND := Agg
 
-.PHONY: help demo test unit lint acceptance bench blobs release tools docs lock clean deps promtool
+.PHONY: help demo lab shell test unit coverage lint acceptance bench blobs release tools docs lock clean deps promtool
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
 demo: deps ## the same rolling upgrade without and with vrrp-drain, side by side; writes build/demo/
 	$(AS_ROOT) $(RUN) -m lab.rig.demo
+
+lab: deps ## three instances and their clients to play with, and who has the VIP, live, until Ctrl-C
+	$(AS_ROOT) $(RUN) -m lab.rig.playground run build/lab
+
+shell: $(VENV)/.ready ## a shell on a node of the lab that runs: make shell NODE=0, or NODE=0 CMD='vrrpctl status'
+	@$(RUN) -m lab.rig.playground shell build/lab "$(NODE)" "$$CMD"
 
 test: deps lint ## all tests but those of `make acceptance`
 	@$(MAKE) --no-print-directory $(BOSH) || echo "Without the bosh CLI the tests of the release and the manifests are skipped." >&2
@@ -40,6 +46,9 @@ acceptance: deps tools ## the release as the bosh CLI builds it, with the real b
 
 unit: $(VENV)/.ready ## the tests that need neither root nor keepalived
 	$(RUN) -m pytest tests/unit
+
+coverage: $(VENV)/.ready ## the same, and what they leave out; fails below the floor in pyproject.toml
+	$(RUN) -m pytest tests/unit --numprocesses auto --cov --cov-report=term
 
 lint: $(VENV)/.ready ## ruff, mypy, and what may import what
 	$(VENV)/bin/ruff format --check

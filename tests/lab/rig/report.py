@@ -8,7 +8,7 @@ import jinja2
 from rich.table import Table
 
 from . import picture
-from .load import SLOW_MS
+from .traffic import SLOW_MS
 from .upgrade import DOWNLOADS, KEEP_ALIVE, RATE, SLOW_STREAMS, UPLOADS, Upgrade
 
 Cell = tuple[str, bool]
