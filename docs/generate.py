@@ -15,6 +15,7 @@ from typing import Any, get_args, get_type_hints
 
 import yaml
 
+import rooms
 from vrrp_drain import doctor
 from vrrp_drain.commands.status import Status
 from vrrp_drain.handoff.rules import Situation
@@ -29,7 +30,7 @@ from vrrp_drain.watcher.metrics import Metrics
 ROOT = Path(__file__).resolve().parent.parent
 FILES = (
     "README.md",
-    *(f"docs/{name}.md" for name in ("handover", "deploy", "properties", "metrics", "doctor", "operate", "notifications")),
+    *(f"docs/{name}.md" for name in ("handover", "deploy", "properties", "metrics", "doctor", "operate", "notifications", "architecture")),
 )
 _JSON = {str: "text", int: "number", float: "number", bool: "true or false", list[str]: "list of text", type(None): "null"}
 
@@ -135,6 +136,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "checks": checks,
     "status-fields": status_fields,
     "causes": causes,
+    "rooms": rooms.table,
+    "imports": rooms.picture,
+    "contracts": rooms.sentences,
     **{f"properties-{job}": partial(properties, job) for job in ("keepalived", "vrrp-drain", "vip-demote", "vip-promote")},
 }
 
