@@ -51,7 +51,7 @@ process() {{
   *) echo "$usage" >&2; exit 1 ;;
   esac
 }}
-runs() {{ [ -d "/proc/$(cat "$pidfile" 2>/dev/null || echo none)" ]; }}
+runs() {{ pid=$(cat "$pidfile" 2>/dev/null); [ -n "$pid" ] && [ -d "/proc/$pid" ]; }}
 start() {{ rm -f "/{left_alone}/$1"; runs || as_monit $start; }}
 stop() {{ touch "/{left_alone}/$1"; as_monit $stop; }}
 restart() {{ stop "$1"; start "$1"; }}
