@@ -55,7 +55,7 @@ def test_keepalived_is_unpacked_by_a_root_who_may_not_give_files_away(tmp_path: 
     (source / "Makefile").write_text("all:\n\tmkdir bin\n\tcp /bin/true bin/keepalived\n")
     (tmp_path / "keepalived").mkdir()
     with tarfile.open(tmp_path / "keepalived/keepalived-1.tar.gz", "w:gz") as tar:
-        tar.add(source, source.name, filter=lambda each: each.replace(uid=1000, gid=1000, deep=False))
+        tar.add(source, source.name, filter=lambda each: each.replace(uid=1000, gid=1000, uname="", gname="", deep=False))
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "bash", str(REPOSITORY / "packages/keepalived/packaging")],
         cwd=tmp_path,
