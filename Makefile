@@ -22,7 +22,7 @@ export PATH := /usr/sbin:/sbin:$(PATH):$(CURDIR)/$(GO_TOOLS)
 export PYTHONPATH := lib:tests
 export MPLBACKEND := Agg
 
-.PHONY: help demo check test unit lint acceptance bench blobs release tools generate lock clean deps promtool
+.PHONY: help demo lab shell check test unit coverage lint acceptance bench blobs release tools generate lock clean deps promtool
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -31,6 +31,12 @@ demo: deps ## the same rolling upgrade without and with vrrp-drain, side by side
 	$(AS_ROOT) $(RUN) -m lab.benches.demo
 
 check: lint unit ## what needs neither root nor keepalived: lint and unit tests, in less than 90 s
+
+lab: deps ## three instances and their clients to play with, and who has the VIP, live, until Ctrl-C
+	$(AS_ROOT) $(RUN) -m lab.playground run build/lab
+
+shell: $(VENV)/.ready ## a shell on a node of the lab that runs: make shell NODE=0, or NODE=0 CMD='vrrpctl status'
+	@$(RUN) -m lab.playground shell build/lab "$(NODE)" "$$CMD"
 
 test: check deps ## make check, and all tests of the lab, the templates and the release
 	@$(MAKE) --no-print-directory $(BOSH) || echo "Without the bosh CLI the tests of the release and the manifests are skipped." >&2
@@ -42,6 +48,9 @@ acceptance: deps tools ## the release as the bosh CLI builds it, with the real b
 
 unit: $(VENV)/.ready ## the tests that need neither root nor keepalived
 	$(RUN) -m pytest tests/unit --numprocesses auto --dist worksteal
+
+coverage: $(VENV)/.ready ## the same, and what they leave out; fails below the floor in pyproject.toml
+	$(RUN) -m pytest tests/unit --numprocesses auto --cov --cov-report=term
 
 lint: $(VENV)/.ready ## ruff, mypy, and what may import what
 	$(VENV)/bin/ruff format --check

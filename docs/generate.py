@@ -12,9 +12,10 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
-import properties
 import yaml
 
+import properties
+import rooms
 from vrrp_drain import doctor
 from vrrp_drain.commands.status import Status
 from vrrp_drain.handoff.situation import Situation
@@ -29,7 +30,7 @@ from vrrp_drain.watcher.metrics import Metrics
 ROOT = Path(__file__).resolve().parent.parent
 FILES = (
     "README.md",
-    *(f"docs/{name}.md" for name in ("handover", "deploy", "properties", "metrics", "doctor", "operate", "notifications")),
+    *(f"docs/{name}.md" for name in ("handover", "deploy", "properties", "metrics", "doctor", "operate", "notifications", "architecture")),
     *(f"jobs/{job}/{file}" for job, template in properties.TEMPLATES.items() for file in ("spec", f"templates/{template}")),
 )
 _JSON = {str: "text", int: "number", float: "number", bool: "true or false", list[str]: "list of text", type(None): "null"}
@@ -125,6 +126,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "checks": checks,
     "status-fields": status_fields,
     "causes": causes,
+    "rooms": rooms.table,
+    "imports": rooms.picture,
+    "contracts": rooms.sentences,
     **{f"{part.__name__}-{job}": partial(part, job) for job in properties.TEMPLATES for part in properties.PARTS},
 }
 

@@ -2,11 +2,13 @@
 
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from lab.fabric.release import compile_package
+from lab.fabric.agent import PATH
+from lab.fabric.release import REPOSITORY, compile_package
 from release.conftest import lacking
 
 
@@ -42,6 +44,30 @@ def test_keepalived_has_what_the_job_offers(packages: Path) -> None:
     assert "Keepalived v2.3.3 " in said
     assert {"VRRP", "VRRP_AUTH", "VRRP_VMAC"} <= set(options)
     assert not {"LVS", "NFTABLES", "IPTABLES"} & set(options)
+
+
+def test_keepalived_is_unpacked_by_a_root_who_may_not_give_files_away(tmp_path: Path) -> None:
+    """The lab of somebody who is not root compiles in a user namespace, which does not know whom the files in the tarball belong to."""
+    source = tmp_path / "keepalived-1"
+    source.mkdir()
+    (source / "configure").write_text("#!/bin/sh\n")
+    (source / "configure").chmod(0o755)
+    (source / "Makefile").write_text("all:\n\tmkdir bin\n\tcp /bin/true bin/keepalived\n")
+    (tmp_path / "keepalived").mkdir()
+    with tarfile.open(tmp_path / "keepalived/keepalived-1.tar.gz", "w:gz") as tar:
+        tar.add(source, source.name, filter=lambda each: each.replace(uid=1000, gid=1000, uname="", gname="", deep=False))
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "bash", str(REPOSITORY / "packages/keepalived/packaging")],
+        cwd=tmp_path,
+        env={"PATH": PATH, "BOSH_INSTALL_TARGET": str(tmp_path / "installed")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.stderr.startswith("unshare: "):
+        lacking(f"user namespaces: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    assert _files(tmp_path / "installed") == {"sbin/keepalived"}
 
 
 def test_vrrp_drain_brings_its_libraries(packages: Path) -> None:

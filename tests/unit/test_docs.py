@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from vrrp_drain import doctor
 from vrrp_drain.notify.delivery import Message
 from vrrp_drain.notify.notice import Kind, Notice
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 RUNBOOK = (ROOT / "docs/runbook.md").read_text()
 ALERTS: list[dict[str, Any]] = [
     rule for group in yaml.safe_load((ROOT / "manifests/prometheus/alerts.yml").read_text())["groups"] for rule in group["rules"]
@@ -64,6 +65,14 @@ def test_the_runbook_knows_no_line_that_is_not_logged() -> None:
     """A row whose line is gone from the code would only mislead."""
     texts = set(told())
     assert [row.pattern for row in patterns() if not any(row.fullmatch(text) for text in texts)] == []
+
+
+def test_every_check_of_the_doctor_is_explained() -> None:
+    """docs/doctor.md says of each check what it finds, what that means for clients, and the mend."""
+    page = (ROOT / "docs/doctor.md").read_text()
+    rows = page.partition("| finding | for clients | mend |\n")[2].partition("\n\n")[0].splitlines()[1:]
+    explained = {name for row in rows for name in re.findall(r"^\| `([a-z-]+)`", row)}
+    assert explained == {*doctor.FIRST, *(check.name for check in doctor.TABLE)}
 
 
 def test_every_field_of_a_notice_is_explained() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import jinja2
 from rich.table import Table
 
-from lab.clients.load import SLOW_MS
+from lab.clients.traffic import SLOW_MS
 from lab.scenarios.upgrade import DOWNLOADS, KEEP_ALIVE, RATE, SLOW_STREAMS, UPLOADS, Upgrade
 
 from . import picture

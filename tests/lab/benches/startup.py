@@ -21,13 +21,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from . import release, results
-from .agent import PATH
-from .cluster import WATCHER, Cluster, compiled_package
-from .namespace import missing, terminate
-from .node import Node
-from .release import BUILD, REPOSITORY
-from .wait import until
+from lab.fabric import release
+from lab.fabric.agent import PATH
+from lab.fabric.cluster import WATCHER, Cluster, compiled_package
+from lab.fabric.namespace import missing, terminate
+from lab.fabric.node import Node
+from lab.fabric.release import BUILD, REPOSITORY
+from lab.fabric.wait import until
+
+from . import results
 
 ROUNDS = 15
 WATCHERS = 5  # watchers of each version

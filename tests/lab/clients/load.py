@@ -7,8 +7,8 @@ from typing import Any
 from lab.fabric.namespace import Namespace
 
 from .program import Program
+from .traffic import SLOW_MS
 
-SLOW_MS = 100.0
 LOST_SYN_MS = 900.0  # a SYN that was lost is sent again after a second: nothing else takes that long
 
 
@@ -68,15 +68,19 @@ class Found:
 
 
 class Load(Program):
-    """Runs from entry to exit; then ``found`` has what the clients felt. Loads of one client side by side need a ``lane`` each, 1 to 4."""
+    """Runs from entry to exit; then ``found`` has what the clients felt, unless ``keep`` is false. Loads of one client side by side need a
+    ``lane`` each, 1 to 4."""
 
-    def __init__(self, client: Namespace, vip: str, *, rate: float = 200, keep_alive: int = 20, port: int = 80, lane: int = 0) -> None:
-        super().__init__(client, "clients.traffic", {"vip": vip, "port": port, "rate": rate, "keep_alive": keep_alive, "lane": lane})
+    def __init__(
+        self, client: Namespace, vip: str, *, rate: float = 200, keep_alive: int = 20, port: int = 80, lane: int = 0, keep: bool = True
+    ) -> None:
+        settings = {"vip": vip, "port": port, "rate": rate, "keep_alive": keep_alive, "lane": lane, "keep": keep}
+        super().__init__(client, "clients.traffic", settings)
         self._clients = keep_alive
-        self.answered = self.failed = 0
+        self.answered = self.failed = self.slow = 0
 
     def hear(self, line: str) -> None:
-        self.answered, self.failed = map(int, line.split())
+        self.answered, self.failed, self.slow = map(int, line.split())
 
     def finish(self, lines: Sequence[dict[str, Any]]) -> None:
         stalls = [(line["t"], line["ms"]) for line in lines if line["kind"] == "stall"]

@@ -1,10 +1,11 @@
 """What clients do and feel: the load generator's program, run in the client's namespace by load.Load.
 
-    python -m lab.clients.traffic '{"vip": ..., "port": ..., "rate": ..., "keep_alive": ..., "lane": ..., "into": path}'
+    python -m lab.clients.traffic '{"vip": ..., "port": ..., "rate": ..., "keep_alive": ..., "lane": ..., "keep": ..., "into": path}'
 
 New connections come at a fixed rate, whatever happens to the earlier ones; keep-alive clients hold one connection each.
 Every request's outcome is one JSON line with a monotonic time stamp, kept in memory until SIGTERM ends it all and the file
-is written: a disk that is busy would look like a slow answer. A running count goes to stdout twice a second.
+is written: a disk that is busy would look like a slow answer. A running count goes to stdout twice a second: answered, failed,
+and of those that were answered the slow ones. A load without an end in sight does not ``keep`` its lines.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT = 5.0  # seconds until a client gives up
+SLOW_MS = 100.0
 KEEP_ALIVE_PAUSE = 0.1  # seconds between two requests on one connection
 _HEARTBEAT = 0.005  # seconds
 NEW_PORTS = range(10_000, 60_000)  # the kernel takes the others for keep-alive clients
@@ -29,13 +31,14 @@ LANE = 10_000  # ports of each load where several run side by side: lanes 1 to 4
 class Traffic:
     """Runs until it is told to stop; nothing is retried, every outcome counts."""
 
-    def __init__(self, vip: str, port: int, rate: float, keep_alive: int, lane: int) -> None:
+    def __init__(self, vip: str, port: int, rate: float, keep_alive: int, lane: int, keep: bool) -> None:
         self._vip, self._port, self._rate, self._keep_alive = vip, port, rate, keep_alive
         self.lines: list[dict[str, Any]] = []
         self._stopping = asyncio.Event()
         # a port that was used a minute ago may meet its own TIME_WAIT on a node that has just got the VIP
         self._ports = itertools.cycle(NEW_PORTS[lane * LANE : (lane + 1) * LANE] if lane else NEW_PORTS)
-        self._answered = self._failed = 0
+        self._keeps = keep
+        self._answered = self._failed = self._slow = 0
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -110,15 +113,17 @@ class Traffic:
         return (await reader.readexactly(length)).decode()
 
     def _record(self, kind: str, started: float, outcome: str, phase: str, node: str, **more: Any) -> None:
+        ms = (time.monotonic() - started) * 1000
         if outcome == "ok":
             self._answered += 1
+            self._slow += ms > SLOW_MS
         else:
             self._failed += 1
-        ms = (time.monotonic() - started) * 1000
         self._keep(kind=kind, t=started, ms=round(ms, 3), outcome=outcome, phase=phase, node=node, **more)
 
     def _keep(self, **line: Any) -> None:
-        self.lines.append(line)
+        if self._keeps:
+            self.lines.append(line)
 
     async def _note_stalls(self) -> None:
         """When the machine did not run us: what a request waited in that time is not the VIP's."""
@@ -131,7 +136,7 @@ class Traffic:
 
     async def _report(self) -> None:
         while not self._stopping.is_set():
-            print(self._answered, self._failed, flush=True)
+            print(self._answered, self._failed, self._slow, flush=True)
             await asyncio.sleep(0.5)
 
 
@@ -149,7 +154,8 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     with suppress(PermissionError):  # what it measures is the VIP, not the scheduler of a busy machine
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(2))
-    gc.disable()  # a collection would look like a slow answer
+    if settings["keep"]:
+        gc.disable()  # a collection would look like a slow answer
     into = Path(settings.pop("into"))
     lines = asyncio.run(_run(settings))
     into.write_text("".join(json.dumps(line) + "\n" for line in lines))

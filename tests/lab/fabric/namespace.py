@@ -59,6 +59,7 @@ class Namespace:
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            process_group=0,  # of its own: the terminal's Ctrl-C is for whoever made the machine
         )
         assert self._unshare.stdout is not None
         if self._unshare.stdout.readline() != b"ready\n":
@@ -72,7 +73,7 @@ class Namespace:
 
     def popen(self, command: Sequence[str], env: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
         """Start a program inside, with exactly the given environment."""
-        return subprocess.Popen([*self._enter(), *command], env=dict(env or {}), **options)
+        return subprocess.Popen([*self._enter(), *command], env=dict(env or {}), process_group=0, **options)
 
     def run(self, command: Sequence[str], env: Mapping[str, str] | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a program inside to its end and return what it said; the caller looks at the return code."""
@@ -84,6 +85,7 @@ class Namespace:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
+            process_group=0,
         )
 
     def in_network(self, function: Callable[[], T]) -> T:

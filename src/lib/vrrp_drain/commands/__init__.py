@@ -1,0 +1,1 @@
+"""The command line: vrrpctl's commands and BOSH's lifecycle scripts, status and top."""
