@@ -17,7 +17,7 @@ from vrrp_drain.handoff.rules import Situation
 from vrrp_drain.haproxy import health_check
 from vrrp_drain.linux import connections, listeners
 from vrrp_drain.notify.history import History
-from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.notify.notice import Cause, Kind, Notice
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import Packet
 from vrrp_drain.vrrp.advert import Advert
@@ -204,7 +204,7 @@ def test_what_is_broken_is_in_the_report(node: FakeNode, peer_table: PeerTable, 
 
 
 def told(kind: Kind, state: str, at: float, previous: str = "off") -> Notice:
-    return Notice(at, "haproxy/0", VIP, kind, previous, state, "condition", f"the reason of {kind.value}", None, 254)
+    return Notice(at, "haproxy/0", VIP, kind, previous, state, Cause.CONDITION, f"the reason of {kind.value}", None, 254)
 
 
 def test_since_when_and_why(node: FakeNode, peer_table: PeerTable) -> None:

@@ -25,6 +25,7 @@ from vrrp_drain.runtime.ip import IPAddress, IPInterface
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.foreign import Difference, Foreign
 
 THE_VIP, THE_PEER, US, THIRD = map(ip_address, (VIP, PEER, OWN, "10.0.0.3"))
 STRANGE_MAC = "02:00:00:00:00:66"
@@ -33,7 +34,9 @@ ENDED = 10.0
 Findings = list[Finding] | None
 
 
-def master(source: IPAddress = THE_PEER, priority: int = 253, arrivals: tuple[float, ...] = (7.5, 8.5, 9.5), foreign: str = "") -> Router:
+def master(
+    source: IPAddress = THE_PEER, priority: int = 253, arrivals: tuple[float, ...] = (7.5, 8.5, 9.5), foreign: Foreign | None = None
+) -> Router:
     return Router(source, replace(ADVERT, priority=priority), arrivals, foreign)
 
 
@@ -91,13 +94,12 @@ def test_a_healthy_master(as_master: Patient) -> None:
 
 
 def test_foreign_adverts(patient: Patient) -> None:
-    """The judge's sentence is what it is and the mend; the adverts that are missing then have this cause."""
-    patient.survey = heard(
-        master(ip_address(STRANGER), foreign="10.0.0.77 uses VRID 1: give one another keepalived.virtual_router_id"), vip=()
-    )
+    """What it is and the mend come from where it was judged, whatever the VIP looks like; the adverts that are missing have this cause."""
+    foreign = Foreign(Difference.FURTHER_VIPS, ip_address(STRANGER), 1, ours="fd00::", theirs="fd00::, fd00::1")
+    patient.survey = heard(master(ip_address(STRANGER), foreign=foreign), vip=())
     (found,) = segment.foreign(patient)
-    assert (found.severity, found.what) == (Severity.PROBLEM, "10.0.0.77 uses VRID 1")
-    assert found.mend == "give one another keepalived.virtual_router_id"
+    assert (found.severity, found.what) == (Severity.PROBLEM, "10.0.0.77 adverts VRID 1 for fd00::, fd00::1, we for fd00:: alone")
+    assert found.mend.startswith("keepalived ignores a list that differs and both become MASTER; ")
     assert segment.adverts(patient) is None
 
 

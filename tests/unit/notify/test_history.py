@@ -11,10 +11,10 @@ import pytest
 
 from unit.support.fakes import PEER, VIP
 from vrrp_drain.notify.history import History
-from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.notify.notice import Cause, Kind, Notice
 from vrrp_drain.runtime import files
 
-NOTICE = Notice(1.5, "haproxy/0", VIP, Kind.STATE, "backup", "master", "drain", "10.0.0.2 is leaving", PEER, 254, 0.021)
+NOTICE = Notice(1.5, "haproxy/0", VIP, Kind.STATE, "backup", "master", Cause.DRAIN, "10.0.0.2 is leaving", PEER, 254, 0.021)
 
 
 def notices(count: int, first: int = 0) -> list[Notice]:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from unit.support.fakes import PEER, PEER_MAC, VIP
 from vrrp_drain.commands.status import Status
-from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.notify.notice import Cause, Kind, Notice
 
 MOVED = Notice(
-    1795406706.789, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", "peer_lost", "nobody adverts", "10.0.0.1", 254, 0.5
+    1795406706.789, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", Cause.PEER_LOST, "nobody adverts", "10.0.0.1", 254, 0.5
 )
 BACKUP = Status(
     instance="haproxy/0",

@@ -156,7 +156,7 @@ def test_nobody_else_is_a_peers_in_a_closed_group(priority: int) -> None:
     assert judge(advert, STRANGER, electorate=CLOSED) is None
     assert judge(replace(advert, version=3), STRANGER, electorate=CLOSED) is None
     assert not CLOSED.is_peers(advert, came_from(STRANGER))
-    assert CLOSED.foreign(advert, came_from(STRANGER)).startswith(
+    assert str(CLOSED.foreign(advert, came_from(STRANGER))).startswith(
         f"{STRANGER} adverts VRID 1 for our {VIP} and is no instance of this group: "
     )
     for source in (PEER, MEMBER):

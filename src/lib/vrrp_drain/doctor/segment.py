@@ -18,11 +18,11 @@ def foreign(patient: Patient) -> list[Finding]:
     """Adverts of our VRID that keepalived here refuses."""
     found = []
     for router in patient.survey.routers:
-        what, _, mend = router.foreign.partition(": ")
         if router.foreign and router.confirmed(patient.config.keepalived.advert_int):
-            found.append(problem(what, "two MASTERs, or one that silences ours: clients reach the wrong machine, or none", mend))
+            means = "two MASTERs, or one that silences ours: clients reach the wrong machine, or none"
+            found.append(problem(router.foreign.what, means, router.foreign.mend))
         elif router.foreign:
-            found.append(note(f"{what}, in one packet", "nothing, unless it is heard again", "vrrpctl doctor once more"))
+            found.append(note(f"{router.foreign.what}, in one packet", "nothing, unless it is heard again", "vrrpctl doctor once more"))
         elif router.advert.advert_int != patient.config.keepalived.advert_int:
             theirs, ours = router.advert.advert_int, patient.config.keepalived.advert_int
             found.append(

@@ -12,6 +12,7 @@ from vrrp_drain.linux.packet_capture import PacketCapture, arrivals
 from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.vrrp.advert import Advert, valid
 from vrrp_drain.vrrp.election import Register
+from vrrp_drain.vrrp.foreign import Foreign
 from vrrp_drain.vrrp.strangers import span
 
 LEAST_SECONDS = 0.4
@@ -21,12 +22,15 @@ _CURRENT = 1.5  # advert intervals within which a MASTER adverts again
 
 @dataclass(frozen=True)
 class Router:
-    """Somebody else who adverts our virtual router: the last advert, when each arrived (monotonic seconds), why it is none of ours."""
+    """Somebody else who adverts our virtual router: the last advert, when each arrived (monotonic seconds).
+
+    ``foreign`` tells why it is none of ours; None for a peer.
+    """
 
     source: IPAddress
     advert: Advert
     arrivals: tuple[float, ...]
-    foreign: str = ""
+    foreign: Foreign | None = None
 
     def confirmed(self, advert_int: float) -> bool:
         """Tell whether it was more than one packet, or one and its copies; ``advert_int`` is our own."""
@@ -55,7 +59,7 @@ class Survey:
     @property
     def masters(self) -> tuple[Router, ...]:
         """Return those of our cluster who advert."""
-        return tuple(router for router in self.routers if not router.foreign)
+        return tuple(router for router in self.routers if router.foreign is None)
 
     @property
     def current_masters(self) -> tuple[Router, ...]:
@@ -110,7 +114,7 @@ def _take(node: Node, seconds: float, others: Iterable[IPAddress], *, until_hear
             before = routers.get(packet.source)
             heard_at = (*(before.arrivals if before else ()), time.monotonic())
             routers[packet.source] = Router(packet.source, advert, heard_at, electorate.foreign(advert, packet))
-            if until_heard and not routers[packet.source].foreign:
+            if until_heard and routers[packet.source].foreign is None:
                 break
         ended = time.monotonic()
         found: dict[IPAddress, frozenset[str]] = {}

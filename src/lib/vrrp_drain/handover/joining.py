@@ -62,8 +62,10 @@ class _Hearing:
         now = time.monotonic()
         electorate = self.register.hearing(advert, packet, now)
         electorate = replace(electorate, members=electorate.members | self._introduced)
-        if not (why := electorate.foreign(advert, packet)):
+        foreign = electorate.foreign(advert, packet)
+        if foreign is None:
             return ""
+        why = str(foreign)
         found = self._strangers.hear(packet.source, why, advert.advert_int, now)
         if replace(electorate, closed=False).is_peers(advert, packet):  # all that is wrong is its address
             self.until = max(self.until, found.began + hello.EVERY + _LATE)

@@ -16,6 +16,7 @@ from vrrp_drain.runtime.ip import IPAddress, Packet
 
 from . import bands
 from .advert import RESIGN, Advert
+from .foreign import Difference, Foreign
 
 _RENEW_EVERY = 1.0  # seconds between two looks for a new member, whoever else advertises
 _LIMITED_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
@@ -72,55 +73,32 @@ class Electorate:
     def _reaches_us(self, destination: IPAddress) -> bool:
         return destination.is_multicast or destination in self.own_addresses
 
-    def foreign(self, advert: Advert, packet: Packet) -> str:
-        """Return why whoever sent this is not of our cluster, and what to change, or nothing."""
-        return self._stranger(advert, packet.source, packet.destination) if self.concerns(advert, packet) else ""
+    def foreign(self, advert: Advert, packet: Packet) -> Foreign | None:
+        """Return why whoever sent this is not of our cluster, or None."""
+        return self._stranger(advert, packet.source, packet.destination) if self.concerns(advert, packet) else None
 
-    def _stranger(self, advert: Advert, source: IPAddress, destination: IPAddress) -> str:
-        """Return why keepalived here would ignore this advert and become a second master, or nothing."""
+    def _stranger(self, advert: Advert, source: IPAddress, destination: IPAddress) -> Foreign | None:
+        """Return why keepalived here would ignore this advert and become a second master, or None."""
         same_vip = self.vip in advert.addresses
+        theirs = ", ".join(map(str, advert.addresses))
+
+        def foreign(difference: Difference, ours: object, theirs: object = "") -> Foreign:
+            return Foreign(difference, source, self.vrid, str(ours), str(theirs))
+
         if not same_vip and source not in self.peers and source not in self.members:
-            theirs = ", ".join(str(a) for a in advert.addresses)
-            return (
-                f"{source} uses VRID {self.vrid} on this segment for {theirs}, not for our {self.vip}: "
-                "give one of the two clusters another keepalived.virtual_router_id"
-            )
+            return foreign(Difference.VIP, self.vip, theirs)
         if advert.version != self.version:
-            return (
-                f"{source} speaks VRRP version {advert.version} for VRID {self.vrid}, we speak {self.version}: "
-                "they do not hear each other and both become MASTER; give all instances the same keepalived.vrrp_version "
-                "(to change it, stop the whole instance group first)"
-            )
+            return foreign(Difference.VERSION, self.version, advert.version)
         if advert.version == 2 and advert.advert_int != self.advert_int:
-            return (
-                f"{source} adverts VRID {self.vrid} every {advert.advert_int:g} s, we every {self.advert_int:g} s: version 2 "
-                "ignores such adverts and both become MASTER; give all instances the same keepalived.advert_int "
-                "(to change it, stop the whole instance group first)"
-            )
+            return foreign(Difference.ADVERT_INT, f"{self.advert_int:g}", f"{advert.advert_int:g}")
         if advert.version == 2 and (advert.auth_type, advert.auth_data) != self.authentication:
-            return (
-                f"{source} adverts VRID {self.vrid} with another authentication than ours: keepalived ignores such adverts and both "
-                "become MASTER; give all instances the same keepalived.auth_pass (to change it, stop the whole instance group first)"
-            )
+            return foreign(Difference.AUTHENTICATION, "")
         if destination.is_multicast is self.unicast:
-            they, we = ("to the multicast group", "to each peer") if self.unicast else ("to each peer", "to the multicast group")
-            return (
-                f"{source} adverts VRID {self.vrid} {they}, we {we}: they do not hear each other and both become MASTER; give all "
-                "instances the same keepalived.unicast (to change it, stop the whole instance group first)"
-            )
+            ways = ("to each peer", "to the multicast group")
+            return foreign(Difference.DESTINATION, *(ways if self.unicast else reversed(ways)))
         if same_vip and advert.addresses != (self.vip,):
-            theirs = ", ".join(str(a) for a in advert.addresses)
-            return (
-                f"{source} adverts VRID {self.vrid} for {theirs}, we for {self.vip} alone: keepalived ignores a list that "
-                "differs and both become MASTER; give all instances the same keepalived.vip"
-            )
-        if self.keeps_out(source):
-            return (
-                f"{source} adverts VRID {self.vrid} for our {self.vip} and is no instance of this group: clients reach it or us, whatever "
-                "we do; find out whose machine it is (another deployment, a VM left over), and give one of the two another keepalived.vip "
-                "and keepalived.virtual_router_id"
-            )
-        return ""
+            return foreign(Difference.FURTHER_VIPS, self.vip, theirs)
+        return foreign(Difference.MEMBERSHIP, self.vip) if self.keeps_out(source) else None
 
 
 class Register:

@@ -22,21 +22,22 @@ from vrrp_drain.linux import process
 from vrrp_drain.linux.packet_capture import PacketCapture
 from vrrp_drain.linux.rtnetlink import AddressWatch, Netlink
 from vrrp_drain.notify.damper import Damper
-from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.notify.notice import Kind, Notice, Severity
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.advert import valid
 from vrrp_drain.vrrp.election import Register
-from vrrp_drain.vrrp.peer_table import PeerTable
+from vrrp_drain.vrrp.peer_table import AdvertVerdict, PeerTable
 from vrrp_drain.watcher.leavers import Leavers
 from vrrp_drain.watcher.strays import Strays
 
 from .actions import Health, Introduction, Question
 from .comeback import Comeback
-from .diagnosis import Diagnosis, Sight
+from .diagnosis import Diagnosis
 from .metrics import Metrics
+from .sight import Sight
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +189,7 @@ class Watcher:
             self._tell_one(notice)
 
     def _tell_one(self, notice: Notice) -> None:
-        log.log(logging.WARNING if notice.severity == "warning" else logging.INFO, "%s", notice.line())
+        log.log(logging.WARNING if notice.severity is Severity.WARNING else logging.INFO, "%s", notice.line())
         for tell in self._tell:
             tell(notice)
 
@@ -202,10 +203,10 @@ class Watcher:
                 continue
             advert = next((each for each, _ in valid([packet])), None)
             if advert is None:
-                self._metrics.advert("damaged")
+                self._metrics.advert(AdvertVerdict.DAMAGED)
             elif verdict := self._peer_table.hear(self._register.hearing(advert, packet, now), advert, packet, now):
                 self._metrics.advert(verdict)
-                if verdict == "valid" and packet.source not in self._known:
+                if verdict is AdvertVerdict.VALID and packet.source not in self._known:
                     self._know()
 
     def _know(self) -> None:
