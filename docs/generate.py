@@ -32,7 +32,15 @@ FILES = (
     "README.md",
     *(f"docs/{name}.md" for name in ("handover", "deploy", "properties", "metrics", "doctor", "operate", "notifications")),
 )
-_JSON = {str: "text", int: "number", float: "number", bool: "true or false", list[str]: "list of text", type(None): "null"}
+_JSON = {
+    str: "text",
+    VrrpState: "text",
+    int: "number",
+    float: "number",
+    bool: "true or false",
+    list[str]: "list of text",
+    type(None): "null",
+}
 
 
 def exit_codes() -> str:

@@ -8,7 +8,21 @@ from ipaddress import ip_address
 
 import pytest
 
-from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeInquiry, FakeIPR, FakeListener, FakeNode, address, carries
+from unit.support.fakes import (
+    MAC,
+    OWN,
+    PEER,
+    PEER_MAC,
+    VIP,
+    FakeHaproxy,
+    FakeInquiry,
+    FakeIPR,
+    FakeListener,
+    FakeNode,
+    address,
+    carries,
+    link,
+)
 from unit.support.samples import BACKUP, MASTER
 from vrrp_drain.commands import status
 from vrrp_drain.commands.status import Status
@@ -22,6 +36,7 @@ from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import Packet
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.state import VrrpState
 
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
 
@@ -47,6 +62,14 @@ def test_the_lines_of_a_backup() -> None:
     ("found", "line"),
     [
         pytest.param(MASTER, "VIP         10.0.0.10 is here, on eth0: this instance is MASTER", id="master"),
+        pytest.param(
+            replace(MASTER, vip_interface="vrrp.7"), "VIP         10.0.0.10 is here, on vrrp.7: this instance is MASTER", id="virtual MAC"
+        ),
+        pytest.param(
+            replace(MASTER, vip_interface="vrrp.7", keepalived_pid=None),
+            "VIP         10.0.0.10 is on vrrp.7, but keepalived does not run: it is stale; vrrpctl demote clears it safely",
+            id="stale, virtual MAC",
+        ),
         pytest.param(MASTER, "band        active, priority 254, VRID 7", id="a band without a file"),
         pytest.param(
             replace(MASTER, keepalived_pid=None),
@@ -181,6 +204,16 @@ def test_a_second_master_is_seen(node: FakeNode, ipr: FakeIPR, peer_table: PeerT
     ipr.addresses.append(address(2, f"{VIP}/32"))
     peer_table.inquiry.macs = [MAC, "02:00:00:00:01:01", PEER_MAC]
     assert status.look(node).answering == [PEER_MAC]
+
+
+def test_with_a_virtual_mac_the_vip_is_on_an_interface_of_its_own(node: FakeNode, ipr: FakeIPR, peer_table: PeerTable) -> None:
+    """The adverts stay on the interface below it; what is said of the VIP names the one that has it."""
+    ipr.links.append(link(9, "vrrp.1", "00:00:5e:00:01:01"))
+    ipr.addresses.append(address(9, f"{VIP}/32"))
+    node.attachment = replace(node.attachment, vip_interface="vrrp.1")
+    found = status.look(node)
+    assert (found.state, found.interface, found.vip_interface) == (VrrpState.MASTER, "eth0", "vrrp.1")
+    assert f"VIP         {VIP} is here, on vrrp.1: this instance is MASTER" in found.lines()
 
 
 def test_an_interface_that_is_down_can_be_looked_at(node: FakeNode, peer_table: PeerTable) -> None:
