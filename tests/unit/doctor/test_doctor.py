@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP, FakeHaproxy, FakeIPR, FakeNode, address, link, rendered, route
+from unit.support.words import of_python
 from vrrp_drain import doctor
 from vrrp_drain.config.model import Config
 from vrrp_drain.doctor import Check, Finding, Patient, Report, Severity, Wait, foreign_source, machine, moves, segment
+from vrrp_drain.doctor.finding import what_happened
 from vrrp_drain.doctor.foreign_source import Outcome
 from vrrp_drain.doctor.survey import Router, Survey
 from vrrp_drain.handoff.rules import Situation
@@ -95,7 +97,7 @@ def test_a_healthy_master(as_master: Patient) -> None:
 
 def test_foreign_adverts(patient: Patient) -> None:
     """What it is and the mend come from where it was judged, whatever the VIP looks like; the adverts that are missing have this cause."""
-    foreign = Foreign(Difference.FURTHER_VIPS, ip_address(STRANGER), 1, ours="fd00::", theirs="fd00::, fd00::1")
+    foreign = Foreign(Difference.VIP_LIST, ip_address(STRANGER), 1, ours="fd00::", theirs="fd00::, fd00::1")
     patient.survey = heard(master(ip_address(STRANGER), foreign=foreign), vip=())
     (found,) = segment.foreign(patient)
     assert (found.severity, found.what) == (Severity.PROBLEM, "10.0.0.77 adverts VRID 1 for fd00::, fd00::1, we for fd00:: alone")
@@ -354,6 +356,33 @@ def test_the_interface(patient: Patient, ipr: FakeIPR, node: FakeNode) -> None:
     assert severities(machine.interface(patient)) == ["problem"]
 
 
+def test_with_a_virtual_mac_the_vip_is_on_an_interface_of_its_own(patient: Patient, node: FakeNode, ipr: FakeIPR) -> None:
+    """What is said of the VIP names the interface that has it; what is said of adverts, the one below."""
+    node.attachment = replace(node.attachment, vip_interface="vrrp.1")
+    ipr.links.append(link(9, "vrrp.1", "00:00:5e:00:01:01"))
+    ipr.addresses.append(address(9, f"{VIP}/32"))
+    node.pid = None
+    (found,) = machine.keepalived(patient)
+    assert found.means.startswith(f"{VIP} is still on vrrp.1: stale")
+    ipr.links[1] = link(2, "eth0", MAC, up=False)
+    assert [each.what for each in machine.interface(patient)] == [f"eth0, which is below vrrp.1, which carries {VIP}, is down"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SystemFault("the kernel refuses"), "the kernel refuses"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (OSError(errno.ENOENT, "No such file or directory", "/proc/self/status"), "/proc/self/status: No such file or directory"),
+        (OSError("cannot do it, says Python"), "the machine does not let us"),
+    ],
+)
+def test_what_happened_is_said_in_words(error: OSError | SystemFault, words: str) -> None:
+    """A check that fails tells the reason, and not what Python makes of it."""
+    assert what_happened(error) == words
+    assert not of_python(words)
+
+
 def settings(patient: Patient, **values: int) -> None:
     """Write the kernel's settings of eth0."""
     directory = patient.node.paths.interface_settings / "eth0"
@@ -497,7 +526,7 @@ def test_a_check_that_cannot_be_made_is_a_warning(patient: Patient, monkeypatch:
     found = list(doctor._findings(patient))
     assert [(each.check, each.severity.value, each.what) for each in found] == [
         ("one", "ok", "one is well"),
-        ("two", "warning", "could not be checked: [Errno 5] Input/output error"),
+        ("two", "warning", "could not be checked: Input/output error"),
     ]
 
 

@@ -39,7 +39,7 @@ def differs(source: str = PEER, us: dict[str, Any] | None = None, **advert: Any)
         ),
         (
             differs(advert_int=2.0, us={"advert_int": 0.5}),
-            Difference.ADVERT_INT,
+            Difference.INTERVAL,
             "10.0.0.2 adverts VRID 1 every 2 s, we every 0.5 s",
             f"version 2 ignores such adverts and both become MASTER; {ALL}advert_int {FIRST}",
         ),
@@ -51,19 +51,19 @@ def differs(source: str = PEER, us: dict[str, Any] | None = None, **advert: Any)
         ),
         (
             differs(us={"unicast": True}),
-            Difference.DESTINATION,
+            Difference.CASTING,
             "10.0.0.2 adverts VRID 1 to the multicast group, we to each peer",
             f"they do not hear each other and both become MASTER; {ALL}unicast {FIRST}",
         ),
         (
             US.foreign(ADVERT, came_from(PEER, OWN)),
-            Difference.DESTINATION,
+            Difference.CASTING,
             "10.0.0.2 adverts VRID 1 to each peer, we to the multicast group",
             f"they do not hear each other and both become MASTER; {ALL}unicast {FIRST}",
         ),
         (
             differs(addresses=(ip_address(VIP), OTHER_VIP)),
-            Difference.FURTHER_VIPS,
+            Difference.VIP_LIST,
             "10.0.0.2 adverts VRID 1 for 10.0.0.10, 10.0.0.20, we for 10.0.0.10 alone",
             f"keepalived ignores a list that differs and both become MASTER; {ALL}vip",
         ),

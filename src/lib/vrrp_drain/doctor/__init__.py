@@ -17,7 +17,7 @@ from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.signals import Cancellation
 
 from . import machine, moves, segment
-from .finding import Finding, Severity, problem, warning
+from .finding import Finding, Severity, problem, warning, what_happened
 from .patient import Check, Patient, Wait
 from .report import Report
 
@@ -87,8 +87,9 @@ def _findings_of(check: Check, patient: Patient) -> Iterator[Finding]:
     try:
         found = check.examine(patient)
     except (OSError, VrrpDrainError) as error:
+        why = what_happened(error)
         found = [
-            warning(f"could not be checked: {error}", f"nobody knows whether this is so: {check.fine}", "mend that first, then ask again")
+            warning(f"could not be checked: {why}", f"nobody knows whether this is so: {check.fine}", "mend that first, then ask again")
         ]
     if found == []:
         found = [Finding(Severity.OK, check.fine)]

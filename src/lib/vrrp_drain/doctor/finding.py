@@ -1,10 +1,12 @@
 """What a check says: how bad it is, what it is, what it means for clients, and the mend. Whoever runs a check adds its name."""
 
 from dataclasses import dataclass
-from enum import Enum
+
+from vrrp_drain.runtime.errors import VrrpDrainError
+from vrrp_drain.runtime.str_enum import StrEnum
 
 
-class Severity(str, Enum):
+class Severity(StrEnum):
     """In order of urgency. Only a problem changes the exit code."""
 
     PROBLEM = "problem"
@@ -45,3 +47,11 @@ def warning(what: str, means: str, mend: str) -> Finding:
 def note(what: str, means: str = "", mend: str = "") -> Finding:
     """Worth to know: what cannot be proven from here, what is so on purpose."""
     return Finding(Severity.NOTE, what, means, mend)
+
+
+def what_happened(error: OSError | VrrpDrainError) -> str:
+    """Return an error in words for people: ours have them, of the kernel's the reason and the file."""
+    if isinstance(error, VrrpDrainError):
+        return str(error)
+    reason = error.strerror or "the machine does not let us"
+    return f"{error.filename}: {reason}" if error.filename else reason

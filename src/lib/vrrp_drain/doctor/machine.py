@@ -8,6 +8,7 @@ from pathlib import Path
 from vrrp_drain.handoff.vip_on_lo import WANTED
 from vrrp_drain.haproxy import health_check
 from vrrp_drain.linux import connections, listeners, proc_connector
+from vrrp_drain.linux.obstacle import Obstacle
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.vrrp.bands import Band
 
@@ -59,7 +60,7 @@ def keepalived(patient: Patient) -> list[Finding]:
         stale = patient.vip_here
         what = f"keepalived does not run (no process for {node.pid_file})"
         means = (
-            f"{patient.vip} is still on {patient.interface}: stale, withdrawn by nobody; a peer that takes over is a second machine"
+            f"{patient.vip} is still on {patient.vip_interface}: stale, withdrawn by nobody; a peer that takes over is a second machine"
             if stale
             else f"{patient.vip} will not come here: this instance is nobody's backup"
         )
@@ -97,10 +98,11 @@ def interface(patient: Patient) -> list[Finding]:
     """Up, with a carrier, an address to speak from, and a network that the VIP belongs to."""
     name, vip = patient.interface, patient.vip
     if obstacle := patient.netlink.obstacle(name):
-        what = f"{name}, which carries {vip}, {obstacle}"
+        below = "" if patient.vip_interface == name else f"is below {patient.vip_interface}, which "
+        what = f"{name}, which {below}carries {vip}, {obstacle}"
         mend = (
             f"ip link set {name} up"
-            if "down" in obstacle
+            if obstacle is Obstacle.DOWN
             else "look at the virtual switch port or the cable: does the IaaS have it connected?"
         )
         return [problem(what, "this instance reaches nobody, and nobody reaches it", mend)]
@@ -196,10 +198,10 @@ def soft_stop(patient: Patient) -> list[Finding] | None:
         return None
     try:
         health_check.master_process(drain.haproxy_pid_file)
-    except (OSError, ValueError, IndexError) as error:
+    except health_check.Nowhere as error:
         return [
             warning(
-                f"{drain.haproxy_pid_file} leads to no haproxy process ({error})",
+                str(error),
                 "drain cannot tell haproxy to finish: keep-alive clients are not asked to close, and its stop cuts them",
                 "set vrrp_drain.haproxy_pid_file to haproxy's pid file, or haproxy_soft_stop to false",
             )

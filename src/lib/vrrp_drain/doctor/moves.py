@@ -3,7 +3,7 @@
 from vrrp_drain.runtime.errors import SystemFault
 
 from . import foreign_source
-from .finding import Finding, note, problem, warning
+from .finding import Finding, note, problem, warning, what_happened
 from .patient import Patient, listed
 
 _PROBE_SECONDS = 1.5
@@ -22,7 +22,7 @@ def rules(patient: Patient) -> list[Finding]:
         node.rules.trial(node.group())
     except (SystemFault, OSError) as error:
         mend = "run a kernel with nf_tables and its dup and socket expressions (modules nft_dup_ipv4, nft_dup_ipv6, nft_socket)"
-        return [problem(str(error), "every move cuts the connections that are open", mend)]
+        return [problem(what_happened(error), "every move cuts the connections that are open", mend)]
     return [
         warning(
             "the rules that hand open connections over are not installed, though this kernel takes them",

@@ -56,6 +56,11 @@ class Patient:
         return self.node.interface
 
     @property
+    def vip_interface(self) -> str:
+        """Return where the VIP is while this instance is MASTER: with a virtual MAC, on an interface of its own."""
+        return self.node.attachment.vip_interface
+
+    @property
     def left(self) -> float:
         """Return the seconds until the deadline."""
         return self.deadline - time.monotonic()
@@ -134,9 +139,14 @@ class Patient:
         """Return the MAC of each peer that answered for its own address."""
         return {peer: min(macs) for peer in self.peers if (macs := self.survey.answers.get(peer))}
 
+    def peer_with(self, mac: str) -> IPAddress | None:
+        """Return the peer that has ``mac``, None where none has."""
+        return next((peer for peer, theirs in self.peer_macs.items() if theirs == mac), None)
+
     def owner(self, mac: str) -> str:
-        """Return ``mac`` with the address of the peer that has it, where one has."""
-        return next((f"{mac} ({peer})" for peer, theirs in self.peer_macs.items() if theirs == mac), mac)
+        """Say who has ``mac``: with the address of the peer, where it is one's."""
+        peer = self.peer_with(mac)
+        return f"{mac} ({peer})" if peer else mac
 
     @cached_property
     def haproxy_problem(self) -> str:

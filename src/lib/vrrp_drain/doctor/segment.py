@@ -1,11 +1,13 @@
 """Checks of the segment: whose adverts arrive, whose do not, and who answers for the VIP."""
 
 from vrrp_drain.haproxy import health_check
+from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.vrrp import bands
 from vrrp_drain.vrrp.bands import Band
 
 from .finding import Finding, note, problem, warning
 from .patient import Patient, listed
+from .survey import Survey
 
 _LATE, _LOST = 1.5, 2.5  # advert intervals between two adverts: one was late or lost; nearly Master_Down_Interval
 _VIRTUAL_MACS = ("00:00:5e:00:01:", "00:00:5e:00:02:")  # RFC 9568 section 7.3
@@ -37,11 +39,7 @@ def foreign(patient: Patient) -> list[Finding]:
 
 def firewall(patient: Patient) -> list[Finding]:
     """Adverts that the interface gets and keepalived does not."""
-    survey = patient.survey
-    let_in = survey.let_in
-    if let_in is None:
-        return []
-    dropped = [each.source for each in survey.masters if len(each.arrivals) > 1 and each.source not in let_in]
+    dropped = _dropped(patient.survey)
     if not dropped:
         return []
     means = _TWO if patient.is_master else f"keepalived here becomes MASTER beside {listed(dropped)}, and clients reach one of two machines"
@@ -54,10 +52,18 @@ def firewall(patient: Patient) -> list[Finding]:
     ]
 
 
+def _dropped(survey: Survey) -> list[IPAddress]:
+    """Return whose adverts a firewall keeps from keepalived."""
+    let_in = survey.let_in
+    if let_in is None:
+        return []
+    return [each.source for each in survey.masters if len(each.arrivals) > 1 and each.source not in let_in]
+
+
 def adverts(patient: Patient) -> list[Finding] | None:
     """On a BACKUP the MASTER's arrive; on the MASTER ours leave, and nobody of the cluster adverts beside us."""
     survey = patient.survey
-    if firewall(patient) or (not survey.masters and any(router.foreign for router in survey.routers)):
+    if _dropped(survey) or (not survey.masters and any(router.foreign for router in survey.routers)):
         return None  # the cause has its own finding
     if not patient.heard_enough and not survey.masters:
         interval = patient.config.keepalived.advert_int
@@ -76,7 +82,7 @@ def _of_the_master(patient: Patient) -> list[Finding] | None:
         return []
     if answering := sorted(survey.answers[vip]):
         who = listed(map(patient.owner, answering))
-        if any(patient.owner(mac) != mac for mac in answering):
+        if any(patient.peer_with(mac) for mac in answering):
             return [
                 problem(
                     f"{who} answers for {vip}, but none of its adverts reached {patient.interface} in {survey.seconds:.1f} s",
@@ -114,7 +120,7 @@ def _beside_us(patient: Patient) -> list[Finding]:
         )
         for router in survey.current_masters
     ]
-    others = [mac for mac in survey.answers[vip] if patient.owner(mac) != mac]
+    others = [mac for mac in survey.answers[vip] if patient.peer_with(mac)]
     if others and not found:
         found.append(
             problem(
@@ -192,7 +198,7 @@ def answers(patient: Patient) -> list[Finding]:
     """Exactly one machine answers for the VIP, and it is one of ours."""
     survey, vip = patient.survey, patient.vip
     answering = survey.answers[vip]
-    strangers = [mac for mac in answering if patient.owner(mac) == mac and not mac.startswith(_VIRTUAL_MACS)]
+    strangers = [mac for mac in answering if not patient.peer_with(mac) and not mac.startswith(_VIRTUAL_MACS)]
     found = []
     if strangers:
         silent = [peer for peer in patient.peers if peer not in patient.peer_macs]

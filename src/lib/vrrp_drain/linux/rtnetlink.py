@@ -14,6 +14,8 @@ from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, RTMGRP
 from vrrp_drain.runtime.errors import ConfigError, SystemFault
 from vrrp_drain.runtime.ip import IPAddress, IPInterface
 
+from .obstacle import Obstacle
+
 _MAIN_TABLE = 254
 _SCOPE_HOST = 254
 _IFF_UP = 0x1  # linux/if.h
@@ -73,12 +75,12 @@ class Netlink:
         except NetlinkError as error:  # it went meanwhile
             raise SystemFault(f"interface {interface} does not exist (any more): {os.strerror(error.code)}") from error
 
-    def obstacle(self, interface: str) -> str:
-        """Return why nothing passes through ``interface`` (it is down, it has no carrier), or nothing. Raises SystemFault."""
+    def obstacle(self, interface: str) -> Obstacle | None:
+        """Return why nothing passes through ``interface``, or None. Raises SystemFault."""
         link = self._ipr.get_links(self.index(interface))[0]
         if not link["flags"] & _IFF_UP:
-            return "is down"
-        return "has no carrier" if link.get_attr("IFLA_CARRIER") == 0 else ""
+            return Obstacle.DOWN
+        return Obstacle.NO_CARRIER if link.get_attr("IFLA_CARRIER") == 0 else None
 
     def default_interface(self, family: int) -> str | None:
         """Return the interface of the first default route of ``family`` (4 or 6), or None where there is none."""

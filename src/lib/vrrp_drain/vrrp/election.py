@@ -90,14 +90,14 @@ class Electorate:
         if advert.version != self.version:
             return foreign(Difference.VERSION, self.version, advert.version)
         if advert.version == 2 and advert.advert_int != self.advert_int:
-            return foreign(Difference.ADVERT_INT, f"{self.advert_int:g}", f"{advert.advert_int:g}")
+            return foreign(Difference.INTERVAL, f"{self.advert_int:g}", f"{advert.advert_int:g}")
         if advert.version == 2 and (advert.auth_type, advert.auth_data) != self.authentication:
             return foreign(Difference.AUTHENTICATION, "")
         if destination.is_multicast is self.unicast:
             ways = ("to each peer", "to the multicast group")
-            return foreign(Difference.DESTINATION, *(ways if self.unicast else reversed(ways)))
+            return foreign(Difference.CASTING, *(ways if self.unicast else reversed(ways)))
         if same_vip and advert.addresses != (self.vip,):
-            return foreign(Difference.FURTHER_VIPS, self.vip, theirs)
+            return foreign(Difference.VIP_LIST, self.vip, theirs)
         return foreign(Difference.MEMBERSHIP, self.vip) if self.keeps_out(source) else None
 
 

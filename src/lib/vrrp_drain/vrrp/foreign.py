@@ -11,10 +11,10 @@ class Difference(Enum):
 
     VIP = auto()
     VERSION = auto()
-    ADVERT_INT = auto()
+    INTERVAL = auto()
     AUTHENTICATION = auto()
-    DESTINATION = auto()
-    FURTHER_VIPS = auto()
+    CASTING = auto()  # unicast or multicast
+    VIP_LIST = auto()
     MEMBERSHIP = auto()
 
 
@@ -36,13 +36,13 @@ class Foreign:
                 return f"{self.source} uses VRID {self.vrid} on this segment for {self.theirs}, not for our {self.ours}"
             case Difference.VERSION:
                 return f"{self.source} speaks VRRP version {self.theirs} for VRID {self.vrid}, we speak {self.ours}"
-            case Difference.ADVERT_INT:
+            case Difference.INTERVAL:
                 return f"{self.source} adverts VRID {self.vrid} every {self.theirs} s, we every {self.ours} s"
             case Difference.AUTHENTICATION:
                 return f"{self.source} adverts VRID {self.vrid} with another authentication than ours"
-            case Difference.DESTINATION:
+            case Difference.CASTING:
                 return f"{self.source} adverts VRID {self.vrid} {self.theirs}, we {self.ours}"
-            case Difference.FURTHER_VIPS:
+            case Difference.VIP_LIST:
                 return f"{self.source} adverts VRID {self.vrid} for {self.theirs}, we for {self.ours} alone"
             case Difference.MEMBERSHIP:
                 return f"{self.source} adverts VRID {self.vrid} for our {self.ours} and is no instance of this group"
@@ -62,16 +62,16 @@ _MEND = {
     Difference.VERSION: (
         f"they do not hear each other and both become MASTER; give all instances the same keepalived.vrrp_version {_STOPPED_FIRST}"
     ),
-    Difference.ADVERT_INT: (
+    Difference.INTERVAL: (
         "version 2 ignores such adverts and both become MASTER; give all instances the same keepalived.advert_int " + _STOPPED_FIRST
     ),
     Difference.AUTHENTICATION: (
         "keepalived ignores such adverts and both become MASTER; give all instances the same keepalived.auth_pass " + _STOPPED_FIRST
     ),
-    Difference.DESTINATION: (
+    Difference.CASTING: (
         f"they do not hear each other and both become MASTER; give all instances the same keepalived.unicast {_STOPPED_FIRST}"
     ),
-    Difference.FURTHER_VIPS: ("keepalived ignores a list that differs and both become MASTER; give all instances the same keepalived.vip"),
+    Difference.VIP_LIST: ("keepalived ignores a list that differs and both become MASTER; give all instances the same keepalived.vip"),
     Difference.MEMBERSHIP: (
         "clients reach it or us, whatever we do; find out whose machine it is (another deployment, a VM left over), and give one of the "
         "two another keepalived.vip and keepalived.virtual_router_id"
