@@ -14,7 +14,7 @@ from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP, FakeHapr
 from unit.support.words import of_python
 from vrrp_drain import doctor
 from vrrp_drain.config.model import Config
-from vrrp_drain.doctor import Check, Finding, Patient, Report, Severity, Wait, foreign_source, machine, moves, segment
+from vrrp_drain.doctor import Check, Finding, Found, Patient, Report, Severity, Wait, foreign_source, machine, moves, segment
 from vrrp_drain.doctor.finding import what_happened
 from vrrp_drain.doctor.foreign_source import Outcome
 from vrrp_drain.doctor.survey import Router, Survey
@@ -33,7 +33,7 @@ THE_VIP, THE_PEER, US, THIRD = map(ip_address, (VIP, PEER, OWN, "10.0.0.3"))
 STRANGE_MAC = "02:00:00:00:00:66"
 ADVERT = Advert(2, 1, 253, 1.0, (THE_VIP,))
 ENDED = 10.0
-Findings = list[Finding] | None
+FoundOrNot = list[Found] | None
 
 
 def master(
@@ -50,8 +50,13 @@ def heard(
     return Survey(seconds, ENDED, routers, answers, frozenset(each.source for each in routers))
 
 
-def severities(found: Findings) -> list[str]:
-    return [each.severity.value for each in found or ()]
+def told(found: FoundOrNot) -> list[Finding]:
+    """Return what the report says of it."""
+    return [each.told() for each in found or ()]
+
+
+def severities(found: FoundOrNot) -> list[str]:
+    return [each.severity.value for each in told(found)]
 
 
 @pytest.fixture
@@ -76,7 +81,7 @@ SEGMENT = [segment.foreign, segment.firewall, segment.adverts, segment.timing, s
 
 
 @pytest.mark.parametrize("check", SEGMENT)
-def test_a_healthy_backup(patient: Patient, check: Callable[[Patient], Findings]) -> None:
+def test_a_healthy_backup(patient: Patient, check: Callable[[Patient], FoundOrNot]) -> None:
     """Nothing is found on a segment where all is well."""
     assert check(patient) == []
 
@@ -91,7 +96,7 @@ def test_a_healthy_master(as_master: Patient) -> None:
         "priorities": [],
         "answers": [],
     }
-    (found,) = segment.adverts(as_master) or []
+    (found,) = told(segment.adverts(as_master))
     assert found.mend == f"vrrpctl doctor on {PEER}"
 
 
@@ -99,7 +104,7 @@ def test_foreign_adverts(patient: Patient) -> None:
     """What it is and the mend come from where it was judged, whatever the VIP looks like; the adverts that are missing have this cause."""
     foreign = Foreign(Difference.VIP_LIST, ip_address(STRANGER), 1, ours="fd00::", theirs="fd00::, fd00::1")
     patient.survey = heard(master(ip_address(STRANGER), foreign=foreign), vip=())
-    (found,) = segment.foreign(patient)
+    (found,) = told(segment.foreign(patient))
     assert (found.severity, found.what) == (Severity.PROBLEM, "10.0.0.77 adverts VRID 1 for fd00::, fd00::1, we for fd00:: alone")
     assert found.mend.startswith("keepalived ignores a list that differs and both become MASTER; ")
     assert segment.adverts(patient) is None
@@ -109,7 +114,7 @@ def test_another_interval_in_version_3(patient: Patient) -> None:
     """It works there, so it is a warning."""
     router = master()
     patient.survey = heard(replace(router, advert=replace(router.advert, version=3, advert_int=0.2)))
-    (found,) = segment.foreign(patient)
+    (found,) = told(segment.foreign(patient))
     assert (found.severity, found.what) == (Severity.WARNING, "10.0.0.2 adverts every 0.2 s, we every 1 s")
 
 
@@ -133,7 +138,7 @@ def test_adverts_that_a_firewall_drops(patient: Patient, count: int, found: list
 def test_what_a_backup_does_not_hear(patient: Patient, survey: Survey, what: str) -> None:
     """Lost adverts, no MASTER at all, and two of them are told apart."""
     patient.survey = survey
-    (found,) = segment.adverts(patient) or []
+    (found,) = told(segment.adverts(patient))
     assert (found.severity, found.what) == (Severity.PROBLEM, what)
 
 
@@ -146,7 +151,7 @@ def test_a_move_while_we_listen_is_no_second_master(patient: Patient) -> None:
 def test_too_short_to_tell(patient: Patient) -> None:
     """Silence that was shorter than two intervals proves nothing."""
     patient.survey = heard(vip=(), seconds=2.0)
-    (found,) = segment.adverts(patient) or []
+    (found,) = told(segment.adverts(patient))
     assert (found.severity, found.mend) == (Severity.NOTE, "give --timeout more")
 
 
@@ -163,14 +168,14 @@ def test_too_short_to_tell(patient: Patient) -> None:
 def test_two_masters(as_master: Patient, survey: Survey, what: str) -> None:
     """On the MASTER the other one is named, and in which direction adverts are lost."""
     as_master.survey = replace(survey, sent=as_master.survey.sent)
-    (found,) = segment.adverts(as_master) or []
+    (found,) = told(segment.adverts(as_master))
     assert (found.severity, found.what) == (Severity.PROBLEM, what)
 
 
 def test_a_master_that_sends_nothing(as_master: Patient) -> None:
     """The VIP is here, and the tap saw no advert leave: keepalived hangs."""
     as_master.survey = heard(vip=())
-    (found,) = segment.adverts(as_master) or []
+    (found,) = told(segment.adverts(as_master))
     assert found.what == f"keepalived has {VIP} here, but sent no advert within 3.3 s"
 
 
@@ -195,7 +200,7 @@ def test_timing(patient: Patient, arrivals: tuple[float, ...], found: list[str])
 def test_priorities_of_the_master(patient: Patient, priority: int, what: str) -> None:
     """One that nobody of the cluster should be content with is a warning."""
     patient.survey = heard(master(priority=priority))
-    (found,) = segment.priorities(patient) or []
+    (found,) = told(segment.priorities(patient))
     assert (found.severity, found.what) == (Severity.WARNING, what)
 
 
@@ -212,7 +217,7 @@ def test_a_lower_master_has_its_reasons(patient: Patient, haproxy_health: FakeHa
 def test_a_master_that_keepalived_thinks_unhealthy(as_master: Patient) -> None:
     """Its own adverts, seen on their way out, tell what keepalived makes of the band."""
     as_master.survey = replace(as_master.survey, sent=replace(ADVERT, priority=66))
-    (found,) = segment.priorities(as_master) or []
+    (found,) = told(segment.priorities(as_master))
     assert found.what == "keepalived here adverts priority 66 (unhealthy), though the active band is 254"
 
 
@@ -232,7 +237,7 @@ def test_a_master_that_keepalived_thinks_unhealthy(as_master: Patient) -> None:
 def test_who_answers(patient: Patient, survey: Survey, what: str) -> None:
     """A stranger, nobody, and somebody with our own address are problems of different names."""
     patient.survey = survey
-    (found,) = segment.answers(patient)
+    (found,) = told(segment.answers(patient))
     assert (found.severity, found.what) == (Severity.PROBLEM, what)
 
 
@@ -241,7 +246,7 @@ def test_two_machines_answer(patient: Patient) -> None:
     patient.survey = heard(master(), vip=[PEER_MAC, "02:00:00:00:00:03"])
     patient.survey = replace(patient.survey, answers={**patient.survey.answers, THIRD: frozenset({"02:00:00:00:00:03"})})
     patient.peers = (THE_PEER, THIRD)
-    (found,) = segment.answers(patient)
+    (found,) = told(segment.answers(patient))
     assert found.what == f"{PEER_MAC} ({PEER}), 02:00:00:00:00:03 (10.0.0.3) answer for {VIP}"
 
 
@@ -271,16 +276,16 @@ def test_successors(
     monkeypatch.setattr(health_check, "answering", lambda check, peers, timeout: answering)
     patient.node.config = replace(Config.parse(rendered(3)), keepalived=patient.config.keepalived)
     patient.survey = heard(peer=peer)
-    found = segment.successor(patient)
+    found = told(moves.successor(patient))
     assert [(each.severity.value, each.what) for each in found] == ([(severity, what)] if severity else [])
 
 
 def test_nobody_to_take_over(patient: Patient) -> None:
     """One instance alone, and peers that cannot be asked."""
     patient.node.config = Config.parse(rendered(1))
-    assert severities(segment.successor(patient)) == ["warning"]
+    assert severities(moves.successor(patient)) == ["warning"]
     patient.node.config = Config.parse(rendered(2, vrrp_drain={"health_check": "unix:///run/haproxy.sock"}))
-    assert severities(segment.successor(patient)) == ["note"]
+    assert severities(moves.successor(patient)) == ["note"]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +306,7 @@ def test_directories(patient: Patient) -> None:
     for directory in (paths.drain_run, paths.drain_log.parent):
         directory.rmdir()
         directory.touch()
-    found = machine.directories(patient)
+    found = told(machine.directories(patient))
     assert [(each.severity.value, each.what) for each in found] == [
         ("problem", f"{paths.drain_run} cannot be written to: File exists"),
         ("warning", f"{paths.drain_log.parent} cannot be written to: File exists"),
@@ -314,7 +319,7 @@ def test_keepalived_does_not_run(patient: Patient, node: FakeNode, ipr: FakeIPR,
     node.pid = None
     if here:
         ipr.addresses.append(address(2, f"{VIP}/32"))
-    (found,) = machine.keepalived(patient)
+    (found,) = told(machine.keepalived(patient))
     assert found.severity is Severity.PROBLEM
     assert means in found.means
     assert found.mend.startswith("vrrpctl demote") is here
@@ -326,7 +331,7 @@ def test_another_binary(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Path, "readlink", lambda path: expected)
     assert machine.keepalived(patient) == []
     monkeypatch.setattr(Path, "readlink", lambda path: Path("/old/keepalived (deleted)"))
-    (found,) = machine.keepalived(patient)
+    (found,) = told(machine.keepalived(patient))
     assert (found.severity, found.mend) == (Severity.NOTE, "monit restart keepalived, after vrrpctl demote")
 
 
@@ -334,7 +339,7 @@ def test_the_band(patient: Patient) -> None:
     """Draining is a note with since when; what is no band is a problem."""
     assert machine.band(patient) == []
     patient.node.priority_control.write(Band.DRAINING)
-    (found,) = machine.band(patient)
+    (found,) = told(machine.band(patient))
     assert found.severity is Severity.NOTE
     assert "draining band since" in found.what
     patient.node.priority_control.path.write_text("?")
@@ -345,12 +350,12 @@ def test_the_interface(patient: Patient, ipr: FakeIPR, node: FakeNode) -> None:
     """Down, without a carrier, without an address, with an address of another network."""
     assert machine.interface(patient) == []
     ipr.links[1] = link(2, "eth0", MAC, up=False)
-    assert [each.what for each in machine.interface(patient)] == [f"eth0, which carries {VIP}, is down"]
+    assert [each.what for each in told(machine.interface(patient))] == [f"eth0, which carries {VIP}, is down"]
     ipr.links[1] = link(2, "eth0", MAC, carrier=0)
-    assert [each.what for each in machine.interface(patient)] == [f"eth0, which carries {VIP}, has no carrier"]
+    assert [each.what for each in told(machine.interface(patient))] == [f"eth0, which carries {VIP}, has no carrier"]
     ipr.links[1] = link(2, "eth0", MAC)
     ipr.addresses = [address(2, "10.9.0.1/24"), address(2, f"{VIP}/32")]
-    (found,) = machine.interface(patient)
+    (found,) = told(machine.interface(patient))
     assert (found.severity, found.what) == (Severity.WARNING, f"{VIP} lies in no network of eth0, which has 10.9.0.1/24")
     node.attachment = replace(node.attachment, source=None)
     assert severities(machine.interface(patient)) == ["problem"]
@@ -362,10 +367,10 @@ def test_with_a_virtual_mac_the_vip_is_on_an_interface_of_its_own(patient: Patie
     ipr.links.append(link(9, "vrrp.1", "00:00:5e:00:01:01"))
     ipr.addresses.append(address(9, f"{VIP}/32"))
     node.pid = None
-    (found,) = machine.keepalived(patient)
+    (found,) = told(machine.keepalived(patient))
     assert found.means.startswith(f"{VIP} is still on vrrp.1: stale")
     ipr.links[1] = link(2, "eth0", MAC, up=False)
-    assert [each.what for each in machine.interface(patient)] == [f"eth0, which is below vrrp.1, which carries {VIP}, is down"]
+    assert [each.what for each in told(machine.interface(patient))] == [f"eth0, which is below vrrp.1, which carries {VIP}, is down"]
 
 
 @pytest.mark.parametrize(
@@ -417,7 +422,7 @@ def test_the_vip_on_lo(patient: Patient, ipr: FakeIPR) -> None:
     settings(patient, arp_ignore=1, arp_announce=2)
     assert machine.vip_on_lo(patient) == []
     settings(patient, arp_ignore=0)
-    (found,) = machine.vip_on_lo(patient)
+    (found,) = told(machine.vip_on_lo(patient))
     assert (found.severity, found.what) == (Severity.PROBLEM, f"{VIP} is on lo, but arp_ignore is 0 on eth0")
 
 
@@ -446,7 +451,7 @@ def test_haproxy(patient: Patient, haproxy_health: FakeHaproxy, tmp_path: Path) 
     assert machine.soft_stop(patient) is None
     del patient.haproxy_problem
     haproxy_health.problem = "haproxy is stopping"
-    assert [each.what for each in machine.haproxy_here(patient)] == ["haproxy is stopping"]
+    assert [each.what for each in told(machine.haproxy_here(patient))] == ["haproxy is stopping"]
     patient.node.config = replace(patient.config, drain=drain)
     assert machine.soft_stop(patient) is None
 
@@ -456,7 +461,7 @@ def test_frontends(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listeners, "bound_to", lambda vips: [])
     assert machine.frontends(patient) == []
     monkeypatch.setattr(listeners, "bound_to", lambda vips: [f"{VIP}:443", "[fd00::10]:443"])
-    (found,) = machine.frontends(patient) or []
+    (found,) = told(machine.frontends(patient))
     assert found.what == "a listener is bound to the VIP itself: 10.0.0.10:443, [fd00::10]:443"
     assert "bind :::443 v4v6" in found.mend
 
@@ -518,7 +523,7 @@ def test_time_runs_out(patient: Patient) -> None:
 def test_a_check_that_cannot_be_made_is_a_warning(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every check has its name in its findings; nothing found is what its row says; None is silence."""
 
-    def broken(patient: Patient) -> list[Finding]:
+    def broken(patient: Patient) -> list[Found]:
         raise OSError(errno.EIO, "Input/output error")
 
     table = (Check("one", "one is well", lambda patient: []), Check("two", "two is well", broken), Check("three", "", lambda patient: None))

@@ -172,7 +172,7 @@ def _is_haproxy(pid: int) -> bool:
         name, _, rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").partition("(")[2].rpartition(")")
     except OSError:
         return False
-    return name == "haproxy" and rest.split()[0] not in "ZX"
+    return name == "haproxy" and rest.strip()[:1] not in "ZX"
 
 
 def _at(health_check: SplitResult, peer: IPAddress) -> SplitResult:
