@@ -150,7 +150,7 @@ def stats_sockets(pid: int) -> list[str]:
     found = []
     with suppress(OSError, ValueError):
         inodes = sockets(pid)
-        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        _, _, parent = _stat(pid)
         for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]:
             _, _, _, flags, kind, _, inode, *path = line.split(maxsplit=7)
             if int(flags, 16) & _ACCEPTS and int(kind, 16) == _STREAM and int(inode) in inodes and path and path[0].startswith("/"):
@@ -169,10 +169,17 @@ def _children(pid: int) -> list[int]:
 def _is_haproxy(pid: int) -> bool:
     """Tell whether the process is a haproxy that has not ended (proc(5), stat)."""
     try:
-        name, _, rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").partition("(")[2].rpartition(")")
-    except OSError:
+        name, state, _ = _stat(pid)
+    except (OSError, ValueError):
         return False
-    return name == "haproxy" and rest.strip()[:1] not in "ZX"
+    return name == "haproxy" and state not in "ZX"
+
+
+def _stat(pid: int) -> tuple[str, str, int]:
+    """Return name, state and parent of a process (proc(5), stat). Raises OSError or ValueError where it has ended."""
+    name, _, rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").partition("(")[2].rpartition(")")
+    state, parent, *_ = rest.split()
+    return name, state, int(parent)
 
 
 def _at(health_check: SplitResult, peer: IPAddress) -> SplitResult:
