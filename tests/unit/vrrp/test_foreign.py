@@ -18,8 +18,8 @@ ALL = "give all instances the same keepalived."
 FIRST = "(to change it, stop the whole instance group first)"
 
 
-def differs(source: str = PEER, us: dict[str, Any] | None = None, **advert: Any) -> Foreign | None:
-    return replace(US, **us or {}).foreign(replace(ADVERT, **advert), came_from(source))
+def differs(source: str = PEER, destination: str = "224.0.0.18", us: dict[str, Any] | None = None, **advert: Any) -> Foreign | None:
+    return replace(US, **us or {}).foreign(replace(ADVERT, **advert), came_from(source, destination))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def differs(source: str = PEER, us: dict[str, Any] | None = None, **advert: Any)
             f"they do not hear each other and both become MASTER; {ALL}unicast {FIRST}",
         ),
         (
-            US.foreign(ADVERT, came_from(PEER, OWN)),
+            differs(destination=OWN),
             Difference.CASTING,
             "10.0.0.2 adverts VRID 1 to each peer, we to the multicast group",
             f"they do not hear each other and both become MASTER; {ALL}unicast {FIRST}",
