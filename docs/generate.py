@@ -21,10 +21,11 @@ from vrrp_drain.commands.status import Status
 from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.handover import demote, promote
 from vrrp_drain.handover.transitions import Table
-from vrrp_drain.notify.notice import CAUSES, Kind, Notice
+from vrrp_drain.notify.notice import CAUSES, Cause, Kind, Notice
 from vrrp_drain.notify.notifier import Counts
 from vrrp_drain.runtime.errors import MEANINGS
 from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.state import VrrpState
 from vrrp_drain.watcher.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +34,15 @@ FILES = (
     *(f"docs/{name}.md" for name in ("handover", "deploy", "properties", "metrics", "doctor", "operate", "notifications", "architecture")),
     *(f"jobs/{job}/{file}" for job, template in properties.TEMPLATES.items() for file in ("spec", f"templates/{template}")),
 )
-_JSON = {str: "text", int: "number", float: "number", bool: "true or false", list[str]: "list of text", type(None): "null"}
+_JSON = {
+    str: "text",
+    VrrpState: "text",
+    int: "number",
+    float: "number",
+    bool: "true or false",
+    list[str]: "list of text",
+    type(None): "null",
+}
 
 
 def exit_codes() -> str:
@@ -69,8 +78,8 @@ def sentence(path: Path) -> str:
 def metrics() -> str:
     """Return what a scrape finds once everything has happened, as a table."""
     all_of_them = Metrics(254, lambda: Situation(families=(4,), tables=(4,)), int, lambda: {"hooks[0]": Counts()})
-    all_of_them.notice(Notice(0.0, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", "preempt", "", None, 254))
-    all_of_them.see("master", Band.ACTIVE, 254, True)
+    all_of_them.notice(Notice(0.0, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", Cause.PREEMPT, "", None, 254))
+    all_of_them.see(VrrpState.MASTER, Band.ACTIVE, 254, True)
     lines = ["| metric | type | labels | what it is |", "|---|---|---|---|"]
     for family in sorted(all_of_them.registry.collect(), key=lambda family: family.name):
         name = f"{family.name}_total" if family.type == "counter" else family.name
@@ -111,7 +120,7 @@ def _json_type(kind: Any) -> str:
 
 def causes() -> str:
     """Return the causes of a notice as a table."""
-    return "\n".join(["| cause | |", "|---|---|", *(f"| `{cause}` | {meaning} |" for cause, meaning in CAUSES.items())])
+    return "\n".join(["| cause | |", "|---|---|", *(f"| `{cause.value}` | {meaning} |" for cause, meaning in CAUSES.items())])
 
 
 PARTS: dict[str, Callable[[], str]] = {

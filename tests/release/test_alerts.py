@@ -19,7 +19,9 @@ from release.conftest import lacking
 from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.notify.notifier import Counts
 from vrrp_drain.vrrp.bands import Band
-from vrrp_drain.watcher.metrics import CONDITIONS, OUTCOMES, STATES, VERDICTS, Metrics
+from vrrp_drain.vrrp.peer_table import AdvertVerdict
+from vrrp_drain.vrrp.state import VrrpState
+from vrrp_drain.watcher.metrics import CONDITIONS, OUTCOMES, Metrics
 
 ALERTS = REPOSITORY / "manifests/prometheus/alerts.yml"
 TESTS = REPOSITORY / "manifests/prometheus/alerts_test.yml"
@@ -30,7 +32,12 @@ EXPRESSIONS: dict[str, str] = {rule["alert"]: rule["expr"] for rule in RULES} | 
 }
 SELECTOR = re.compile(r"(vrrp_drain_\w+)(?:\{([^}]*)\})?")
 LABEL_VALUE = re.compile(r'(\w+)="(\w+)"')
-VALUES = {"state": STATES, "band": [str(band) for band in Band], "verdict": VERDICTS, "outcome": OUTCOMES}
+VALUES: dict[str, list[str]] = {
+    "state": [*VrrpState],
+    "band": [str(band) for band in Band],
+    "verdict": [*AdvertVerdict],
+    "outcome": [*OUTCOMES],
+}
 
 
 @pytest.fixture(scope="session")
@@ -150,5 +157,5 @@ def _found(value: Any, key: str) -> Iterator[Any]:
 def _metrics() -> Metrics:
     """Return metrics of which nothing is unknown."""
     metrics = Metrics(254, lambda: Situation(families=(4,), tables=(4,)), int, lambda: {"webhooks[0]": Counts()})
-    metrics.see("master", Band.ACTIVE, 254, True)
+    metrics.see(VrrpState.MASTER, Band.ACTIVE, 254, True)
     return metrics

@@ -13,7 +13,7 @@ import yaml
 
 from vrrp_drain import doctor
 from vrrp_drain.notify.delivery import Message
-from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.notify.notice import Cause, Kind, Notice
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -78,7 +78,7 @@ def test_every_check_of_the_doctor_is_explained() -> None:
 def test_every_field_of_a_notice_is_explained() -> None:
     """docs/notifications.md has all that a receiver gets, and nothing else; so have its kinds."""
     page = (ROOT / "docs/notifications.md").read_text()
-    notice = Notice(0.0, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", "drain", "", None, None)
+    notice = Notice(0.0, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", Cause.DRAIN, "", None, None)
     assert first_column(page, "| field | what it is |") == {*Message(notice).as_json()}
     assert first_column(page, "| kind | when | `previous`, `state` |") == {kind.value for kind in Kind}
 

@@ -13,7 +13,7 @@ from unit.support.plants import Plant, a_victim, plants, unharmed
 from vrrp_drain.commands import main
 from vrrp_drain.keepalived.track_files import TrackFiles
 from vrrp_drain.notify.history import History
-from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.notify.notice import Cause, Kind, Notice
 from vrrp_drain.runtime import logs
 from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.files import private
@@ -53,7 +53,7 @@ def leave_everything(paths: Paths, cancellation: Cancellation) -> None:
     track_files.write(Band.DRAINING)
     track_files.mark(unhealthy=True)
     Boot(paths.drain_run).enter(Stage.PROMOTED)
-    History(paths.history).append(Notice(1.0, "haproxy/0", VIP, Kind.STATE, "backup", "master", "drain", "", PEER, 254))
+    History(paths.history).append(Notice(1.0, "haproxy/0", VIP, Kind.STATE, "backup", "master", Cause.DRAIN, "", PEER, 254))
     with PidFile(paths.watcher_pid_file) as pid_file, Lock(paths.drain_run / "lock", "vrrpctl demote", 1.0, cancellation, print):
         pid_file.claim()
 

@@ -28,7 +28,7 @@ from vrrp_drain.handover.runner import Ending
 from vrrp_drain.keepalived.daemon import Daemon
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.notify.history import History
-from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.notify.notice import Cause, Kind, Notice
 from vrrp_drain.rehearsal.tally import Outcome, Probe
 from vrrp_drain.runtime import logs
 from vrrp_drain.runtime.boot import Boot, Stage
@@ -50,7 +50,7 @@ from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp.bands import Band
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
-NOTICE = Notice(1.0, "haproxy/0", VIP, Kind.STATE, "backup", "master", "drain", "10.0.0.2 is leaving", "10.0.0.1", 254, 0.021)
+NOTICE = Notice(1.0, "haproxy/0", VIP, Kind.STATE, "backup", "master", Cause.DRAIN, "10.0.0.2 is leaving", "10.0.0.1", 254, 0.021)
 SCRIPTS = ["pre-start", "post-start", "pre-stop", "drain", "post-stop"]
 ERRORS: list[tuple[BaseException, ExitCode]] = [
     (SystemFault("the disk is full"), ExitCode.FAILED),

@@ -18,11 +18,12 @@ from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.haproxy import health_check
 from vrrp_drain.linux import connections, listeners
 from vrrp_drain.notify.history import History
-from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.notify.notice import Cause, Kind, Notice
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import Packet
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.state import VrrpState
 
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
 
@@ -48,6 +49,14 @@ def test_the_lines_of_a_backup() -> None:
     ("found", "line"),
     [
         pytest.param(MASTER, "VIP         10.0.0.10 is here, on eth0: this instance is MASTER", id="master"),
+        pytest.param(
+            replace(MASTER, vip_interface="vrrp.7"), "VIP         10.0.0.10 is here, on vrrp.7: this instance is MASTER", id="virtual MAC"
+        ),
+        pytest.param(
+            replace(MASTER, vip_interface="vrrp.7", keepalived_pid=None),
+            "VIP         10.0.0.10 is on vrrp.7, but keepalived does not run: it is stale; vrrpctl demote clears it safely",
+            id="stale, virtual MAC",
+        ),
         pytest.param(MASTER, "band        active, priority 254, VRID 7", id="a band without a file"),
         pytest.param(
             replace(MASTER, keepalived_pid=None),
@@ -209,7 +218,7 @@ def test_what_is_broken_is_in_the_report(services: FakeServices, peer_table: Pee
 
 
 def told(kind: Kind, state: str, at: float, previous: str = "off") -> Notice:
-    return Notice(at, "haproxy/0", VIP, kind, previous, state, "condition", f"the reason of {kind.value}", None, 254)
+    return Notice(at, "haproxy/0", VIP, kind, previous, state, Cause.CONDITION, f"the reason of {kind.value}", None, 254)
 
 
 def test_since_when_and_why(services: FakeServices, peer_table: PeerTable) -> None:

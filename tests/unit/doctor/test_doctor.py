@@ -12,9 +12,11 @@ import pytest
 
 from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP, FakeHaproxy, FakeIPR, address, link, rendered, route
 from unit.support.services import FakeServices
+from unit.support.words import of_python
 from vrrp_drain import doctor
 from vrrp_drain.config.model import Config
-from vrrp_drain.doctor import Check, Finding, Patient, Report, Severity, Wait, foreign_source, machine, moves, segment
+from vrrp_drain.doctor import Check, Finding, Found, Patient, Report, Severity, Wait, foreign_source, machine, moves, segment
+from vrrp_drain.doctor.finding import what_happened
 from vrrp_drain.doctor.foreign_source import Outcome
 from vrrp_drain.doctor.survey import Router, Survey
 from vrrp_drain.handoff.situation import Situation
@@ -26,15 +28,18 @@ from vrrp_drain.runtime.ip import IPAddress, IPInterface
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.foreign import Difference, Foreign
 
 THE_VIP, THE_PEER, US, THIRD = map(ip_address, (VIP, PEER, OWN, "10.0.0.3"))
 STRANGE_MAC = "02:00:00:00:00:66"
 ADVERT = Advert(2, 1, 253, 1.0, (THE_VIP,))
 ENDED = 10.0
-Findings = list[Finding] | None
+FoundOrNot = list[Found] | None
 
 
-def master(source: IPAddress = THE_PEER, priority: int = 253, arrivals: tuple[float, ...] = (7.5, 8.5, 9.5), foreign: str = "") -> Router:
+def master(
+    source: IPAddress = THE_PEER, priority: int = 253, arrivals: tuple[float, ...] = (7.5, 8.5, 9.5), foreign: Foreign | None = None
+) -> Router:
     return Router(source, replace(ADVERT, priority=priority), arrivals, foreign)
 
 
@@ -46,8 +51,13 @@ def heard(
     return Survey(seconds, ENDED, routers, answers, frozenset(each.source for each in routers))
 
 
-def severities(found: Findings) -> list[str]:
-    return [each.severity.value for each in found or ()]
+def told(found: FoundOrNot) -> list[Finding]:
+    """Return what the report says of it."""
+    return [each.told() for each in found or ()]
+
+
+def severities(found: FoundOrNot) -> list[str]:
+    return [each.severity.value for each in told(found)]
 
 
 @pytest.fixture
@@ -72,7 +82,7 @@ SEGMENT = [segment.foreign, segment.firewall, segment.adverts, segment.timing, s
 
 
 @pytest.mark.parametrize("check", SEGMENT)
-def test_a_healthy_backup(patient: Patient, check: Callable[[Patient], Findings]) -> None:
+def test_a_healthy_backup(patient: Patient, check: Callable[[Patient], FoundOrNot]) -> None:
     """Nothing is found on a segment where all is well."""
     assert check(patient) == []
 
@@ -87,18 +97,17 @@ def test_a_healthy_master(as_master: Patient) -> None:
         "priorities": [],
         "answers": [],
     }
-    (found,) = segment.adverts(as_master) or []
+    (found,) = told(segment.adverts(as_master))
     assert found.mend == f"vrrpctl doctor on {PEER}"
 
 
 def test_foreign_adverts(patient: Patient) -> None:
-    """The judge's sentence is what it is and the mend; the adverts that are missing then have this cause."""
-    patient.survey = heard(
-        master(ip_address(STRANGER), foreign="10.0.0.77 uses VRID 1: give one another keepalived.virtual_router_id"), vip=()
-    )
-    (found,) = segment.foreign(patient)
-    assert (found.severity, found.what) == (Severity.PROBLEM, "10.0.0.77 uses VRID 1")
-    assert found.mend == "give one another keepalived.virtual_router_id"
+    """What it is and the mend come from where it was judged, whatever the VIP looks like; the adverts that are missing have this cause."""
+    foreign = Foreign(Difference.VIP_LIST, ip_address(STRANGER), 1, ours="fd00::", theirs="fd00::, fd00::1")
+    patient.survey = heard(master(ip_address(STRANGER), foreign=foreign), vip=())
+    (found,) = told(segment.foreign(patient))
+    assert (found.severity, found.what) == (Severity.PROBLEM, "10.0.0.77 adverts VRID 1 for fd00::, fd00::1, we for fd00:: alone")
+    assert found.mend.startswith("keepalived ignores a list that differs and both become MASTER; ")
     assert segment.adverts(patient) is None
 
 
@@ -106,7 +115,7 @@ def test_another_interval_in_version_3(patient: Patient) -> None:
     """It works there, so it is a warning."""
     router = master()
     patient.survey = heard(replace(router, advert=replace(router.advert, version=3, advert_int=0.2)))
-    (found,) = segment.foreign(patient)
+    (found,) = told(segment.foreign(patient))
     assert (found.severity, found.what) == (Severity.WARNING, "10.0.0.2 adverts every 0.2 s, we every 1 s")
 
 
@@ -130,7 +139,7 @@ def test_adverts_that_a_firewall_drops(patient: Patient, count: int, found: list
 def test_what_a_backup_does_not_hear(patient: Patient, survey: Survey, what: str) -> None:
     """Lost adverts, no MASTER at all, and two of them are told apart."""
     patient.survey = survey
-    (found,) = segment.adverts(patient) or []
+    (found,) = told(segment.adverts(patient))
     assert (found.severity, found.what) == (Severity.PROBLEM, what)
 
 
@@ -143,7 +152,7 @@ def test_a_move_while_we_listen_is_no_second_master(patient: Patient) -> None:
 def test_too_short_to_tell(patient: Patient) -> None:
     """Silence that was shorter than two intervals proves nothing."""
     patient.survey = heard(vip=(), seconds=2.0)
-    (found,) = segment.adverts(patient) or []
+    (found,) = told(segment.adverts(patient))
     assert (found.severity, found.mend) == (Severity.NOTE, "give --timeout more")
 
 
@@ -160,14 +169,14 @@ def test_too_short_to_tell(patient: Patient) -> None:
 def test_two_masters(as_master: Patient, survey: Survey, what: str) -> None:
     """On the MASTER the other one is named, and in which direction adverts are lost."""
     as_master.survey = replace(survey, sent=as_master.survey.sent)
-    (found,) = segment.adverts(as_master) or []
+    (found,) = told(segment.adverts(as_master))
     assert (found.severity, found.what) == (Severity.PROBLEM, what)
 
 
 def test_a_master_that_sends_nothing(as_master: Patient) -> None:
     """The VIP is here, and the tap saw no advert leave: keepalived hangs."""
     as_master.survey = heard(vip=())
-    (found,) = segment.adverts(as_master) or []
+    (found,) = told(segment.adverts(as_master))
     assert found.what == f"keepalived has {VIP} here, but sent no advert within 3.3 s"
 
 
@@ -192,7 +201,7 @@ def test_timing(patient: Patient, arrivals: tuple[float, ...], found: list[str])
 def test_priorities_of_the_master(patient: Patient, priority: int, what: str) -> None:
     """One that nobody of the cluster should be content with is a warning."""
     patient.survey = heard(master(priority=priority))
-    (found,) = segment.priorities(patient) or []
+    (found,) = told(segment.priorities(patient))
     assert (found.severity, found.what) == (Severity.WARNING, what)
 
 
@@ -209,7 +218,7 @@ def test_a_lower_master_has_its_reasons(patient: Patient, haproxy_health: FakeHa
 def test_a_master_that_keepalived_thinks_unhealthy(as_master: Patient) -> None:
     """Its own adverts, seen on their way out, tell what keepalived makes of the band."""
     as_master.survey = replace(as_master.survey, sent=replace(ADVERT, priority=66))
-    (found,) = segment.priorities(as_master) or []
+    (found,) = told(segment.priorities(as_master))
     assert found.what == "keepalived here adverts priority 66 (unhealthy), though the active band is 254"
 
 
@@ -229,7 +238,7 @@ def test_a_master_that_keepalived_thinks_unhealthy(as_master: Patient) -> None:
 def test_who_answers(patient: Patient, survey: Survey, what: str) -> None:
     """A stranger, nobody, and somebody with our own address are problems of different names."""
     patient.survey = survey
-    (found,) = segment.answers(patient)
+    (found,) = told(segment.answers(patient))
     assert (found.severity, found.what) == (Severity.PROBLEM, what)
 
 
@@ -238,7 +247,7 @@ def test_two_machines_answer(patient: Patient) -> None:
     patient.survey = heard(master(), vip=[PEER_MAC, "02:00:00:00:00:03"])
     patient.survey = replace(patient.survey, answers={**patient.survey.answers, THIRD: frozenset({"02:00:00:00:00:03"})})
     patient.peers = (THE_PEER, THIRD)
-    (found,) = segment.answers(patient)
+    (found,) = told(segment.answers(patient))
     assert found.what == f"{PEER_MAC} ({PEER}), 02:00:00:00:00:03 (10.0.0.3) answer for {VIP}"
 
 
@@ -268,16 +277,16 @@ def test_successors(
     monkeypatch.setattr(health_check, "answering", lambda check, peers, timeout: answering)
     patient.services.configure(replace(Config.parse(rendered(3)), keepalived=patient.config.keepalived))
     patient.survey = heard(peer=peer)
-    found = segment.successor(patient)
+    found = told(moves.successor(patient))
     assert [(each.severity.value, each.what) for each in found] == ([(severity, what)] if severity else [])
 
 
 def test_nobody_to_take_over(patient: Patient) -> None:
     """One instance alone, and peers that cannot be asked."""
     patient.services.configure(Config.parse(rendered(1)))
-    assert severities(segment.successor(patient)) == ["warning"]
+    assert severities(moves.successor(patient)) == ["warning"]
     patient.services.configure(Config.parse(rendered(2, vrrp_drain={"health_check": "unix:///run/haproxy.sock"})))
-    assert severities(segment.successor(patient)) == ["note"]
+    assert severities(moves.successor(patient)) == ["note"]
 
 
 @pytest.mark.parametrize(
@@ -298,7 +307,7 @@ def test_directories(patient: Patient) -> None:
     for directory in (paths.drain_run, paths.drain_log.parent):
         directory.rmdir()
         directory.touch()
-    found = machine.directories(patient)
+    found = told(machine.directories(patient))
     assert [(each.severity.value, each.what) for each in found] == [
         ("problem", f"{paths.drain_run} cannot be written to: File exists"),
         ("warning", f"{paths.drain_log.parent} cannot be written to: File exists"),
@@ -311,7 +320,7 @@ def test_keepalived_does_not_run(patient: Patient, services: FakeServices, ipr: 
     services.machine.pid = None
     if here:
         ipr.addresses.append(address(2, f"{VIP}/32"))
-    (found,) = machine.keepalived(patient)
+    (found,) = told(machine.keepalived(patient))
     assert found.severity is Severity.PROBLEM
     assert means in found.means
     assert found.mend.startswith("vrrpctl demote") is here
@@ -323,7 +332,7 @@ def test_another_binary(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Path, "readlink", lambda path: expected)
     assert machine.keepalived(patient) == []
     monkeypatch.setattr(Path, "readlink", lambda path: Path("/old/keepalived (deleted)"))
-    (found,) = machine.keepalived(patient)
+    (found,) = told(machine.keepalived(patient))
     assert (found.severity, found.mend) == (Severity.NOTE, "monit restart keepalived, after vrrpctl demote")
 
 
@@ -331,7 +340,7 @@ def test_the_band(patient: Patient) -> None:
     """Draining is a note with since when; what is no band is a problem."""
     assert machine.band(patient) == []
     patient.services.control.write(Band.DRAINING)
-    (found,) = machine.band(patient)
+    (found,) = told(machine.band(patient))
     assert found.severity is Severity.NOTE
     assert "draining band since" in found.what
     patient.services.control.path.write_text("?")
@@ -342,15 +351,42 @@ def test_the_interface(patient: Patient, ipr: FakeIPR, services: FakeServices) -
     """Down, without a carrier, without an address, with an address of another network."""
     assert machine.interface(patient) == []
     ipr.links[1] = link(2, "eth0", MAC, up=False)
-    assert [each.what for each in machine.interface(patient)] == [f"eth0, which carries {VIP}, is down"]
+    assert [each.what for each in told(machine.interface(patient))] == [f"eth0, which carries {VIP}, is down"]
     ipr.links[1] = link(2, "eth0", MAC, carrier=0)
-    assert [each.what for each in machine.interface(patient)] == [f"eth0, which carries {VIP}, has no carrier"]
+    assert [each.what for each in told(machine.interface(patient))] == [f"eth0, which carries {VIP}, has no carrier"]
     ipr.links[1] = link(2, "eth0", MAC)
     ipr.addresses = [address(2, "10.9.0.1/24"), address(2, f"{VIP}/32")]
-    (found,) = machine.interface(patient)
+    (found,) = told(machine.interface(patient))
     assert (found.severity, found.what) == (Severity.WARNING, f"{VIP} lies in no network of eth0, which has 10.9.0.1/24")
     services.instance.attachment = replace(services.instance.attachment, source=None)
     assert severities(machine.interface(patient)) == ["problem"]
+
+
+def test_with_a_virtual_mac_the_vip_is_on_an_interface_of_its_own(patient: Patient, services: FakeServices, ipr: FakeIPR) -> None:
+    """What is said of the VIP names the interface that has it; what is said of adverts, the one below."""
+    services.instance.attachment = replace(services.instance.attachment, vip_interface="vrrp.1")
+    ipr.links.append(link(9, "vrrp.1", "00:00:5e:00:01:01"))
+    ipr.addresses.append(address(9, f"{VIP}/32"))
+    services.machine.pid = None
+    (found,) = told(machine.keepalived(patient))
+    assert found.means.startswith(f"{VIP} is still on vrrp.1: stale")
+    ipr.links[1] = link(2, "eth0", MAC, up=False)
+    assert [each.what for each in told(machine.interface(patient))] == [f"eth0, which is below vrrp.1, which carries {VIP}, is down"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SystemFault("the kernel refuses"), "the kernel refuses"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (OSError(errno.ENOENT, "No such file or directory", "/proc/self/status"), "/proc/self/status: No such file or directory"),
+        (OSError("cannot do it, says Python"), "the machine does not let us"),
+    ],
+)
+def test_what_happened_is_said_in_words(error: OSError | SystemFault, words: str) -> None:
+    """A check that fails tells the reason, and not what Python makes of it."""
+    assert what_happened(error) == words
+    assert not of_python(words)
 
 
 def settings(patient: Patient, **values: int) -> None:
@@ -387,7 +423,7 @@ def test_the_vip_on_lo(patient: Patient, ipr: FakeIPR) -> None:
     settings(patient, arp_ignore=1, arp_announce=2)
     assert machine.vip_on_lo(patient) == []
     settings(patient, arp_ignore=0)
-    (found,) = machine.vip_on_lo(patient)
+    (found,) = told(machine.vip_on_lo(patient))
     assert (found.severity, found.what) == (Severity.PROBLEM, f"{VIP} is on lo, but arp_ignore is 0 on eth0")
 
 
@@ -416,7 +452,7 @@ def test_haproxy(patient: Patient, haproxy_health: FakeHaproxy, tmp_path: Path) 
     assert machine.soft_stop(patient) is None
     del patient.haproxy_problem
     haproxy_health.problem = "haproxy is stopping"
-    assert [each.what for each in machine.haproxy_here(patient)] == ["haproxy is stopping"]
+    assert [each.what for each in told(machine.haproxy_here(patient))] == ["haproxy is stopping"]
     patient.services.configure(replace(patient.config, drain=drain))
     assert machine.soft_stop(patient) is None
 
@@ -426,7 +462,7 @@ def test_frontends(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listeners, "bound_to", lambda vips: [])
     assert machine.frontends(patient) == []
     monkeypatch.setattr(listeners, "bound_to", lambda vips: [f"{VIP}:443", "[fd00::10]:443"])
-    (found,) = machine.frontends(patient) or []
+    (found,) = told(machine.frontends(patient))
     assert found.what == "a listener is bound to the VIP itself: 10.0.0.10:443, [fd00::10]:443"
     assert "bind :::443 v4v6" in found.mend
 
@@ -488,7 +524,7 @@ def test_time_runs_out(patient: Patient) -> None:
 def test_a_check_that_cannot_be_made_is_a_warning(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every check has its name in its findings; nothing found is what its row says; None is silence."""
 
-    def broken(patient: Patient) -> list[Finding]:
+    def broken(patient: Patient) -> list[Found]:
         raise OSError(errno.EIO, "Input/output error")
 
     table = (Check("one", "one is well", lambda patient: []), Check("two", "two is well", broken), Check("three", "", lambda patient: None))
@@ -496,7 +532,7 @@ def test_a_check_that_cannot_be_made_is_a_warning(patient: Patient, monkeypatch:
     found = list(doctor._findings(patient))
     assert [(each.check, each.severity.value, each.what) for each in found] == [
         ("one", "ok", "one is well"),
-        ("two", "warning", "could not be checked: [Errno 5] Input/output error"),
+        ("two", "warning", "could not be checked: Input/output error"),
     ]
 
 

@@ -13,6 +13,7 @@ from vrrp_drain.doctor import survey
 from vrrp_drain.doctor.survey import Router, Survey
 from vrrp_drain.runtime.ip import IPAddress, Packet
 from vrrp_drain.vrrp.advert import Advert
+from vrrp_drain.vrrp.foreign import Difference
 
 THE_VIP, THE_PEER, US = ip_address(VIP), ip_address(PEER), ip_address(OWN)
 ADVERT = Advert(2, 1, 253, 1.0, (THE_VIP,))
@@ -60,7 +61,7 @@ def test_a_look_ends_with_the_first_master(services: FakeServices, peer_table: P
     found = survey.look(services)
     assert found.seconds == pytest.approx(0.3)
     assert [str(router.source) for router in found.masters] == [PEER]
-    assert [router.foreign.partition(" uses ")[0] for router in found.routers] == [STRANGER, ""]
+    assert [router.foreign and router.foreign.difference for router in found.routers] == [Difference.VIP, None]
     assert found.answers == {THE_VIP: {PEER_MAC}}
 
 
@@ -120,7 +121,7 @@ def test_what_is_let_in_and_what_leaves(services: FakeServices, peer_table: Peer
 @pytest.mark.parametrize(("pause", "confirmed"), [(0.0001, False), (0.49, False), (0.5, True)])
 def test_who_is_heard_again_an_interval_later_is_somebody(pause: float, confirmed: bool) -> None:
     """Half of the shorter interval lies between two packets that are not one and its copy."""
-    router = Router(ip_address(STRANGER), replace(ADVERT, advert_int=2.0), (1.0, 1.0 + pause), "a stranger")
+    router = Router(ip_address(STRANGER), replace(ADVERT, advert_int=2.0), (1.0, 1.0 + pause))
     assert router.confirmed(1.0) is confirmed
 
 

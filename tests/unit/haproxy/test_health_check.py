@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from unit.support.fakes import Clock
+from unit.support.words import of_python
 from vrrp_drain.haproxy import health_check
 from vrrp_drain.runtime.errors import SystemFault
 
@@ -296,19 +297,52 @@ def test_the_master_is_found_in_every_tree(tmp_path: Path, tree: list[object]) -
 def test_a_tree_without_haproxy(tmp_path: Path) -> None:
     """A wrapper that has outlived its haproxy has none to tell, and the message says so."""
     (tmp_path / "pid").write_text(str(os.getpid()))
-    with pytest.raises(SystemFault, match=r"leads to no haproxy process \(none of its processes is haproxy\)"):
+    with pytest.raises(
+        SystemFault, match=rf"leads to no haproxy process \(it holds {os.getpid()}, the pid of \S+, and none of its processes is haproxy\)"
+    ):
         health_check.soft_stop(tmp_path / "pid")
     assert health_check.processes(tmp_path / "pid") == []
 
 
-@pytest.mark.parametrize("content", [None, "", "0", "4194305"])
-def test_a_pid_file_that_leads_nowhere(tmp_path: Path, content: str | None) -> None:
-    """Nobody is told anything, and the message names the file."""
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "No such file or directory"),
+        (b"", "it is empty, and should hold the pid of haproxy, or of what started it"),
+        (b"\n", "it is empty, and should hold the pid of haproxy, or of what started it"),
+        (b"haproxy\n", r"it holds 'haproxy\\n', and should hold the pid of haproxy, or of what started it"),
+        (b"-1", "it holds '-1', and should hold the pid of haproxy, or of what started it"),
+        (b"1_0", "it holds '1_0', and should hold the pid of haproxy, or of what started it"),
+        (b"0", "it holds 0, and no process has that pid"),
+        (b" 4194305\n", "it holds 4194305, and no process has that pid"),
+    ],
+)
+def test_a_pid_file_that_leads_nowhere(tmp_path: Path, content: bytes | None, why: str) -> None:
+    """Nobody is told anything, and the message names the file, what it holds, and what it should."""
     pid_file = tmp_path / "pid"
     if content is not None:
-        pid_file.write_text(content)
-    with pytest.raises(SystemFault, match=f"haproxy could not be told to finish: {pid_file} leads to no haproxy process"):
+        pid_file.write_bytes(content)
+    with pytest.raises(SystemFault) as raised:
         health_check.soft_stop(pid_file)
+    assert str(raised.value) == f"haproxy could not be told to finish: {pid_file} leads to no haproxy process ({why})"
+
+
+@given(st.binary(max_size=40))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_whatever_the_pid_file_holds(tmp_path: Path, content: bytes) -> None:
+    """What is raised is a line for people, and no text of Python's."""
+    (tmp_path / "pid").write_bytes(content)
+    with pytest.raises(health_check.Nowhere) as raised:
+        health_check.master_process(tmp_path / "pid")
+    assert not of_python(str(raised.value))
+    assert str(raised.value).isprintable()
+
+
+def test_a_haproxy_that_ends_before_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file led to it, so its pid is named."""
+    monkeypatch.setattr(health_check, "master_process", lambda pid_file: 4194305)
+    with pytest.raises(SystemFault, match=r"^haproxy \(pid 4194305\) could not be told to finish: No such process$"):
+        health_check.soft_stop(tmp_path / "pid")
 
 
 @pytest.mark.parametrize("content", [None, "", "4194305"])

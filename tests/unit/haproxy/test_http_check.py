@@ -1,6 +1,7 @@
 """The http:// check against servers that never come to an end: each check is over in time, and leaves nothing behind."""
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from unit.support.words import of_python
 from vrrp_drain.haproxy import health_check
 from vrrp_drain.runtime.errors import SystemFault
 
@@ -87,10 +89,35 @@ def test_what_never_ends_is_ended(serve: Serve) -> None:
         until_idle = held()
         for _ in range(10):
             began = time.monotonic()
-            with pytest.raises(SystemFault, match=f"^haproxy (does not answer at|answers) {url}"):
+            with pytest.raises(SystemFault, match=f"^haproxy (does not answer at|answers) {url}") as raised:
                 health_check.check(urlsplit(url), TIMEOUT)
+            assert not of_python(str(raised.value))
             assert time.monotonic() - began < TIMEOUT + LATE
         settled(until_idle)
+
+
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        (b"", "it closes the connection without an answer"),
+        (b"SSH-2.0-OpenSSH_8.9\r\n", "what it says is not HTTP"),
+        (b"HTTP/1.1 two hundred\r\n\r\n", "what it says is not HTTP"),
+        (None, "Connection reset by peer"),
+    ],
+)
+def test_what_is_no_answer_is_said_in_words(says: bytes | None, why: str) -> None:
+    """Of what a server does instead of answering, the sentence tells what happened, and not what Python calls it."""
+
+    def serve(client: socket.socket) -> None:
+        client.recv(1 << 16)
+        if says is None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        else:
+            client.sendall(says)
+
+    with serving(serve) as url, pytest.raises(SystemFault) as raised:
+        health_check.check(urlsplit(url), 30)
+    assert str(raised.value) == f"haproxy does not answer at {url}: {why}"
 
 
 @pytest.mark.parametrize("name", ["a header that drips", "100 for ever"])

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from unit.support.fakes import MAC, OWN, VIP, FakeIPR, FakeSocket, Message, address, link, route
+from vrrp_drain.linux.obstacle import Obstacle
 from vrrp_drain.linux.rtnetlink import AddressWatch, Netlink
 from vrrp_drain.runtime.errors import ConfigError, SystemFault
 
@@ -166,11 +167,11 @@ def test_a_broken_watch_is_no_silence(raw_socket: FakeSocket) -> None:
 def test_what_keeps_packets_from_an_interface() -> None:
     """Down is told from unplugged; an interface that works has no obstacle."""
     ipr = FakeIPR()
-    assert Netlink(ipr).obstacle("eth0") == ""
+    assert Netlink(ipr).obstacle("eth0") is None
     ipr.links[1] = link(2, "eth0", MAC, carrier=0)
-    assert Netlink(ipr).obstacle("eth0") == "has no carrier"
+    assert Netlink(ipr).obstacle("eth0") is Obstacle.NO_CARRIER
     ipr.links[1] = link(2, "eth0", MAC, up=False, carrier=0)
-    assert Netlink(ipr).obstacle("eth0") == "is down"
+    assert Netlink(ipr).obstacle("eth0") is Obstacle.DOWN
 
 
 def test_where_the_default_route_leaves() -> None:

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from vrrp_drain.notify.damper import BURST, EVERY, Damper
-from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.notify.notice import Cause, Kind, Notice
 
-MOVED = Notice(0.0, "haproxy/0", "10.0.0.10", Kind.MASTER_MOVED, "10.0.0.2", "10.0.0.3", "preempt", "", None, 254)
+MOVED = Notice(0.0, "haproxy/0", "10.0.0.10", Kind.MASTER_MOVED, "10.0.0.2", "10.0.0.3", Cause.PREEMPT, "", None, 254)
 
 
 def moved(n: int, kind: Kind = Kind.MASTER_MOVED) -> Notice:

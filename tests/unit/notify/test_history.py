@@ -11,10 +11,10 @@ import pytest
 
 from unit.support.fakes import PEER, VIP
 from vrrp_drain.notify.history import History
-from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.notify.notice import Cause, Kind, Notice
 from vrrp_drain.runtime import files
 
-NOTICE = Notice(1.5, "haproxy/0", VIP, Kind.STATE, "backup", "master", "drain", "10.0.0.2 is leaving", PEER, 254, 0.021)
+NOTICE = Notice(1.5, "haproxy/0", VIP, Kind.STATE, "backup", "master", Cause.DRAIN, "10.0.0.2 is leaving", PEER, 254, 0.021)
 
 
 def notices(count: int, first: int = 0) -> list[Notice]:
@@ -149,8 +149,12 @@ def test_what_is_no_history_is_passed_over(history: History, path: Path, name: s
 @pytest.mark.parametrize(
     "damage", [b"no gzip", gzip.compress(b"x" * 10_000)[:40], gzip.compress(b"x")[:12] + b"garbage" * 9], ids=["no gzip", "cut", "garbage"]
 )
-def test_a_packed_history_that_is_damaged_is_passed_over(history: History, path: Path, damage: bytes) -> None:
-    """Cut off, or no gzip at all: the rest is told."""
+def test_a_packed_history_that_is_damaged_is_passed_over(
+    history: History, path: Path, damage: bytes, log: pytest.LogCaptureFixture
+) -> None:
+    """Cut off, or no gzip at all: the rest is told, and what it is instead."""
     fill(history, notices(2))
-    path.with_name("history.log.1.gz").write_bytes(damage)
+    packed = path.with_name("history.log.1.gz")
+    packed.write_bytes(damage)
     assert history.last(10) == notices(2)
+    assert log.messages == [f"{packed} is passed over: it is no whole gzip file"]

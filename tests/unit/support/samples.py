@@ -4,18 +4,20 @@ from dataclasses import replace
 
 from unit.support.fakes import PEER, PEER_MAC, VIP
 from vrrp_drain.commands.status import Status
-from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.notify.notice import Cause, Kind, Notice
+from vrrp_drain.vrrp.state import VrrpState
 
 MOVED = Notice(
-    1795406706.789, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", "peer_lost", "nobody adverts", "10.0.0.1", 254, 0.5
+    1795406706.789, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", Cause.PEER_LOST, "nobody adverts", "10.0.0.1", 254, 0.5
 )
 BACKUP = Status(
     instance="haproxy/0",
     vip=VIP,
     interface="eth0",
+    vip_interface="eth0",
     virtual_router_id=7,
     vip_here=False,
-    state="backup",
+    state=VrrpState.BACKUP,
     since=86401.0,
     why="state master -> backup, drain: this instance was told to leave",
     keepalived_pid=4711,
@@ -41,5 +43,13 @@ BACKUP = Status(
     obstacles=[],
 )
 MASTER = replace(
-    BACKUP, vip_here=True, state="master", band="active", band_since=None, priority=254, master=None, master_priority=None, answering=[]
+    BACKUP,
+    vip_here=True,
+    state=VrrpState.MASTER,
+    band="active",
+    band_since=None,
+    priority=254,
+    master=None,
+    master_priority=None,
+    answering=[],
 )

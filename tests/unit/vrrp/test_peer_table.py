@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unit.support.fakes import OWN, PEER, STRANGER, VIP, came_from
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.election import Electorate
-from vrrp_drain.vrrp.peer_table import PeerTable
+from vrrp_drain.vrrp.peer_table import AdvertVerdict, Leaving, PeerTable
 
 THIRD = "10.0.0.3"
 ELECTORATE = Electorate(1, 2, 1.0, ip_address(VIP), frozenset({ip_address(OWN)}), frozenset({ip_address(PEER), ip_address(THIRD)}))
@@ -22,7 +22,7 @@ class Ether:
     def __init__(self) -> None:
         self.peer_table = PeerTable(1.0)
 
-    def advert(self, now: float, priority: int = 253, source: str = PEER, **fields: Any) -> str:
+    def advert(self, now: float, priority: int = 253, source: str = PEER, **fields: Any) -> AdvertVerdict | None:
         values = {"version": 2, "vrid": 1, "advert_int": 1.0, "addresses": (ip_address(VIP),), **fields}
         return self.peer_table.hear(ELECTORATE, Advert(priority=priority, **values), came_from(source), now)
 
@@ -41,8 +41,8 @@ def ether() -> Ether:
     [
         ({}, "valid"),
         ({"priority": 0}, "valid"),
-        ({"vrid": 2}, ""),
-        ({"source": OWN}, ""),
+        ({"vrid": 2}, None),
+        ({"source": OWN}, None),
         ({"version": 3}, "foreign"),
         ({"advert_int": 2.0}, "foreign"),
         ({"auth_type": 1, "auth_data": b"secret\0\0"}, "foreign"),
@@ -51,7 +51,7 @@ def ether() -> Ether:
     ],
     ids=str,
 )
-def test_what_an_advert_counts_as(ether: Ether, fields: dict[str, Any], verdict: str) -> None:
+def test_what_an_advert_counts_as(ether: Ether, fields: dict[str, Any], verdict: str | None) -> None:
     """Of a peer, of a stranger, or none of our business: another virtual router, or ourselves. A stranger is one who is heard again."""
     assert ether.advert(1.0, **fields) == verdict
     is_peer = verdict == "valid" and fields.get("priority") != 0
@@ -113,21 +113,21 @@ def test_a_pause_is_a_new_beginning(ether: Ether) -> None:
 @pytest.mark.parametrize(
     ("priorities", "why", "leaving"),
     [
-        ([253], "unknown", None),
-        ([253, 98], "drain", 1.0),
-        ([253, 98, 98, 0], "drain", 1.0),
-        ([253, 65], "peer_unhealthy", 1.0),
-        ([253, 65, 0], "peer_unhealthy", 1.0),
-        ([253, 1], "peer_unhealthy", 1.0),
-        ([253, 0], "peer_resigned", 1.0),
-        ([253, 98, 65], "peer_unhealthy", 1.0),
-        ([253, 150], "unknown", None),
-        ([253, 99, 253], "unknown", None),
-        ([253, 99, 253, 0], "peer_resigned", 3.0),
+        ([253], Leaving.UNKNOWN, None),
+        ([253, 98], Leaving.DRAINING, 1.0),
+        ([253, 98, 98, 0], Leaving.DRAINING, 1.0),
+        ([253, 65], Leaving.UNHEALTHY, 1.0),
+        ([253, 65, 0], Leaving.UNHEALTHY, 1.0),
+        ([253, 1], Leaving.UNHEALTHY, 1.0),
+        ([253, 0], Leaving.RESIGNED, 1.0),
+        ([253, 98, 65], Leaving.UNHEALTHY, 1.0),
+        ([253, 150], Leaving.UNKNOWN, None),
+        ([253, 99, 253], Leaving.UNKNOWN, None),
+        ([253, 99, 253, 0], Leaving.RESIGNED, 3.0),
     ],
     ids=str,
 )
-def test_why_a_peer_leaves(ether: Ether, priorities: list[int], why: str, leaving: float | None) -> None:
+def test_why_a_peer_leaves(ether: Ether, priorities: list[int], why: Leaving, leaving: float | None) -> None:
     """Its last priority above 0 says why; since when is its first word of it, which a change of mind takes back."""
     for now, priority in enumerate(priorities):
         ether.advert(float(now), priority)

@@ -1,22 +1,25 @@
 """What the watcher tells of what it sees: every cause, and every condition from its beginning to its end."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unit.support.fakes import OWN, PEER, STRANGER, VIP, came_from, rendered
 from vrrp_drain.config.model import Config
 from vrrp_drain.haproxy.monitor import Verdict
-from vrrp_drain.notify.notice import CAUSES, CONDITIONS, Kind, Notice
+from vrrp_drain.notify.notice import CAUSES, CONDITIONS, Cause, Kind, Notice
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.election import Electorate
 from vrrp_drain.vrrp.peer_table import PeerTable
-from vrrp_drain.watcher.diagnosis import Diagnosis, Sight
+from vrrp_drain.watcher.diagnosis import Diagnosis
+from vrrp_drain.watcher.reasons import Duration
+from vrrp_drain.watcher.sight import Sight
 
 THIRD = "10.0.0.3"
 LONG_AGO = 3600.0
@@ -451,6 +454,71 @@ def test_a_restarted_watcher_waits_before_it_says_that_nobody_is_master() -> Non
     assert View().see(after=5.4) == []
 
 
+def loses_its_master(silent: float) -> View:
+    """Return a view in which PEER fell silent, and we took over that many seconds after its last advert."""
+    view = with_master()
+    view.hear(254)
+    assert view.state(MASTER, after=silent).cause is Cause.PEER_LOST
+    return view
+
+
+@pytest.mark.parametrize(("silent", "pause"), [(2.6, 0.2), (2.6, 0.9), (3.2, 2.0), (30.0, 5.0)])
+def test_the_master_that_fell_silent_is_heard_again(silent: float, pause: float) -> None:
+    """What is told is the time from its last advert to its first one after that, be it longer or shorter than counts as a new beginning."""
+    view = loses_its_master(silent)
+    view.now += pause
+    view.hear(254)
+    view.now += 0.9
+    view.hear(254)
+    notice = view.state(replace(BACKUP, priority=253))
+    assert (notice.cause, notice.seconds) == ("preempt", None)
+    assert notice.reason.startswith(f"{PEER} is heard again, {silent + pause:.1f} s after it fell silent, and outranks us (priority 254)")
+
+
+def test_a_master_that_fell_silent_and_stays_so_is_not_heard_again() -> None:
+    """The VIP may leave here while the peer's last advert is not long ago."""
+    notice = loses_its_master(2.6).state(replace(BACKUP, priority=253), after=0.1)
+    assert "heard again" not in notice.reason
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
+def test_no_duration_is_less_than_none(since: float, until: float) -> None:
+    """Whichever of the two was seen first."""
+    assert Duration(since, until) == max(0.0, until - since)
+
+
+def negative(notice: Notice) -> bool:
+    """Tell whether a notice has a number below 0 in it."""
+    return re.search(r"-\d", f"{notice.seconds} {notice.reason}") is not None
+
+
+STEP = st.tuples(
+    st.sampled_from([0.0, 0.1, 0.4, 0.9, 2.6, 3.2, 6.0]),
+    st.sampled_from([None, (254, PEER), (254, PEER), (98, PEER), (0, PEER), (253, THIRD), (0, THIRD)]),
+    st.sampled_from([MASTER, BACKUP, replace(BACKUP, priority=230), DRAINING, STOPPED, replace(MASTER, band_age=0.0)]),
+    st.sampled_from([None, None, None, DIED, BACK]),
+    st.booleans(),
+)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from([with_master, lambda: loses_its_master(2.6), lambda: View(MASTER)]), st.lists(STEP, min_size=1, max_size=8))
+def test_no_order_of_events_makes_a_time_negative(
+    begins: Callable[[], View], steps: list[tuple[float, tuple[int, str] | None, Sight, Verdict | None, bool]]
+) -> None:
+    """Adverts late or early, before the look that they explain or after it, a VIP that goes and comes: no text and no number is below 0."""
+    view = begins()
+    for pause, advert, sight, verdict, heard_first in steps:
+        view.now += pause
+        if advert and heard_first:
+            view.hear(*advert)
+        told = [view.verdict(verdict)] if verdict else []
+        told += view.see(sight, after=0.0)
+        if advert and not heard_first:
+            view.hear(*advert)
+        assert not [each for each in told if negative(each)]
+
+
 SIGHTS = st.builds(
     Sight,
     keepalived_runs=st.booleans(),
@@ -474,7 +542,7 @@ def test_whatever_happens(first: Sight, steps: list[tuple[Sight, list[tuple[int,
         told = [view.verdict(verdict)] if verdict else []
         for notice in (*told, *view.see(sight, after=after)):
             assert notice.cause in CAUSES
-            assert notice.seconds is None or notice.seconds >= 0
+            assert not negative(notice)
             assert notice.line()
             if notice.kind is Kind.STATE:
                 assert (notice.previous, notice.state) == (state, sight.state)

@@ -1,9 +1,13 @@
 """Metrics: what a scrape finds after what the watcher told."""
 
 import socket
+import sys
 import urllib.request
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client import generate_latest
@@ -12,14 +16,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from unit.support.fakes import PEER, VIP, Clock
 from vrrp_drain import __version__
 from vrrp_drain.handoff.situation import Armed, Situation
-from vrrp_drain.notify.notice import CAUSES, Kind, Notice
+from vrrp_drain.notify.notice import CAUSES, Cause, Kind, Notice
 from vrrp_drain.notify.notifier import Counts
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.vrrp.bands import Band
-from vrrp_drain.watcher.metrics import CONDITIONS, STATES, Metrics
+from vrrp_drain.vrrp.peer_table import AdvertVerdict
+from vrrp_drain.vrrp.state import VrrpState
+from vrrp_drain.watcher.metrics import CONDITIONS, Metrics
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 SITUATION = Situation((4,), (Armed(ip_address(VIP), ip_address(PEER), 12.0),), 345, circled=6, refused=7, tables=(4,))
-NOTICE = Notice(1.0, "haproxy/0", VIP, Kind.STATE, "backup", "master", "peer_resigned", "haproxy/1 resigned", PEER, 254, 0.021)
+NOTICE = Notice(1.0, "haproxy/0", VIP, Kind.STATE, "backup", "master", Cause.PEER_RESIGNED, "haproxy/1 resigned", PEER, 254, 0.021)
 
 
 class Scrape:
@@ -63,11 +72,11 @@ def test_before_anything_happened(metrics: Metrics) -> None:
     assert not [name for name in found.names() if not name.startswith("vrrp_drain_") or name.endswith("_created")]
 
 
-@pytest.mark.parametrize("state", STATES)
-def test_state(metrics: Metrics, state: str) -> None:
+@pytest.mark.parametrize("state", VrrpState)
+def test_state(metrics: Metrics, state: VrrpState) -> None:
     """Exactly one of the states is 1."""
     metrics.see(state, Band.ACTIVE, 254, None)
-    assert scraped(metrics).one_of("state") == {each: float(each == state) for each in STATES}
+    assert scraped(metrics).one_of("state") == {each: float(each == state) for each in VrrpState}
 
 
 def test_the_vip_comes(metrics: Metrics) -> None:
@@ -91,7 +100,7 @@ def test_the_vip_comes(metrics: Metrics) -> None:
 )
 def test_what_counts_as_a_move(metrics: Metrics, previous: str, state: str, moved: bool) -> None:
     """The VIP came or left; that an instance which had none stopped is no move."""
-    metrics.notice(replace(NOTICE, previous=previous, state=state, cause="drain", seconds=None))
+    metrics.notice(replace(NOTICE, previous=previous, state=state, cause=Cause.DRAIN, seconds=None))
     found = scraped(metrics)
     assert (found("moves_total", cause="drain"), found("handover_seconds_count")) == (float(moved), 0)
 
@@ -118,44 +127,99 @@ def test_conditions_begin_and_end(metrics: Metrics, kind: Kind) -> None:
 @pytest.mark.parametrize(("alive", "up"), [(None, None), (False, 0), (True, 1)])
 def test_haproxy(metrics: Metrics, alive: bool | None, up: int | None) -> None:
     """Whether haproxy serves is what the watcher sees now; before it knows, nothing is said."""
-    metrics.see("master", Band.ACTIVE, 254, not alive)
-    metrics.see("master", Band.ACTIVE, 254, alive)
+    metrics.see(VrrpState.MASTER, Band.ACTIVE, 254, not alive)
+    metrics.see(VrrpState.MASTER, Band.ACTIVE, 254, alive)
     assert scraped(metrics)("haproxy_up") == up
 
 
 @pytest.mark.parametrize("band", Band)
 def test_band_and_priority(metrics: Metrics, band: Band) -> None:
     """Exactly one band is 1, and the priority is the one that goes with it, not the base."""
-    metrics.see("backup", band, 254 + band.value, True)
+    metrics.see(VrrpState.BACKUP, band, 254 + band.value, True)
     found = scraped(metrics)
     assert found.one_of("band") == {str(each): float(each is band) for each in Band}
     assert (found("effective_priority"), found("base_priority")) == (254 + band.value, 254)
 
 
 def test_labels_are_bounded(metrics: Metrics) -> None:
-    """Whatever a cause or a verdict is called, it makes no series that is not foreseen."""
-    for n in range(100):
-        metrics.notice(replace(NOTICE, cause=f"surprise {n}"))
-        metrics.advert(f"10.0.0.{n}")
+    """Whatever happens, there are no more series than causes, and what an operator may have named from the beginning is there."""
+    for cause in Cause:
+        metrics.notice(replace(NOTICE, cause=cause))
+    for verdict in AdvertVerdict:
+        metrics.advert(verdict)
     found = scraped(metrics)
-    assert found("moves_total", cause="other") == 100
-    assert found("adverts_total", verdict="other") == 100
+    assert {s.labels["cause"] for s in found.families["vrrp_drain_moves"].samples} == {*CAUSES, "other"}
+    assert {s.labels["verdict"] for s in found.families["vrrp_drain_adverts"].samples} == {"valid", "damaged", "foreign"}
     assert {s.labels["outcome"] for s in found.families["vrrp_drain_notifications"].samples} == {"sent", "failed", "lost"}
-    assert len(found.families["vrrp_drain_moves"].samples) == len(CAUSES) + 1
+
+
+def gauges(metrics: Metrics) -> dict[tuple[str, str], float]:
+    """Return what a scrape shows of this instance, but for the time that passes."""
+    samples = (sample for family in metrics.collect() for sample in family.samples if family.type == "gauge")
+    return {(each.name, str(each.labels)): each.value for each in samples if each.name != "vrrp_drain_last_advert_seconds"}
+
+
+def one_change(metrics: Metrics) -> None:
+    metrics.see(VrrpState.BACKUP, Band.DRAINING, 99, False)
+
+
+def two_conditions(metrics: Metrics) -> None:
+    for kind in (Kind.NO_MASTER, Kind.FOREIGN):
+        metrics.notice(replace(NOTICE, kind=kind, previous="off", state="on"))
+
+
+@pytest.mark.parametrize(("change", "pictures"), [(one_change, 2), (two_conditions, 3)])
+def test_a_scrape_in_between_shows_no_half_of_a_change(metrics: Metrics, change: Callable[[Metrics], None], pictures: int) -> None:
+    """Another thread may scrape between any two instructions of the watcher's: it sees how things stood, or how they stand."""
+    metrics.see(VrrpState.MASTER, Band.ACTIVE, 254, True)
+    before, seen = gauges(metrics), list[dict[tuple[str, str], float]]()
+
+    def scrape(frame: FrameType, event: str, _: object) -> "TraceFunction":
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            sys.settrace(None)
+            seen.append(gauges(metrics))
+            sys.settrace(scrape)
+        return scrape
+
+    traced = sys.gettrace()
+    sys.settrace(scrape)
+    try:
+        change(metrics)
+    finally:
+        sys.settrace(traced)
+    after = gauges(metrics)
+    different = [each for n, each in enumerate(seen) if each not in seen[:n]]
+    assert (different[0], different[-1], len(different)) == (before, after, pictures)
+    assert len(seen) > 50, "the scrapes came between the instructions"
+
+
+def test_a_change_in_the_middle_of_a_scrape_waits_for_the_next_one(metrics: Metrics) -> None:
+    """A scrape may be slow, since it asks the kernel: all of it is of the moment when it began."""
+    metrics.see(VrrpState.MASTER, Band.ACTIVE, 254, True)
+    before = gauges(metrics)
+    families = [family.name for family in metrics.collect()]
+    for count in range(1, len(families)):
+        metrics.see(VrrpState.MASTER, Band.ACTIVE, 254, True)
+        scrape = metrics.collect()
+        found = [next(scrape) for _ in range(count)]
+        one_change(metrics)
+        samples = [sample for family in (*found, *scrape) for sample in family.samples if family.type == "gauge"]
+        assert {(each.name, str(each.labels)): each.value for each in samples if each.name != "vrrp_drain_last_advert_seconds"} == before
 
 
 def test_seconds_since_the_last_advert(clock: Clock) -> None:
     """Counted at the scrape, on the monotonic clock, from the watcher's start; only a peer's valid advert begins anew."""
     metrics = Metrics(254, Situation, int)
     clock.sleep(5)
-    metrics.advert("damaged")
-    metrics.advert("foreign")
+    metrics.advert(AdvertVerdict.DAMAGED)
+    metrics.advert(AdvertVerdict.FOREIGN)
     assert scraped(metrics)("last_advert_seconds") == pytest.approx(5)
-    metrics.advert("valid")
+    metrics.advert(AdvertVerdict.VALID)
     clock.sleep(0.25)
     found = scraped(metrics)
     assert found("last_advert_seconds") == pytest.approx(0.25)
-    assert [found("adverts_total", verdict=each) for each in ("valid", "damaged", "foreign")] == [1, 1, 1]
+    assert [found("adverts_total", verdict=each) for each in AdvertVerdict] == [1, 1, 1]
 
 
 def test_what_is_asked_at_the_scrape(metrics: Metrics) -> None:
@@ -196,7 +260,7 @@ def port() -> int:
 
 def test_serve_and_close(metrics: Metrics, port: int) -> None:
     """The real thing, over HTTP; after close nobody listens, and closing again is no error."""
-    metrics.see("master", Band.ACTIVE, 254, True)
+    metrics.see(VrrpState.MASTER, Band.ACTIVE, 254, True)
     metrics.serve(port)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         assert Scrape(answer.read().decode()).one_of("state")["master"] == 1

@@ -13,13 +13,14 @@ from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.handover.services import Services
 from vrrp_drain.linux import listeners
 from vrrp_drain.notify.history import History
-from vrrp_drain.notify.notice import CONDITIONS, Kind, Notice
+from vrrp_drain.notify.notice import CONDITIONS, Cause, Kind, Notice, Switch
 from vrrp_drain.runtime import logs
 from vrrp_drain.runtime.boot import Boot
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.pid_file import PidFile
 from vrrp_drain.runtime.plain import plain
 from vrrp_drain.vrrp.bands import Band, describe
+from vrrp_drain.vrrp.state import VrrpState
 from vrrp_drain.watcher import comeback
 
 from .session import Session
@@ -29,15 +30,25 @@ _WORDS = "`pre-start`, `drain` (or pre-stop), `demote`, `promote` (or post-start
 
 
 @dataclass(frozen=True)
+class Row:
+    """One line for people; ``bad`` where somebody should do something about it."""
+
+    label: str
+    text: str
+    bad: bool = False
+
+
+@dataclass(frozen=True)
 class Status:
     """One look. docs/operate.md has the table of these fields."""
 
     instance: Annotated[str, "this instance, as `haproxy/0`"]
     vip: Annotated[str, "the address of `keepalived.vip`"]
     interface: Annotated[str, "the interface that carries the adverts"]
+    vip_interface: Annotated[str, "the interface that carries the VIP: another one, `vrrp.VRID`, with `keepalived.use_vmac` alone"]
     virtual_router_id: Annotated[int, "`keepalived.virtual_router_id`"]
-    vip_here: Annotated[bool, "whether the VIP is on the interface, be it stale"]
-    state: Annotated[str, "`master`, `backup`, or `stopped` (keepalived does not run)"]
+    vip_here: Annotated[bool, "whether the VIP is on that interface, be it stale"]
+    state: Annotated[VrrpState, "`master`, `backup`, or `stopped` (keepalived does not run)"]
     since: Annotated[float | None, "when the VIP last moved as the watcher saw it, in seconds since the epoch; null where it saw no move"]
     why: Annotated[str, "why it moved then: that line of the history; empty where there is none"]
     keepalived_pid: Annotated[int | None, "keepalived's pid; null where it does not run"]
@@ -68,46 +79,45 @@ class Status:
 
     def lines(self) -> list[str]:
         """Return it in plain words."""
-        return [f"{label:<12}{plain(text)}" for label, text in self._rows()]
+        return [f"{row.label:<12}{plain(row.text)}" for row in self.rows()]
 
-    def _rows(self) -> Iterator[tuple[str, str]]:
-        yield "instance", self.instance
-        yield "VIP", self._holder()
+    def rows(self) -> Iterator[Row]:
+        """Yield what the lines are made of."""
+        yield Row("instance", self.instance)
+        yield Row("VIP", self._holder())
         if self.since is not None:
-            yield "since", f"{_utc(self.since)}: {self.why}"
+            yield Row("since", f"{_utc(self.since)}: {self.why}")
         since = f" since {_utc(self.band_since)}" if self.band_since else ""
-        yield "band", f"{self.band}{since}, priority {self.priority}, VRID {self.virtual_router_id}"
+        yield Row("band", f"{self.band}{since}, priority {self.priority}, VRID {self.virtual_router_id}")
         if self.waits_for:
             when = f" at {_utc(self.asked_at)}" if self.asked_at else ""
-            yield "waits for", f"{self.waits_for} (draining since {self.asked_by}{when})"
-        yield "keepalived", f"runs (pid {self.keepalived_pid})" if self.keepalived_pid else "does not run"
-        yield "haproxy", self.haproxy_saturated or self.haproxy_detail or "answers"
+            yield Row("waits for", f"{self.waits_for} (draining since {self.asked_by}{when})")
+        yield Row("keepalived", f"runs (pid {self.keepalived_pid})" if self.keepalived_pid else "does not run")
+        yield Row("haproxy", self.haproxy_saturated or self.haproxy_detail or "answers")
         if self.connections is not None:
-            yield "connections", f"{self.connections} to the VIP end here"
+            yield Row("connections", f"{self.connections} to the VIP end here")
         if self.handed_off_to:
-            yield "handoff", f"open connections go to {', '.join(self.handed_off_to)}, which served them before"
+            yield Row("handoff", f"open connections go to {', '.join(self.handed_off_to)}, which served them before")
         else:
-            yield "handoff", "installed" if self.handoff else "not installed: a move cuts the connections that are open"
-        yield (
-            "watcher",
-            f"runs (pid {self.watcher_pid})" if self.watcher_pid else "does not run: keepalived's own check alone sees to haproxy",
-        )
+            yield Row("handoff", "installed" if self.handoff else "not installed: a move cuts the connections that are open")
+        alone = "does not run: keepalived's own check alone sees to haproxy"
+        yield Row("watcher", f"runs (pid {self.watcher_pid})" if self.watcher_pid else alone)
         for each in self.conditions:
-            yield "condition", each
+            yield Row("condition", each, bad=True)
         if self.answering and self.vip_here:
-            yield "warning", f"{', '.join(self.answering)} also answers for {self.vip}: clients reach one of two machines"
+            yield Row("warning", f"{', '.join(self.answering)} also answers for {self.vip}: clients reach one of two machines", bad=True)
         if self.bound_to_vip:
-            yield "warning", listeners.advice(self.bound_to_vip)
+            yield Row("warning", listeners.advice(self.bound_to_vip), bad=True)
         for each in self.obstacles:
-            yield "drain", f"would not be smooth: {each}"
+            yield Row("drain", f"would not be smooth: {each}", bad=True)
         if not self.obstacles:
-            yield "drain", f"would succeed now: {self._successors()}"
+            yield Row("drain", f"would succeed now: {self._successors()}")
 
     def _holder(self) -> str:
         if self.vip_here and self.keepalived_pid:
-            return f"{self.vip} is here, on {self.interface}: this instance is MASTER"
+            return f"{self.vip} is here, on {self.vip_interface}: this instance is MASTER"
         if self.vip_here:
-            return f"{self.vip} is on {self.interface}, but keepalived does not run: it is stale; vrrpctl demote clears it safely"
+            return f"{self.vip} is on {self.vip_interface}, but keepalived does not run: it is stale; vrrpctl demote clears it safely"
         if self.master:
             return f"{self.vip} is at {self.master}, which adverts priority {self.master_priority} ({describe(self.master_priority or 0)})"
         return f"{self.vip} is not here and nobody adverts it: clients are without it, or adverts do not reach this instance"
@@ -147,9 +157,10 @@ def look(services: Services) -> Status:
         instance=instance.name,
         vip=str(instance.vip),
         interface=instance.interface,
+        vip_interface=instance.attachment.vip_interface,
         virtual_router_id=instance.config.keepalived.virtual_router_id,
         vip_here=vip_here,
-        state="stopped" if pid is None else "master" if vip_here else "backup",
+        state=VrrpState.of(keepalived_runs=pid is not None, vip_here=vip_here),
         since=why.at if why else None,
         why=why.line() if why else "",
         keepalived_pid=pid,
@@ -185,9 +196,9 @@ def _why(story: Sequence[Notice]) -> Notice | None:
 
 def _conditions(story: Sequence[Notice]) -> list[str]:
     """Return the reasons of the conditions that began and are not over, as far as the watcher that began last knows."""
-    began = max((n for n, each in enumerate(story) if each.kind is Kind.WATCHER and each.cause != "damped"), default=0)
+    began = max((n for n, each in enumerate(story) if each.kind is Kind.WATCHER and each.cause is not Cause.DAMPED), default=0)
     last = {each.kind: each for each in story[began:] if each.kind in CONDITIONS}
-    return [each.reason for each in last.values() if each.state == "on"]
+    return [each.reason for each in last.values() if each.state == Switch.ON]
 
 
 def _obstacles(services: Services, *, vip_here: bool, running: bool, master: bool, successors: list[str] | None) -> Iterator[str]:

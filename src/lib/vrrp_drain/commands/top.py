@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import click
 from rich.console import Console, Group, RenderableType
@@ -10,16 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from vrrp_drain.notify.history import History
-from vrrp_drain.notify.notice import Notice
+from vrrp_drain.notify.notice import Notice, Severity
 from vrrp_drain.runtime import logs
 from vrrp_drain.runtime.plain import plain
+from vrrp_drain.vrrp.state import VrrpState
 
 from .session import SECONDS, Session
 from .status import Status, look
 
-_STATE = {"master": "bold green", "backup": "cyan", "stopped": "bold red"}
+_STATE = {VrrpState.MASTER: "bold green", VrrpState.BACKUP: "cyan", VrrpState.STOPPED: "bold red"}
 _MOVES_SHOWN = 12
-_BAD = ("condition", "warning")
 
 
 def show(look: Callable[[], Status], story: Callable[[], Sequence[Notice]], stop: Callable[[float], bool], every: float) -> None:
@@ -37,17 +38,15 @@ def draw(status: Status, story: Sequence[Notice], now: float) -> RenderableType:
     clock = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
     title = Text.assemble((f" {status.state.upper()} ", f"reverse {_STATE[status.state]}"), f"  {status.instance}  {status.vip}  {clock}")
     facts = Table.grid(padding=(0, 2))
-    for line in status.lines()[1:]:
-        label, text = line[:12].strip(), line[12:]
-        bad = label in _BAD or (label == "drain" and status.obstacles)
-        facts.add_row(Text(label, style="dim"), Text(text, style="bold red" if bad else ""))
+    for row in islice(status.rows(), 1, None):  # the title names the instance
+        facts.add_row(Text(row.label, style="dim"), Text(plain(row.text), style="bold red" if row.bad else ""))
     moves = Table(title="last", title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("ago", "what", "change", "took", "why"):
         moves.add_column(heading, no_wrap=heading != "why")
     for each in reversed(story):
         change = plain(f"{each.previous} -> {each.state}" if each.previous else each.state)
         took = f"{each.seconds:.2f} s" if each.seconds is not None else ""
-        style = "red" if each.severity == "warning" else ""
+        style = "red" if each.severity is Severity.WARNING else ""
         moves.add_row(ago(now - each.at), each.kind.value, change, took, plain(f"{each.cause}: {each.reason}"), style=style)
     return Group(title, "", facts, "", moves)
 

@@ -1,6 +1,6 @@
 """Everything that is known as a trap, checked on the machine: one table of checks, and one report.
 
-A check is a function from the patient to its findings; an empty list means that what its row says is true. A check that cannot be
+A check is a function from the patient to what it found; an empty list means that what its row says is true. A check that cannot be
 made is a warning of its own. Nothing is changed: files are written and removed, rules are tried in a transaction that
 undoes itself, and an address that nobody has is asked for.
 """
@@ -18,7 +18,7 @@ from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.signals import Cancellation
 
 from . import machine, moves, segment
-from .finding import Finding, Severity, problem, warning
+from .finding import Finding, Found, NotChecked, Severity, problem, what_happened
 from .patient import Check, Patient, Wait
 from .report import Report
 
@@ -37,7 +37,7 @@ TABLE: tuple[Check, ...] = (
     Check("keepalived", "keepalived runs, of the job's own package", machine.keepalived),
     Check("band", "the track file has a band, the active one", machine.band),
     Check("haproxy", "haproxy answers the health check", machine.haproxy_here),
-    Check("successor", "every peer's haproxy answers us", segment.successor),
+    Check("successor", "every peer's haproxy answers us", moves.successor),
     Check("foreign-adverts", "nobody else uses the VRID, and all who do agree with us", segment.foreign),
     Check("firewall", "adverts that reach the interface reach keepalived", segment.firewall),
     Check("adverts", "one MASTER adverts, and is heard here", segment.adverts),
@@ -85,15 +85,13 @@ def _findings(patient: Patient) -> Iterator[Finding]:
 
 
 def _findings_of(check: Check, patient: Patient) -> Iterator[Finding]:
+    """Yield what is told of what a check found: here facts become sentences."""
     try:
         found = check.examine(patient)
     except (OSError, VrrpDrainError) as error:
-        found = [
-            warning(f"could not be checked: {error}", f"nobody knows whether this is so: {check.fine}", "mend that first, then ask again")
-        ]
-    if found == []:
-        found = [Finding(Severity.OK, check.fine)]
-    for finding in found or ():
+        found = [NotChecked(what_happened(error), check.fine)]
+    told = [Finding(Severity.OK, check.fine)] if found == [] else [each.told() for each in found or ()]
+    for finding in told:
         yield replace(finding, check=check.name)
 
 
@@ -106,4 +104,4 @@ def _refused(check: str, finding: Finding, started: float) -> Report:
     return Report("", (replace(finding, check=check),), (), time.monotonic() - started)
 
 
-__all__ = ["FIRST", "TABLE", "TIMEOUT", "Check", "Finding", "Patient", "Report", "Severity", "Wait", "at_start", "examine"]
+__all__ = ["FIRST", "TABLE", "TIMEOUT", "Check", "Finding", "Found", "Patient", "Report", "Severity", "Wait", "at_start", "examine"]

@@ -1,10 +1,18 @@
-"""What a check says: how bad it is, what it is, what it means for clients, and the mend. Whoever runs a check adds its name."""
+"""What a check finds out, and what is told of it: how bad it is, what it is, what it means for clients, and the mend.
 
+A check returns facts (``Found``): nothing is decided by a sentence. The sentences stand in the modules named findings; whoever runs a check
+makes them, and adds its name.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
+
+from vrrp_drain.runtime.errors import VrrpDrainError
+from vrrp_drain.runtime.str_enum import StrEnum
 
 
-class Severity(str, Enum):
+class Severity(StrEnum):
     """In order of urgency. Only a problem changes the exit code."""
 
     PROBLEM = "problem"
@@ -32,6 +40,19 @@ class Finding:
         return ". ".join(filter(None, (f"{self.check}: {self.what}", self.means, self.mend)))
 
 
+class Found(ABC):
+    """What a check found out."""
+
+    @abstractmethod
+    def told(self) -> Finding:
+        """Return it in words for people, without the name of the check."""
+
+
+def listed(things: Iterable[object]) -> str:
+    """Return the things in one line."""
+    return ", ".join(sorted(map(str, things)))
+
+
 def problem(what: str, means: str, mend: str) -> Finding:
     """Clients suffer now, or will at the next move."""
     return Finding(Severity.PROBLEM, what, means, mend)
@@ -45,3 +66,23 @@ def warning(what: str, means: str, mend: str) -> Finding:
 def note(what: str, means: str = "", mend: str = "") -> Finding:
     """Worth to know: what cannot be proven from here, what is so on purpose."""
     return Finding(Severity.NOTE, what, means, mend)
+
+
+@dataclass(frozen=True)
+class NotChecked(Found):
+    """A check that could not be made, and what is not known by that."""
+
+    why: str
+    unknown: str
+
+    def told(self) -> Finding:
+        means = f"nobody knows whether this is so: {self.unknown}"
+        return warning(f"could not be checked: {self.why}", means, "mend that first, then ask again")
+
+
+def what_happened(error: OSError | VrrpDrainError) -> str:
+    """Return an error in words for people: ours have them, of the kernel's the reason and the file."""
+    if isinstance(error, VrrpDrainError):
+        return str(error)
+    reason = error.strerror or "the machine does not let us"
+    return f"{error.filename}: {reason}" if error.filename else reason

@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import time
 from pathlib import Path
 
 from vrrp_drain.handoff.vip_on_lo import WANTED
@@ -11,13 +10,15 @@ from vrrp_drain.linux import connections, listeners, proc_connector
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.vrrp.bands import Band
 
-from .finding import Finding, note, problem, warning
+from . import machine_findings as findings
+from .finding import Found
 from .patient import Patient
 
 _CAPABILITIES = {12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW"}  # linux/capability.h
 _STATUS = Path("/proc/self/status")
 _SCRATCH = b"vrrpctl doctor\n" * 300  # more than a page
 _CONNECTOR_SECONDS = 1.0
+_REMOVED = " (deleted)"  # of a file that a process runs (proc(5), exe)
 
 
 def missing_rights(status: Path = _STATUS) -> list[str]:
@@ -27,15 +28,15 @@ def missing_rights(status: Path = _STATUS) -> list[str]:
     return [name for number, name in _CAPABILITIES.items() if not effective >> number & 1]
 
 
-def directories(patient: Patient) -> list[Finding]:
+def directories(patient: Patient) -> list[Found]:
     """A file is written and removed in each directory that a handover writes to."""
-    paths, services = patient.services.instance.paths, patient.services
+    paths = patient.services.instance.paths
     places = {
         paths.drain_run: "the lock and the undo record of the VIP on lo",
-        services.control.path.parent: "the band, by which a handover steers keepalived",
+        patient.services.control.path.parent: "the band, by which a handover steers keepalived",
         paths.drain_log.parent: "the log",
     }
-    found = []
+    found: list[Found] = []
     for directory, purpose in places.items():
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -43,185 +44,104 @@ def directories(patient: Patient) -> list[Finding]:
                 scratch.write(_SCRATCH)
                 scratch.flush()
         except OSError as error:
-            what = f"{directory} cannot be written to: {error.strerror}"
-            mend = "free space on its file system, or mount it writable (mount -o remount,rw); df -h and mount show how it stands"
-            if directory == paths.drain_log.parent:
-                found.append(warning(what, f"it holds {purpose}: nobody will see what a handover did", mend))
-            else:
-                found.append(problem(what, f"it holds {purpose}: no handover can begin, and a deploy stops here", mend))
+            found.append(findings.Unwritable(directory, purpose, str(error.strerror), logs=directory == paths.drain_log.parent))
     return found
 
 
-def keepalived(patient: Patient) -> list[Finding]:
+def keepalived(patient: Patient) -> list[Found]:
     """A process for the pid file, and of the package that the job brought."""
-    services = patient.services
+    paths = patient.services.instance.paths
     if patient.keepalived_pid is None:
-        stale = patient.vip_here
-        what = f"keepalived does not run (no process for {services.instance.pid_file})"
-        means = (
-            f"{patient.vip} is still on {patient.interface}: stale, withdrawn by nobody; a peer that takes over is a second machine"
-            if stale
-            else f"{patient.vip} will not come here: this instance is nobody's backup"
-        )
-        start = f"monit start keepalived, and see {services.instance.paths.keepalived_log} for why it ended"
-        return [problem(what, means, f"vrrpctl demote takes the stale address off safely; then {start}" if stale else start)]
-    expected = services.instance.paths.keepalived_binary
+        stale_on = patient.services.instance.attachment.vip_interface if patient.vip_here else None
+        return [findings.NotRunning(patient.services.instance.pid_file, paths.keepalived_log, patient.vip, stale_on)]
+    expected = paths.keepalived_binary
     try:
         runs = Path(f"/proc/{patient.keepalived_pid}/exe").readlink()
     except OSError:
         return []
     if patient.config.drain.upstream_job is None and runs != expected.resolve():
-        mend = "monit restart keepalived, after vrrpctl demote" if str(runs).endswith("(deleted)") else "nothing, if that is wanted"
-        return [
-            note(f"the keepalived that runs is {runs}, not {expected}", "an update of the package takes effect at its next start", mend)
-        ]
+        return [findings.OtherBinary(runs, expected, removed=str(runs).endswith(_REMOVED))]
     return []
 
 
-def band(patient: Patient) -> list[Finding]:
+def band(patient: Patient) -> list[Found]:
     """What keepalived is asked to be."""
-    priority_control = patient.services.control
     try:
-        found = priority_control.read()
+        found = patient.services.control.read()
     except SystemFault as error:
-        return [problem(str(error), "nobody knows what priority keepalived adverts", "vrrpctl promote, or demote, writes it anew")]
-    if found is not Band.DRAINING:
-        return []
-    changed = priority_control.changed_at()
-    since = time.strftime(" since %Y-%m-%d %H:%M:%S UTC", time.gmtime(changed)) if changed else ""
-    what = f"this instance is in the draining band{since}"
-    return [note(what, f"it takes {patient.vip} only where no active peer is left", "vrrpctl promote, unless a deploy is at work here")]
+        return [findings.UnreadableBand(str(error))]
+    return [findings.Draining(patient.vip, patient.services.control.changed_at())] if found is Band.DRAINING else []
 
 
-def interface(patient: Patient) -> list[Finding]:
+def interface(patient: Patient) -> list[Found]:
     """Up, with a carrier, an address to speak from, and a network that the VIP belongs to."""
     name, vip = patient.interface, patient.vip
     if obstacle := patient.netlink.obstacle(name):
-        what = f"{name}, which carries {vip}, {obstacle}"
-        mend = (
-            f"ip link set {name} up"
-            if "down" in obstacle
-            else "look at the virtual switch port or the cable: does the IaaS have it connected?"
-        )
-        return [problem(what, "this instance reaches nobody, and nobody reaches it", mend)]
+        return [findings.Impassable(name, patient.services.instance.attachment.vip_interface, vip, obstacle)]
     if patient.services.instance.attachment.source is None:
-        kind = "IPv4" if vip.version == 4 else "IPv6 link-local"
-        what = f"{name} has no {kind} address of its own"
-        return [problem(what, "keepalived here has nothing to advert from, and becomes MASTER beside a peer", f"give {name} one")]
+        return [findings.NoSource(name, vip.version)]
     networks = patient.networks(vip.version)
-    if any(vip in each.network for each in networks):
-        return []
-    have = ", ".join(map(str, networks)) or "no address"
-    return [
-        warning(
-            f"{vip} lies in no network of {name}, which has {have}",
-            "machines on the segment do not ask by ARP for an address that they think is elsewhere: only a route makes it reachable",
-            "set keepalived.vip to an address of the segment, or keepalived.interface to where it belongs, unless routers send it here",
-        )
-    ]
+    return [] if any(vip in each.network for each in networks) else [findings.OtherNetwork(vip, name, tuple(networks))]
 
 
-def reverse_path(patient: Patient) -> list[Finding]:
+def reverse_path(patient: Patient) -> list[Found]:
     """Strict reverse-path filtering drops what comes in where the answer would not go out (kernel's networking/ip-sysctl)."""
     if patient.vip.version == 6 or _setting(patient, "rp_filter") != 1:
         return []
     default = patient.netlink.default_interface(4)
     if default in (None, patient.interface):
         return []
-    return [
-        warning(
-            f"rp_filter is strict on {patient.interface}, and the default route leaves through {default}",
-            f"packets of clients beyond a router are dropped when they arrive for {patient.vip}",
-            f"sysctl net.ipv4.conf.{patient.interface}.rp_filter=2 (and the same of all), or a route through {patient.interface}",
-        )
-    ]
+    return [findings.StrictReversePath(patient.interface, default, patient.vip)]
 
 
-def kernel(patient: Patient) -> list[Finding]:
+def kernel(patient: Patient) -> list[Found]:
     """Parts that only some kernels, and only some namespaces, have."""
-    found = []
+    found: list[Found] = []
     try:
         connections.count(patient.vips)
     except SystemFault as error:
-        mend = "load the modules tcp_diag and inet_diag"
-        found.append(warning(str(error), "drain cannot wait for open connections: haproxy's stop cuts them", mend))
+        found.append(findings.Uncounted(str(error)))
     name = patient.config.keepalived.track_process
     if name is not None and (reason := patient.take_time("the proc connector", _CONNECTOR_SECONDS, proc_connector.available)):
-        found.append(
-            note(
-                f"the kernel does not report here which processes end ({reason})",
-                f"keepalived.track_process: {name} is looked for every second instead, so its death is noticed later",
-            )
-        )
+        found.append(findings.NoProcConnector(reason, name))
     return found
 
 
-def vip_on_lo(patient: Patient) -> list[Finding]:
+def vip_on_lo(patient: Patient) -> list[Found]:
     """From pre-start to post-stop every instance has the VIPs on lo, and its interface does not answer for them there."""
-    found = []
+    found: list[Found] = []
     on_lo = [vip for vip in patient.vips if patient.netlink.has_address("lo", vip)]
-    missing = [vip for vip in patient.vips if vip not in on_lo]
-    if missing:
-        found.append(
-            warning(
-                f"{', '.join(map(str, missing))} is not on lo",
-                "connections that are open are cut at a move, and one that is opened in its millisecond is slow",
-                "bosh restart of this instance: its pre-start puts it there and logs why it could not; a reboot takes it away",
-            )
-        )
-    wrong = [f"{name} is {value}" for name, least in WANTED.items() if (value := _setting(patient, name)) < least]
+    if missing := tuple(vip for vip in patient.vips if vip not in on_lo):
+        found.append(findings.NotOnLo(missing))
+    wrong = tuple((name, value) for name, least in WANTED.items() if (value := _setting(patient, name)) < least)
     if any(vip.version == 4 for vip in on_lo) and wrong:
-        found.append(
-            problem(
-                f"{patient.vip} is on lo, but {' and '.join(wrong)} on {patient.interface}",
-                "this instance answers ARP for it though it is not MASTER, or names it in its questions: clients reach the wrong machine",
-                "set both back (sysctl net.ipv4.conf.INTERFACE.arp_ignore=1, arp_announce=2), and find who changed them",
-            )
-        )
+        found.append(findings.AnswersOnLo(patient.vip, patient.interface, wrong))
     return found
 
 
-def haproxy_here(patient: Patient) -> list[Finding]:
+def haproxy_here(patient: Patient) -> list[Found]:
     """It answers as vrrp_drain.health_check asks."""
-    if not patient.haproxy_problem:
-        return []
-    means = f"keepalived's check gives {patient.vip} to a peer; if this is the MASTER and no peer is better, clients get no answer"
-    return [problem(patient.haproxy_problem, means, "monit summary, and haproxy's own log; vrrp_drain.health_check is what asks")]
+    return [findings.HaproxySick(patient.haproxy_problem, patient.vip)] if patient.haproxy_problem else []
 
 
-def soft_stop(patient: Patient) -> list[Finding] | None:
+def soft_stop(patient: Patient) -> list[Found] | None:
     """drain tells haproxy to finish, through its pid file."""
     drain = patient.config.drain
     if not (drain.haproxy_soft_stop and patient.services.instance.hands_off) or patient.haproxy_problem:
         return None
     try:
         health_check.master_process(drain.haproxy_pid_file)
-    except (OSError, ValueError, IndexError) as error:
-        return [
-            warning(
-                f"{drain.haproxy_pid_file} leads to no haproxy process ({error})",
-                "drain cannot tell haproxy to finish: keep-alive clients are not asked to close, and its stop cuts them",
-                "set vrrp_drain.haproxy_pid_file to haproxy's pid file, or haproxy_soft_stop to false",
-            )
-        ]
+    except health_check.Nowhere as error:
+        return [findings.NoSoftStop(str(error))]
     return []
 
 
-def frontends(patient: Patient) -> list[Finding] | None:
+def frontends(patient: Patient) -> list[Found] | None:
     """A listener on the VIP itself looks, to the kernel, like a socket that knows every packet."""
     if not patient.services.instance.hands_off:
         return None
     bound = listeners.bound_to(patient.vips)
-    if not bound:
-        return []
-    ports = ", ".join(dict.fromkeys(f"bind :::{each.rpartition(':')[2]} v4v6" for each in bound))
-    return [
-        warning(
-            f"a listener is bound to the VIP itself: {', '.join(bound)}",
-            "its open connections cannot be told from new ones and are reset when the VIP moves",
-            f"bind it to the wildcard address: {ports}",
-        )
-    ]
+    return [findings.BoundToVip(tuple(bound))] if bound else []
 
 
 def _setting(patient: Patient, name: str) -> int:

@@ -1,7 +1,7 @@
 """The instance that is examined: facts that several checks need are found once, and every wait is bounded and noted."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -15,7 +15,7 @@ from vrrp_drain.runtime.ip import IPAddress, IPInterface
 from vrrp_drain.vrrp.bands import Band
 
 from . import survey
-from .finding import Finding
+from .finding import Found
 from .survey import Survey
 
 T = TypeVar("T")
@@ -29,6 +29,17 @@ class Wait:
 
     what: str
     seconds: float
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A MAC that answers for an address, and the peer whose it is, None where it is no peer's."""
+
+    mac: str
+    peer: IPAddress | None
+
+    def __str__(self) -> str:
+        return f"{self.mac} ({self.peer})" if self.peer else self.mac
 
 
 @dataclass
@@ -134,18 +145,14 @@ class Patient:
         """Return the MAC of each peer that answered for its own address."""
         return {peer: min(macs) for peer in self.peers if (macs := self.survey.answers.get(peer))}
 
-    def owner(self, mac: str) -> str:
-        """Return ``mac`` with the address of the peer that has it, where one has."""
-        return next((f"{mac} ({peer})" for peer, theirs in self.peer_macs.items() if theirs == mac), mac)
+    def holders(self, target: IPAddress) -> list[Holder]:
+        """Return who answers for ``target``, besides us."""
+        peers = {mac: peer for peer, mac in reversed(self.peer_macs.items())}
+        return [Holder(mac, peers.get(mac)) for mac in self.survey.answers.get(target, ())]
 
     @cached_property
     def haproxy_problem(self) -> str:
         return self.take_time("haproxy here", 1.0, lambda: health.problem(self.config.drain))
-
-
-def listed(things: Iterable[object]) -> str:
-    """Return the things in one line."""
-    return ", ".join(sorted(map(str, things)))
 
 
 @dataclass(frozen=True)
@@ -157,5 +164,5 @@ class Check:
 
     name: str
     fine: str
-    examine: Callable[[Patient], list[Finding] | None]
+    examine: Callable[[Patient], list[Found] | None]
     at_start: bool = False

@@ -10,6 +10,7 @@ from vrrp_drain.handover.services import Services
 from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.vrrp.advert import Advert, valid
 from vrrp_drain.vrrp.election import Heard, Standing
+from vrrp_drain.vrrp.foreign import Foreign
 from vrrp_drain.vrrp.strangers import span
 
 LEAST_SECONDS = 0.4
@@ -30,9 +31,9 @@ class Router:
         return self.heard.source
 
     @property
-    def foreign(self) -> str:
-        """Return why it is none of ours, or nothing."""
-        return self.heard.why
+    def foreign(self) -> Foreign | None:
+        """Return in what it differs from us, None where it is a peer."""
+        return self.heard.foreign
 
     def confirmed(self, advert_int: float) -> bool:
         """Tell whether it was more than one packet, or one and its copies; ``advert_int`` is our own."""

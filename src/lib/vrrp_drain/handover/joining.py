@@ -10,7 +10,8 @@ import time
 
 from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.vrrp import hello
-from vrrp_drain.vrrp.election import Difference, Heard, Register, Standing
+from vrrp_drain.vrrp.election import Heard, Register, Standing
+from vrrp_drain.vrrp.foreign import Difference
 from vrrp_drain.vrrp.strangers import Strangers
 
 from .advert_stream import WireStream

@@ -14,14 +14,23 @@ from urllib.parse import SplitResult
 from vrrp_drain.runtime import files
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress
+from vrrp_drain.runtime.plain import plain
 
 from . import acceptance
 
 _MOST = 1 << 20  # bytes that we read of one answer
 _LONGEST_PID = 20  # bytes
+_PID = re.compile(rb"\s*[0-9]+\s*")
 _ACCEPTS = 1 << 16  # __SO_ACCEPTCON, linux/net.h
 _STREAM = 1  # SOCK_STREAM
 _UNTIL_RENAMED = re.compile(r"\.\d+\.tmp$")  # haproxy binds a socket under such a name first
+
+
+class Nowhere(SystemFault):
+    """haproxy's pid file leads to no haproxy process; the text says what it holds, and what it should."""
+
+    def __init__(self, pid_file: Path, why: str) -> None:
+        super().__init__(f"{pid_file} leads to no haproxy process ({why})")
 
 
 class Silent(SystemFault):
@@ -72,8 +81,10 @@ def soft_stop(pid_file: Path) -> int:
     try:
         pid = master_process(pid_file)
         os.kill(pid, signal.SIGUSR1)
-    except (OSError, ValueError, IndexError) as error:
-        raise SystemFault(f"haproxy could not be told to finish: {pid_file} leads to no haproxy process ({error})") from error
+    except Nowhere as error:
+        raise SystemFault(f"haproxy could not be told to finish: {error}") from error
+    except OSError as error:
+        raise SystemFault(f"haproxy (pid {pid}) could not be told to finish: {error.strerror}") from error
     return pid
 
 
@@ -81,25 +92,41 @@ def master_process(pid_file: Path) -> int:
     """Return the pid of haproxy's master: the one that the pid file names, or the topmost below it.
 
     Under bpm the pid file names its init. haproxy is the child of the wrapper that init runs, or, where it runs as a daemon, init's own,
-    beside the wrapper. Raises OSError or ValueError where the pid file is no help, IndexError where no haproxy is there.
+    beside the wrapper. Raises Nowhere.
     """
-    level = [int(files.read_anyones(pid_file, _LONGEST_PID))]
-    while True:
+    named = _named(pid_file)
+    level = [named]
+    while level:
         for pid in level:
             if _is_haproxy(pid):
                 return pid
         level = [child for pid in level for child in _children(pid)]
-        if not level:
-            raise IndexError("none of its processes is haproxy")
+    try:
+        name = Path(f"/proc/{named}/comm").read_bytes().strip().decode(errors="replace")
+    except OSError:
+        raise Nowhere(pid_file, f"it holds {named}, and no process has that pid") from None
+    raise Nowhere(pid_file, f"it holds {named}, the pid of {plain(name)}, and none of its processes is haproxy")
+
+
+def _named(pid_file: Path) -> int:
+    """Return the pid that the file holds. Raises Nowhere."""
+    try:
+        held = files.read_anyones(pid_file, _LONGEST_PID)
+    except OSError as error:
+        raise Nowhere(pid_file, str(error.strerror)) from error
+    if _PID.fullmatch(held):
+        return int(held)
+    found = f"it holds {plain(held.decode(errors='replace'))!r}" if held.strip() else "it is empty"
+    raise Nowhere(pid_file, f"{found}, and should hold the pid of haproxy, or of what started it")
 
 
 def processes(pid_file: Path) -> list[int]:
     """Return the pids of haproxy's master and of its workers; nothing where it does not run."""
     try:
         master = master_process(pid_file)
-        return [master, *(pid for pid in _children(master) if _is_haproxy(pid))]
-    except (OSError, ValueError, IndexError):
+    except Nowhere:
         return []
+    return [master, *(pid for pid in _children(master) if _is_haproxy(pid))]
 
 
 def sockets(pid: int) -> set[int]:
@@ -123,7 +150,7 @@ def stats_sockets(pid: int) -> list[str]:
     found = []
     with suppress(OSError, ValueError):
         inodes = sockets(pid)
-        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        _, _, parent = _stat(pid)
         for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]:
             _, _, _, flags, kind, _, inode, *path = line.split(maxsplit=7)
             if int(flags, 16) & _ACCEPTS and int(kind, 16) == _STREAM and int(inode) in inodes and path and path[0].startswith("/"):
@@ -142,10 +169,17 @@ def _children(pid: int) -> list[int]:
 def _is_haproxy(pid: int) -> bool:
     """Tell whether the process is a haproxy that has not ended (proc(5), stat)."""
     try:
-        name, _, rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").partition("(")[2].rpartition(")")
-    except OSError:
+        name, state, _ = _stat(pid)
+    except (OSError, ValueError):
         return False
-    return name == "haproxy" and rest.split()[0] not in "ZX"
+    return name == "haproxy" and state not in "ZX"
+
+
+def _stat(pid: int) -> tuple[str, str, int]:
+    """Return name, state and parent of a process (proc(5), stat). Raises OSError or ValueError where it has ended."""
+    name, _, rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").partition("(")[2].rpartition(")")
+    state, parent, *_ = rest.split()
+    return name, state, int(parent)
 
 
 def _at(health_check: SplitResult, peer: IPAddress) -> SplitResult:

@@ -7,6 +7,7 @@ ours: each read gets what is left of the whole time, and then it is closed. No t
 import socket
 import time
 from collections.abc import Mapping
+from http.client import RemoteDisconnected
 from urllib.parse import urlsplit
 
 import requests
@@ -17,8 +18,12 @@ from urllib3.connection import HTTPConnection
 from . import acceptance
 
 
+class NoAnswer(OSError):
+    """The server took the request, and what came back is no HTTP; the text says what it was."""
+
+
 def status(url: str, timeout: float) -> int:
-    """Return the status that ``url`` is answered with. Raises OSError: NotAccepted, TimeoutError, or what requests raises."""
+    """Return the status that ``url`` is answered with. Raises OSError: NotAccepted, TimeoutError, NoAnswer, or why nobody is reached."""
     deadline = time.monotonic() + timeout
     target = urlsplit(url)
     opened = acceptance.opened(target.hostname or "", target.port or 80, timeout)
@@ -30,10 +35,21 @@ def status(url: str, timeout: float) -> int:
             return session.get(url, timeout=timeout, stream=True, allow_redirects=False).status_code
         except requests.RequestException as error:
             if time.monotonic() < deadline:
-                raise
+                raise NoAnswer(_why(error)) from error
             if client.was_accepted:
                 raise TimeoutError(f"no whole answer within {timeout:g} s") from error
             raise acceptance.NotAccepted(f"the port is open, but the process did not accept a connection within {timeout:g} s") from error
+
+
+def _why(error: BaseException | None) -> str:
+    """Return what happened, in words: requests and urllib3 give each other's errors, and http.client's, as Python writes them."""
+    while error is not None:
+        if isinstance(error, RemoteDisconnected):
+            return "it closes the connection without an answer"
+        if isinstance(error, ConnectionError) and error.strerror:
+            return error.strerror
+        error = error.__cause__ or error.__context__
+    return "what it says is not HTTP"
 
 
 class _Bounded(socket.socket):

@@ -10,6 +10,7 @@ from vrrp_drain.runtime.errors import ConfigError, SystemFault
 from vrrp_drain.runtime.ip import IPAddress, IPInterface
 
 from .message import Message
+from .obstacle import Obstacle
 from .route_socket import RouteSocket
 
 _MAIN_TABLE = 254
@@ -68,12 +69,12 @@ class Netlink:
         """Return the interface's link-layer address, as ``02:00:00:00:00:01``. Raises SystemFault when it is gone."""
         return str(self._link(interface).get_attr("IFLA_ADDRESS"))
 
-    def obstacle(self, interface: str) -> str:
-        """Return why nothing passes through ``interface`` (it is down, it has no carrier), or nothing. Raises SystemFault."""
+    def obstacle(self, interface: str) -> Obstacle | None:
+        """Return why nothing passes through ``interface``, or None. Raises SystemFault."""
         link = self._link(interface)
         if not link["flags"] & _IFF_UP:
-            return "is down"
-        return "has no carrier" if link.get_attr("IFLA_CARRIER") == 0 else ""
+            return Obstacle.DOWN
+        return Obstacle.NO_CARRIER if link.get_attr("IFLA_CARRIER") == 0 else None
 
     def default_interface(self, family: int) -> str | None:
         """Return the interface of the first default route of ``family`` (4 or 6), or None where there is none."""

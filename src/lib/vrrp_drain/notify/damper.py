@@ -8,7 +8,7 @@ last of them, so that whoever is told knows how things stand in the end.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from .notice import Kind, Notice
+from .notice import Cause, Kind, Notice
 
 BURST = 12  # notices of one kind at once
 EVERY = 10.0  # seconds in which one more may follow
@@ -71,7 +71,7 @@ def _summed_up(flow: _Flow, last: Notice, now: float) -> Iterator[Notice]:
             kind=Kind.WATCHER,
             previous="",
             state=last.kind.value,
-            cause="damped",
+            cause=Cause.DAMPED,
             reason=(
                 f"{flow.held} notices of the kind {last.kind.value} within {now - flow.since:.0f} s: the last one follows, "
                 "the others are counted in the metrics alone; vrrpctl status and keepalived.log say what changes all the time"

@@ -31,7 +31,7 @@ class Message:
     def as_json(self) -> dict[str, object]:
         """Return the notice as a receiver gets it."""
         way = {"id": self.id, "again": self.again, "retries": self.retries, "delayed": round(self.age, 3)}
-        return {**self.notice.as_json(), "severity": self.notice.severity, **way}
+        return {**self.notice.as_json(), "severity": self.notice.severity.value, **way}
 
 
 class Away(VrrpDrainError):

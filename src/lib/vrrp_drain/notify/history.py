@@ -56,8 +56,8 @@ class History:
         except FileNotFoundError:
             return
         except (OSError, EOFError, zlib.error) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            self._complaints.about(path.name, f"{path} is passed over: {reason}")
+            reason = isinstance(error, OSError) and error.strerror
+            self._complaints.about(path.name, f"{path} is passed over: {reason or 'it is no whole gzip file'}")
             return
         yield from _parsed(text)
 

@@ -103,7 +103,7 @@ def environment(message: Message) -> dict[str, str]:
         "KIND": notice.kind.value,
         "STATE": notice.state,
         "PREVIOUS": notice.previous,
-        "CAUSE": notice.cause,
+        "CAUSE": notice.cause.value,
         "REASON": notice.reason,
         "INSTANCE": notice.instance,
         "VIP": notice.vip,

@@ -7,33 +7,73 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
-from enum import Enum
-from typing import Any, Literal
+from typing import Any
 
 from vrrp_drain.runtime.plain import plain
+from vrrp_drain.runtime.str_enum import StrEnum
 
-Severity = Literal["info", "warning"]
+
+class Severity(StrEnum):
+    """Whether somebody should look."""
+
+    INFO = "info"
+    WARNING = "warning"
+
+
+class Cause(StrEnum):
+    """Why it happened. The value stands in JSON, metrics and alerts."""
+
+    DRAIN = "drain"
+    PROMOTE = "promote"
+    PREEMPT = "preempt"
+    HAPROXY_DIED = "haproxy_died"
+    HAPROXY_HUNG = "haproxy_hung"
+    HAPROXY_BACK = "haproxy_back"
+    PEER_LOST = "peer_lost"
+    PEER_RESIGNED = "peer_resigned"
+    PEER_UNHEALTHY = "peer_unhealthy"
+    FAULT = "fault"
+    KEEPALIVED_STOPPED = "keepalived_stopped"
+    KEEPALIVED_STARTED = "keepalived_started"
+    REBOOT = "reboot"
+    START = "start"
+    CONDITION = "condition"
+    DAMPED = "damped"
+    UNKNOWN = "unknown"
+
+
 CAUSES = {
-    "drain": "an instance was told to leave: an update, an errand, an operator",
-    "promote": "this instance was told to take part again",
-    "preempt": "an instance with a higher priority took the VIP",
-    "haproxy_died": "a process of haproxy ended, and the health check failed",
-    "haproxy_hung": "the health check failed health_fall times",
-    "haproxy_back": "the health check succeeded again",
-    "peer_lost": "the MASTER was not heard any more: its VM, its keepalived or the network is gone",
-    "peer_resigned": "the MASTER's keepalived was stopped, or gave the VIP up",
-    "peer_unhealthy": "the MASTER's haproxy does not serve",
-    "fault": "keepalived here gave the VIP up: its check failed, or the interface is down",
-    "keepalived_stopped": "keepalived does not run here any more",
-    "keepalived_started": "keepalived runs here",
-    "reboot": "the machine was started anew",
-    "start": "the watcher begins, or nobody had the VIP",
-    "condition": "a condition began, or is over",
-    "damped": "so much happened that not all of it is told",
-    "unknown": "none of these can be told",
+    Cause.DRAIN: "an instance was told to leave: an update, an errand, an operator",
+    Cause.PROMOTE: "this instance was told to take part again",
+    Cause.PREEMPT: "an instance with a higher priority took the VIP",
+    Cause.HAPROXY_DIED: "a process of haproxy ended, and the health check failed",
+    Cause.HAPROXY_HUNG: "the health check failed health_fall times",
+    Cause.HAPROXY_BACK: "the health check succeeded again",
+    Cause.PEER_LOST: "the MASTER was not heard any more: its VM, its keepalived or the network is gone",
+    Cause.PEER_RESIGNED: "the MASTER's keepalived was stopped, or gave the VIP up",
+    Cause.PEER_UNHEALTHY: "the MASTER's haproxy does not serve",
+    Cause.FAULT: "keepalived here gave the VIP up: its check failed, or the interface is down",
+    Cause.KEEPALIVED_STOPPED: "keepalived does not run here any more",
+    Cause.KEEPALIVED_STARTED: "keepalived runs here",
+    Cause.REBOOT: "the machine was started anew",
+    Cause.START: "the watcher begins, or nobody had the VIP",
+    Cause.CONDITION: "a condition began, or is over",
+    Cause.DAMPED: "so much happened that not all of it is told",
+    Cause.UNKNOWN: "none of these can be told",
 }
 # Causes of a move, or of what the watcher says of itself, that somebody asked for, or that make things well again.
-_EXPECTED = frozenset({"drain", "promote", "preempt", "haproxy_back", "peer_resigned", "keepalived_started", "reboot", "start"})
+_EXPECTED = frozenset(
+    {
+        Cause.DRAIN,
+        Cause.PROMOTE,
+        Cause.PREEMPT,
+        Cause.HAPROXY_BACK,
+        Cause.PEER_RESIGNED,
+        Cause.KEEPALIVED_STARTED,
+        Cause.REBOOT,
+        Cause.START,
+    }
+)
 
 # What a field may be that is not text, as it comes from JSON.
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -45,7 +85,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 _LATEST = 253402300800  # the year 10000, which RFC 3339 cannot write
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What a notice is about. The value stands in JSON, metrics and alerts."""
 
     STATE = "state"  # the VRRP state of this instance changed
@@ -77,14 +117,28 @@ CONDITIONS = frozenset(
 )
 
 
+class Service(StrEnum):
+    """What haproxy is, in a notice of it."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class Switch(StrEnum):
+    """Whether a condition holds."""
+
+    ON = "on"
+    OFF = "off"
+
+
 @dataclass(frozen=True)
 class Notice:
     """One thing that happened.
 
     ``at`` is in seconds since the epoch; ``seconds`` is how long the handover took, or the condition that ended lasted.
-    ``previous`` and ``state`` are master, backup or stopped; of a MASTER its address, of haproxy up or down, of a band its name, of a
-    condition on or off; ``cause`` is one of CAUSES, ``reason`` the
-    sentence for people. ``master`` is the address of the MASTER as known now, ``priority`` what this instance adverts.
+    ``previous`` and ``state`` are values of VrrpState; of a MASTER its address, of haproxy a Service, of a band its name, of a
+    condition a Switch. ``reason`` is the sentence for people. ``master`` is the address of the MASTER as known now, ``priority`` what
+    this instance adverts.
     """
 
     at: float
@@ -93,7 +147,7 @@ class Notice:
     kind: Kind
     previous: str
     state: str
-    cause: str
+    cause: Cause
     reason: str
     master: str | None
     priority: int | None
@@ -103,13 +157,13 @@ class Notice:
     def severity(self) -> Severity:
         """Return warning where somebody should look: a condition that begins, or a change that nobody asked for."""
         if self.kind in CONDITIONS:
-            return "info" if self.state == "off" else "warning"
-        return "info" if self.kind is Kind.BAND or self.cause in _EXPECTED else "warning"
+            return Severity.INFO if self.state == Switch.OFF else Severity.WARNING
+        return Severity.INFO if self.kind is Kind.BAND or self.cause in _EXPECTED else Severity.WARNING
 
     def as_json(self) -> dict[str, object]:
         """Return what a JSON document says of it: the same names, and ``time`` in UTC as RFC 3339 writes it."""
         when = datetime.fromtimestamp(self.at, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return {"time": when, **asdict(self), "kind": self.kind.value}
+        return {"time": when, **asdict(self), "kind": self.kind.value, "cause": self.cause.value}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "Notice":
@@ -119,9 +173,10 @@ class Notice:
             allowed = _TYPES.get(name, (str,))
             if not isinstance(value, allowed) or isinstance(value, bool):
                 raise TypeError(f"{name} is {value!r}")
-        if not (0 <= values["at"] < _LATEST and math.isfinite(values["seconds"] or 0)):
+        if not (0 <= values["at"] < _LATEST and 0 <= (values["seconds"] or 0) < math.inf):
             raise ValueError(f"at is {values['at']!r}, seconds is {values['seconds']!r}")
-        return cls(**{**values, "kind": Kind(values["kind"]), "at": float(values["at"])})
+        cause = Cause(values["cause"]) if values["cause"] in CAUSES else Cause.UNKNOWN  # of a later version, before a roll back
+        return cls(**{**values, "kind": Kind(values["kind"]), "cause": cause, "at": float(values["at"])})
 
     def line(self) -> str:
         """Return one plain line for people."""

@@ -14,6 +14,8 @@ leaving or unhealthy, and ours that are active beat all of its.
 
 from enum import Enum
 
+from vrrp_drain.runtime.str_enum import StrEnum
+
 HIGHEST = 254
 LOWEST_BASE = 222
 WIDTH = HIGHEST - LOWEST_BASE + 1
@@ -49,16 +51,28 @@ def is_active(priority: int) -> bool:
     return priority >= LOWEST_ACTIVE
 
 
-def describe(priority: int) -> str:
-    """Return the name of the band that ``priority`` lies in."""
-    if priority == 0:
-        return "resigned"
-    for name, lowest in (
-        ("active", LOWEST_BASE),
-        ("of no band of ours", HIGHEST + Band.DRAINING.value + 1),
-        ("draining", LOWEST_BASE + Band.DRAINING.value),
-        ("unhealthy", LOWEST_BASE + UNHEALTHY_WEIGHT),
-    ):
-        if priority >= lowest:
-            return name
-    return "draining and unhealthy" if priority == LOWEST else "of no band of ours"
+class Claim(StrEnum):
+    """What an instance says of itself by the priority that it adverts. The value stands in texts for people."""
+
+    RESIGNED = "resigned"
+    ACTIVE = "active"
+    DRAINING = "draining"
+    UNHEALTHY = "unhealthy"
+    BOTH = "draining and unhealthy"
+    NOT_OURS = "of no band of ours"
+
+
+_LOWEST_OF = (
+    (Claim.ACTIVE, LOWEST_BASE),
+    (Claim.NOT_OURS, HIGHEST + Band.DRAINING.value + 1),
+    (Claim.DRAINING, LOWEST_BASE + Band.DRAINING.value),
+    (Claim.UNHEALTHY, LOWEST_BASE + UNHEALTHY_WEIGHT),
+    (Claim.NOT_OURS, LOWEST + 1),
+    (Claim.BOTH, LOWEST),
+    (Claim.RESIGNED, 0),
+)
+
+
+def describe(priority: int) -> Claim:
+    """Return what ``priority`` says of whoever adverts it."""
+    return next(each for each, lowest in _LOWEST_OF if priority >= lowest)

@@ -14,6 +14,7 @@ from vrrp_drain.runtime.ip import IPAddress, Packet
 
 from . import hello
 from .advert import Advert, parse
+from .foreign import Difference, Foreign
 
 _RENEW_EVERY = 1.0  # seconds between two looks for a new member, whoever else advertises
 _LIMITED_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
@@ -28,18 +29,6 @@ class Standing(Enum):
     HELLO = "an instance of our group says from where its adverts come"
     ELSEWHERE = "none of our business: another virtual router's, our own, or not for us"
     DAMAGED = "no valid advert"
-
-
-class Difference(Enum):
-    """Why keepalived here and whoever sent an advert do not take each other for one group."""
-
-    VIP = "another VIP"
-    VERSION = "another version of VRRP"
-    INTERVAL = "another advert interval"
-    AUTHENTICATION = "another password"
-    CASTING = "unicast and multicast"
-    VIP_LIST = "more VIPs than ours"
-    MEMBERSHIP = "the sender is no member of the closed group"
 
 
 @dataclass(frozen=True)
@@ -129,54 +118,31 @@ class Heard:
         return not self.by.keeps_out(self.source)
 
     @property
+    def foreign(self) -> Foreign | None:
+        """Return in what whoever sent this differs from us; None where he is no stranger."""
+        if self.difference is None or self.advert is None:
+            return None
+        return Foreign(self.difference, self.source, self.by.vrid, *_compared(self.difference, self.advert, self.by))
+
+    @property
     def why(self) -> str:
         """Return why whoever sent this is a stranger, and what to change; nothing where he is none."""
-        if self.difference is None or self.advert is None:
-            return ""
-        return _explain(self.difference, self.advert, self.source, self.by)
+        return str(self.foreign or "")
 
 
-def _explain(difference: Difference, advert: Advert, source: IPAddress, us: Electorate) -> str:
-    theirs = ", ".join(map(str, advert.addresses))
-    stop = "stop the whole instance group first"
+def _compared(difference: Difference, advert: Advert, us: Electorate) -> tuple[str, str]:
+    """Return what we have and what the sender has, where that is told."""
     match difference:
-        case Difference.VIP:
-            return (
-                f"{source} uses VRID {us.vrid} on this segment for {theirs}, not for our {us.vip}: "
-                "give one of the two clusters another keepalived.virtual_router_id"
-            )
         case Difference.VERSION:
-            return (
-                f"{source} speaks VRRP version {advert.version} for VRID {us.vrid}, we speak {us.version}: they do not hear each other "
-                f"and both become MASTER; give all instances the same keepalived.vrrp_version (to change it, {stop})"
-            )
+            return str(us.version), str(advert.version)
         case Difference.INTERVAL:
-            return (
-                f"{source} adverts VRID {us.vrid} every {advert.advert_int:g} s, we every {us.advert_int:g} s: version 2 ignores such "
-                f"adverts and both become MASTER; give all instances the same keepalived.advert_int (to change it, {stop})"
-            )
+            return f"{us.advert_int:g}", f"{advert.advert_int:g}"
         case Difference.AUTHENTICATION:
-            return (
-                f"{source} adverts VRID {us.vrid} with another authentication than ours: keepalived ignores such adverts and both "
-                f"become MASTER; give all instances the same keepalived.auth_pass (to change it, {stop})"
-            )
+            return "", ""
         case Difference.CASTING:
-            they, we = ("to the multicast group", "to each peer") if us.unicast else ("to each peer", "to the multicast group")
-            return (
-                f"{source} adverts VRID {us.vrid} {they}, we {we}: they do not hear each other and both become MASTER; give all "
-                f"instances the same keepalived.unicast (to change it, {stop})"
-            )
-        case Difference.VIP_LIST:
-            return (
-                f"{source} adverts VRID {us.vrid} for {theirs}, we for {us.vip} alone: keepalived ignores a list that differs and both "
-                "become MASTER; give all instances the same keepalived.vip"
-            )
-        case Difference.MEMBERSHIP:
-            return (
-                f"{source} adverts VRID {us.vrid} for our {us.vip} and is no instance of this group: clients reach it or us, whatever "
-                "we do; find out whose machine it is (another deployment, a VM left over), and give one of the two another keepalived.vip "
-                "and keepalived.virtual_router_id"
-            )
+            each, group = "to each peer", "to the multicast group"
+            return (each, group) if us.unicast else (group, each)
+    return str(us.vip), ", ".join(map(str, advert.addresses))
 
 
 class Register:

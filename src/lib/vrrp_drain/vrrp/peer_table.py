@@ -4,18 +4,46 @@ It never grows: a flood of adverts from invented addresses pushes out the oldest
 """
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from vrrp_drain.runtime.ip import IPAddress
+from vrrp_drain.runtime.str_enum import StrEnum
 
 from . import bands
 from .advert import RESIGN
+from .bands import Claim
 from .election import Heard, Standing
 from .strangers import SILENCE, Stranger, Strangers, forget_the_oldest
+
+PAUSE = 2.5  # advert intervals of silence that no delay explains: Master_Down_Interval is three
+
+
+class AdvertVerdict(StrEnum):
+    """What a packet that was heard counts as. The value stands in metrics."""
+
+    VALID = "valid"  # of a peer
+    DAMAGED = "damaged"
+    FOREIGN = "foreign"  # of somebody who is not of the group
+
+
+class Leaving(Enum):
+    """Why a peer is, or is about to be, MASTER no more, by what it adverts."""
+
+    DRAINING = auto()
+    UNHEALTHY = auto()
+    RESIGNED = auto()
+    UNKNOWN = auto()
+
+
+_SAID = {Claim.DRAINING: Leaving.DRAINING, Claim.UNHEALTHY: Leaving.UNHEALTHY, Claim.BOTH: Leaving.UNHEALTHY}
 
 
 @dataclass
 class Peer:
-    """A peer that adverts. ``priority`` is its last one above 0; ``began`` is when it began to advert without a pause."""
+    """A peer that adverts. ``priority`` is its last one above 0; ``began`` is when it began to advert without a pause.
+
+    ``resumed`` is when it was heard again after the last time that it was silent for PAUSE, None where it never was.
+    """
 
     source: IPAddress
     priority: int
@@ -24,16 +52,12 @@ class Peer:
     adverts: int = 1
     leaving: float | None = None  # when it first said that it leaves, by a draining or unhealthy priority or by 0
     resigned: bool = False
+    resumed: float | None = None
 
     @property
-    def why(self) -> str:
+    def why(self) -> Leaving:
         """Return the cause of its leaving."""
-        band = bands.describe(self.priority)
-        if band == "draining":
-            return "drain"
-        if "unhealthy" in band:
-            return "peer_unhealthy"
-        return "peer_resigned" if self.resigned else "unknown"
+        return _SAID.get(bands.describe(self.priority), Leaving.RESIGNED if self.resigned else Leaving.UNKNOWN)
 
 
 class PeerTable:
@@ -75,7 +99,9 @@ class PeerTable:
         if peer is None or now - peer.heard > SILENCE * self._interval or (peer.resigned and priority != RESIGN):
             if priority == RESIGN:
                 return
-            self._peers[source] = peer = Peer(source, priority, began=now, heard=now, adverts=0)
+            self._peers[source] = peer = Peer(source, priority, began=now, heard=now, adverts=0, resumed=now if peer else None)
+        if now - peer.heard > PAUSE * self._interval:
+            peer.resumed = now
         peer.heard = now
         peer.adverts += 1
         peer.resigned = priority == RESIGN

@@ -20,25 +20,31 @@ from vrrp_drain.haproxy.rise_fall import RiseFall
 from vrrp_drain.keepalived import priority_control
 from vrrp_drain.keepalived.log_limit import KeepalivedLog
 from vrrp_drain.notify.damper import Damper
-from vrrp_drain.notify.notice import Kind, Notice
+from vrrp_drain.notify.notice import Kind, Notice, Severity
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp.election import Standing
-from vrrp_drain.vrrp.peer_table import PeerTable
+from vrrp_drain.vrrp.peer_table import AdvertVerdict, PeerTable
 
 from .actions import Introduction, Question, Unhealthiness
 from .comeback import Comeback
-from .diagnosis import Diagnosis, Sight
+from .diagnosis import Diagnosis
 from .leavers import Leavers
 from .metrics import Metrics
+from .sight import Sight
 from .strays import Strays
 
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 0.25  # seconds, when nothing happens
 _ADDRESSES_EVERY = 5.0  # seconds; to ask the kernel is dear, and it tells when they change
-_VERDICTS = {Standing.PEER: "valid", Standing.CHANGING: "valid", Standing.STRANGER: "foreign", Standing.DAMAGED: "damaged"}
+_VERDICTS = {
+    Standing.PEER: AdvertVerdict.VALID,
+    Standing.CHANGING: AdvertVerdict.VALID,
+    Standing.STRANGER: AdvertVerdict.FOREIGN,
+    Standing.DAMAGED: AdvertVerdict.DAMAGED,
+}
 _LONGEST_AGE = 3600.0  # seconds; how old a band is does not matter beyond that
 
 
@@ -178,7 +184,7 @@ class Watcher:
             self._tell_one(notice)
 
     def _tell_one(self, notice: Notice) -> None:
-        log.log(logging.WARNING if notice.severity == "warning" else logging.INFO, "%s", notice.line())
+        log.log(logging.WARNING if notice.severity is Severity.WARNING else logging.INFO, "%s", notice.line())
         for tell in self._tell:
             tell(notice)
 

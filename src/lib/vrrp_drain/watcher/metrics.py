@@ -1,11 +1,13 @@
 """What Prometheus can ask of the watcher, as a picture of this instance at the moment of the scrape.
 
-Gauges are plain values that are read when somebody scrapes, so that one scrape never shows half a change; counters count from
-the watcher's start. Labels are bounded: their values are fixed here or come from the manifest, never from the network.
+Gauges are one immutable picture that the watcher swaps for the next one at once and a scrape takes as a whole, so that none shows
+half a change; counters count from the watcher's start. Labels are bounded: their values are enums or come from the manifest, never from
+the network.
 """
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,18 +15,18 @@ from prometheus_client.registry import Collector
 
 from vrrp_drain import __version__
 from vrrp_drain.handoff.situation import Situation
-from vrrp_drain.notify.notice import CAUSES, Kind, Notice
+from vrrp_drain.notify.notice import Cause, Kind, Notice, Switch
 from vrrp_drain.notify.notifier import Counts
 from vrrp_drain.runtime.throttled import Throttled
 from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.peer_table import AdvertVerdict
+from vrrp_drain.vrrp.state import VrrpState
 
 from .metrics_server import MetricsServer
 
 NAMESPACE = "vrrp_drain"
-STATES = ("master", "backup", "stopped")
-VERDICTS = ("valid", "damaged", "foreign")
 OUTCOMES = ("sent", "failed", "lost")
-OTHER = "other"  # whatever is not named above
+OTHER = "other"  # no cause is counted as this; the series is there for whoever names it
 HANDOVER_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 CONDITIONS = {
@@ -37,9 +39,20 @@ CONDITIONS = {
     Kind.CIRCLED: "Whether packets that no instance knows went round within the last minute, and were answered here.",
     Kind.REFUSED: "Whether adverts of somebody who is not of the group were kept from keepalived within the last minute.",
 }
-_BANDS = {str(band): band for band in Band}
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks for
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What the gauges show; ``heard`` is when a peer's last valid advert came. None and nothing are not known yet."""
+
+    heard: float
+    state: VrrpState | None = None
+    band: Band | None = None
+    priority: int | None = None
+    haproxy_up: bool | None = None
+    conditions: frozenset[Kind] = frozenset()
 
 
 class Metrics(Collector):
@@ -61,12 +74,7 @@ class Metrics(Collector):
         self._situation = Throttled("the handoff of open connections", situation)
         self._connections = Throttled("the number of connections", connections)
         self._server: MetricsServer | None = None
-        self._state = ""
-        self._band: Band | None = None
-        self._priority: int | None = None
-        self._haproxy_up: bool | None = None
-        self._conditions = dict.fromkeys(CONDITIONS, False)
-        self._heard = time.monotonic()
+        self._picture = _Picture(time.monotonic())  # written by the watcher's loop alone
         self._moves = self._counter("moves", "Times that the VIP came to this instance or left it, by cause.", "cause")
         self._transitions = self._counter("transitions", "Notices of the watcher, by kind and cause.", "kind", "cause")
         self._adverts = self._counter(
@@ -87,27 +95,27 @@ class Metrics(Collector):
         ProcessCollector(NAMESPACE, registry=self.registry)
         self.registry.register(self)
 
-    def see(self, state: str, band: Band, priority: int, haproxy_up: bool | None) -> None:
+    def see(self, state: VrrpState, band: Band, priority: int, haproxy_up: bool | None) -> None:
         """Take in how this instance stands: its VRRP state, what it is told to be and adverts, whether haproxy serves (None: not known)."""
-        self._state, self._band, self._priority, self._haproxy_up = state, band, priority, haproxy_up
+        self._picture = replace(self._picture, state=state, band=band, priority=priority, haproxy_up=haproxy_up)
 
     def notice(self, notice: Notice) -> None:
         """Count what happened."""
-        cause = _known(notice.cause, CAUSES)
-        self._transitions.labels(notice.kind.value, cause).inc()
+        self._transitions.labels(notice.kind.value, notice.cause.value).inc()
         if notice.kind is Kind.STATE:
-            if "master" in (notice.previous, notice.state):
-                self._moves.labels(cause).inc()
+            if VrrpState.MASTER in (notice.previous, notice.state):
+                self._moves.labels(notice.cause.value).inc()
             if notice.seconds is not None:
                 self._handover.observe(notice.seconds)
         elif notice.kind in CONDITIONS:
-            self._conditions[notice.kind] = notice.state == "on"
+            others = self._picture.conditions - {notice.kind}
+            self._picture = replace(self._picture, conditions=others | {notice.kind} if notice.state == Switch.ON else others)
 
-    def advert(self, verdict: str) -> None:
-        """Count a packet that was heard just now, one of VERDICTS."""
-        self._adverts.labels(_known(verdict, VERDICTS)).inc()
-        if verdict == "valid":
-            self._heard = time.monotonic()
+    def advert(self, verdict: AdvertVerdict) -> None:
+        """Count a packet that was heard just now."""
+        self._adverts.labels(verdict.value).inc()
+        if verdict is AdvertVerdict.VALID:
+            self._picture = replace(self._picture, heard=time.monotonic())
 
     def serve(self, port: int) -> None:
         """Answer scrapes at 127.0.0.1:``port``; 0 is off. Raises SystemFault where the port cannot be had."""
@@ -122,17 +130,18 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield what is read at the moment of the scrape."""
-        yield _one_of("state", "VRRP state of this instance: master, backup, or stopped (keepalived does not run).", STATES, self._state)
-        yield _one_of("band", "What this instance asks of VRRP: active, or draining (demoted).", _BANDS, str(self._band))
+        now = self._picture
+        yield _one_of("state", "VRRP state of this instance: master, backup, or stopped (keepalived does not run).", VrrpState, now.state)
+        yield _one_of("band", "What this instance asks of VRRP: active, or draining (demoted).", Band, now.band)
         yield from _gauge("base_priority", "VRRP priority of this instance while it is healthy and not demoted.", self._base_priority)
-        yield from _gauge("effective_priority", "VRRP priority that this instance adverts, or would advert as MASTER.", self._priority)
-        yield from _gauge("haproxy_up", "Whether haproxy serves here, asked as vrrp_drain.health_check says.", self._haproxy_up)
+        yield from _gauge("effective_priority", "VRRP priority that this instance adverts, or would advert as MASTER.", now.priority)
+        yield from _gauge("haproxy_up", "Whether haproxy serves here, asked as vrrp_drain.health_check says.", now.haproxy_up)
         for kind, meaning in CONDITIONS.items():
-            yield from _gauge(kind.value, meaning, self._conditions[kind])
+            yield from _gauge(kind.value, meaning, kind in now.conditions)
         yield from _gauge(
             "last_advert_seconds",
             "Seconds since the last valid advert of a peer, or since the watcher's start. Peers are silent while this instance is MASTER.",
-            time.monotonic() - self._heard,
+            time.monotonic() - now.heard,
         )
         if (situation := self._situation.value()) is not None:
             yield from _of_the_rules(situation)
@@ -145,10 +154,10 @@ class Metrics(Collector):
 
     def _begin_at_zero(self) -> None:
         """Show the counters that alerts look at before they count: Prometheus sees no increase where a series begins at 1."""
-        for cause in (*CAUSES, OTHER):
-            self._moves.labels(cause)
-        for verdict in VERDICTS:
-            self._adverts.labels(verdict)
+        for cause in (*Cause, OTHER):
+            self._moves.labels(str(cause))
+        for verdict in AdvertVerdict:
+            self._adverts.labels(verdict.value)
 
 
 def _of_the_rules(situation: Situation) -> Iterator[Metric]:
@@ -191,19 +200,15 @@ def _told(receivers: Mapping[str, Counts]) -> Iterator[Metric]:
     yield from (told, queued)
 
 
-def _known(value: str, values: Iterable[str]) -> str:
-    return value if value in values else OTHER
-
-
 def _gauge(name: str, meaning: str, value: float | None) -> Iterator[Metric]:
     """Yield a gauge, unless its value is not known."""
     if value is not None:
         yield GaugeMetricFamily(f"{NAMESPACE}_{name}", meaning, float(value))
 
 
-def _one_of(name: str, meaning: str, values: Iterable[str], current: str, label: str = "") -> Metric:
+def _one_of(name: str, meaning: str, values: Iterable[object], current: object, label: str = "") -> Metric:
     """Return a gauge that is 1 for the value that holds and 0 for the others."""
     family = GaugeMetricFamily(f"{NAMESPACE}_{name}", meaning, labels=[label or name])
     for each in values:
-        family.add_metric([each], float(each == current))
+        family.add_metric([str(each)], float(each == current))
     return family

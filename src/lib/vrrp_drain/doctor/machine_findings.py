@@ -1,0 +1,228 @@
+"""What can be wrong with the instance itself, and the words that are made of it."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from vrrp_drain.linux.obstacle import Obstacle
+from vrrp_drain.runtime.ip import IPAddress, IPInterface
+
+from .finding import Finding, Found, note, problem, warning
+
+
+@dataclass(frozen=True)
+class Unwritable(Found):
+    """A directory that a handover writes to, and what for; without ``logs`` alone a handover works."""
+
+    directory: Path
+    purpose: str
+    reason: str
+    logs: bool
+
+    def told(self) -> Finding:
+        what = f"{self.directory} cannot be written to: {self.reason}"
+        mend = "free space on its file system, or mount it writable (mount -o remount,rw); df -h and mount show how it stands"
+        if self.logs:
+            return warning(what, f"it holds {self.purpose}: nobody will see what a handover did", mend)
+        return problem(what, f"it holds {self.purpose}: no handover can begin, and a deploy stops here", mend)
+
+
+@dataclass(frozen=True)
+class NotRunning(Found):
+    """keepalived; ``stale_on`` is the interface that the VIP is still on, None where it is on none."""
+
+    pid_file: Path
+    log: Path
+    vip: IPAddress
+    stale_on: str | None
+
+    def told(self) -> Finding:
+        what = f"keepalived does not run (no process for {self.pid_file})"
+        start = f"monit start keepalived, and see {self.log} for why it ended"
+        if self.stale_on is None:
+            return problem(what, f"{self.vip} will not come here: this instance is nobody's backup", start)
+        means = f"{self.vip} is still on {self.stale_on}: stale, withdrawn by nobody; a peer that takes over is a second machine"
+        return problem(what, means, f"vrrpctl demote takes the stale address off safely; then {start}")
+
+
+@dataclass(frozen=True)
+class OtherBinary(Found):
+    """The keepalived that runs is not that of the job's package; ``removed`` where its file is gone."""
+
+    runs: Path
+    expected: Path
+    removed: bool
+
+    def told(self) -> Finding:
+        what = f"the keepalived that runs is {self.runs}, not {self.expected}"
+        mend = "monit restart keepalived, after vrrpctl demote" if self.removed else "nothing, if that is wanted"
+        return note(what, "an update of the package takes effect at its next start", mend)
+
+
+@dataclass(frozen=True)
+class UnreadableBand(Found):
+    why: str
+
+    def told(self) -> Finding:
+        return problem(self.why, "nobody knows what priority keepalived adverts", "vrrpctl promote, or demote, writes it anew")
+
+
+@dataclass(frozen=True)
+class Draining(Found):
+    """The band, and when it was written (seconds since the epoch)."""
+
+    vip: IPAddress
+    changed: float | None
+
+    def told(self) -> Finding:
+        since = time.strftime(" since %Y-%m-%d %H:%M:%S UTC", time.gmtime(self.changed)) if self.changed else ""
+        means = f"it takes {self.vip} only where no active peer is left"
+        return note(f"this instance is in the draining band{since}", means, "vrrpctl promote, unless a deploy is at work here")
+
+
+@dataclass(frozen=True)
+class Impassable(Found):
+    """Nothing passes through the interface; ``vip_interface`` is the one that has the VIP, which may be another one above it."""
+
+    interface: str
+    vip_interface: str
+    vip: IPAddress
+    obstacle: Obstacle
+
+    def told(self) -> Finding:
+        below = "" if self.vip_interface == self.interface else f"is below {self.vip_interface}, which "
+        mend = (
+            f"ip link set {self.interface} up"
+            if self.obstacle is Obstacle.DOWN
+            else "look at the virtual switch port or the cable: does the IaaS have it connected?"
+        )
+        what = f"{self.interface}, which {below}carries {self.vip}, {self.obstacle}"
+        return problem(what, "this instance reaches nobody, and nobody reaches it", mend)
+
+
+@dataclass(frozen=True)
+class NoSource(Found):
+    interface: str
+    family: int
+
+    def told(self) -> Finding:
+        what = f"{self.interface} has no {'IPv4' if self.family == 4 else 'IPv6 link-local'} address of its own"
+        means = "keepalived here has nothing to advert from, and becomes MASTER beside a peer"
+        return problem(what, means, f"give {self.interface} one")
+
+
+@dataclass(frozen=True)
+class OtherNetwork(Found):
+    vip: IPAddress
+    interface: str
+    networks: tuple[IPInterface, ...]
+
+    def told(self) -> Finding:
+        return warning(
+            f"{self.vip} lies in no network of {self.interface}, which has {', '.join(map(str, self.networks)) or 'no address'}",
+            "machines on the segment do not ask by ARP for an address that they think is elsewhere: only a route makes it reachable",
+            "set keepalived.vip to an address of the segment, or keepalived.interface to where it belongs, unless routers send it here",
+        )
+
+
+@dataclass(frozen=True)
+class StrictReversePath(Found):
+    interface: str
+    default: str | None
+    vip: IPAddress
+
+    def told(self) -> Finding:
+        return warning(
+            f"rp_filter is strict on {self.interface}, and the default route leaves through {self.default}",
+            f"packets of clients beyond a router are dropped when they arrive for {self.vip}",
+            f"sysctl net.ipv4.conf.{self.interface}.rp_filter=2 (and the same of all), or a route through {self.interface}",
+        )
+
+
+@dataclass(frozen=True)
+class Uncounted(Found):
+    """The kernel does not tell its connections."""
+
+    why: str
+
+    def told(self) -> Finding:
+        mend = "load the modules tcp_diag and inet_diag"
+        return warning(self.why, "drain cannot wait for open connections: haproxy's stop cuts them", mend)
+
+
+@dataclass(frozen=True)
+class NoProcConnector(Found):
+    why: str
+    track_process: str
+
+    def told(self) -> Finding:
+        return note(
+            f"the kernel does not report here which processes end ({self.why})",
+            f"keepalived.track_process: {self.track_process} is looked for every second instead, so its death is noticed later",
+        )
+
+
+@dataclass(frozen=True)
+class NotOnLo(Found):
+    missing: tuple[IPAddress, ...]
+
+    def told(self) -> Finding:
+        return warning(
+            f"{', '.join(map(str, self.missing))} is not on lo",
+            "connections that are open are cut at a move, and one that is opened in its millisecond is slow",
+            "bosh restart of this instance: its pre-start puts it there and logs why it could not; a reboot takes it away",
+        )
+
+
+@dataclass(frozen=True)
+class AnswersOnLo(Found):
+    """The kernel's settings, by name, that have the interface answer for a VIP on lo."""
+
+    vip: IPAddress
+    interface: str
+    settings: tuple[tuple[str, int], ...]
+
+    def told(self) -> Finding:
+        wrong = " and ".join(f"{name} is {value}" for name, value in self.settings)
+        return problem(
+            f"{self.vip} is on lo, but {wrong} on {self.interface}",
+            "this instance answers ARP for it though it is not MASTER, or names it in its questions: clients reach the wrong machine",
+            "set both back (sysctl net.ipv4.conf.INTERFACE.arp_ignore=1, arp_announce=2), and find who changed them",
+        )
+
+
+@dataclass(frozen=True)
+class HaproxySick(Found):
+    problem: str
+    vip: IPAddress
+
+    def told(self) -> Finding:
+        means = f"keepalived's check gives {self.vip} to a peer; if this is the MASTER and no peer is better, clients get no answer"
+        return problem(self.problem, means, "monit summary, and haproxy's own log; vrrp_drain.health_check is what asks")
+
+
+@dataclass(frozen=True)
+class NoSoftStop(Found):
+    why: str
+
+    def told(self) -> Finding:
+        return warning(
+            self.why,
+            "drain cannot tell haproxy to finish: keep-alive clients are not asked to close, and its stop cuts them",
+            "set vrrp_drain.haproxy_pid_file to haproxy's pid file, or haproxy_soft_stop to false",
+        )
+
+
+@dataclass(frozen=True)
+class BoundToVip(Found):
+    """Where somebody listens on a VIP itself, as 10.0.0.10:80 or [fd00::10]:80."""
+
+    bound: tuple[str, ...]
+
+    def told(self) -> Finding:
+        ports = ", ".join(dict.fromkeys(f"bind :::{each.rpartition(':')[2]} v4v6" for each in self.bound))
+        return warning(
+            f"a listener is bound to the VIP itself: {', '.join(self.bound)}",
+            "its open connections cannot be told from new ones and are reset when the VIP moves",
+            f"bind it to the wildcard address: {ports}",
+        )

@@ -1,0 +1,33 @@
+"""What the watcher sees of this instance at one moment."""
+
+from dataclasses import dataclass
+
+from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.state import VrrpState
+
+
+@dataclass(frozen=True)
+class Sight:
+    """This instance at one moment.
+
+    ``priority`` is what it adverts as MASTER, as far as we decide it; ``band_age`` is how many seconds ago the band was written;
+    ``answered`` tells whether anybody else answers for the VIP, None where that is not known; ``obstacle`` is what is wrong with the
+    interface, asked when the VIP has just left it; ``full`` is why haproxy takes nobody new;
+    ``circled`` and ``refused`` are what the kernel's rules stopped lately (strays.py).
+    """
+
+    keepalived_runs: bool
+    vip_here: bool
+    priority: int
+    band: Band
+    band_age: float
+    unhealthy: bool
+    answered: bool | None = None
+    obstacle: str = ""
+    circled: str = ""
+    refused: str = ""
+    full: str = ""
+
+    @property
+    def state(self) -> VrrpState:
+        return VrrpState.of(keepalived_runs=self.keepalived_runs, vip_here=self.vip_here)
