@@ -16,7 +16,7 @@ from vrrp_drain.runtime.ip import GROUP_V4, GROUP_V6, TTL, Packet
 from vrrp_drain.vrrp.advert import Advert, build, valid
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.election import Electorate
-from vrrp_drain.vrrp.peer_table import AdvertVerdict, PeerTable
+from vrrp_drain.vrrp.peer_table import PeerTable
 from vrrp_drain.watcher.diagnosis import Diagnosis
 from vrrp_drain.watcher.sight import Sight
 
@@ -63,8 +63,7 @@ def test_packets(packets: list[tuple[Packet, float]], electorate: Electorate) ->
     diagnosis = Diagnosis(CONFIG, peer_table, BACKUP, now)
     for packet, pause in packets:
         now += pause
-        for advert, its in valid([packet]):
-            assert peer_table.hear(electorate, advert, its, now) in (AdvertVerdict.VALID, AdvertVerdict.FOREIGN, None)
+        peer_table.hear(electorate.classify(packet, now))
         for sight in (BACKUP, replace(BACKUP, vip_here=True)):
             for notice in diagnosis.look(sight, now, now):
                 assert Notice.from_json(notice.as_json()) == notice

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from unit.support.fakes import OWN, PEER, STRANGER, VIP, came_from
+from unit.support.fakes import OWN, PEER, STRANGER, VIP, carries
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.election import Electorate
 from vrrp_drain.vrrp.foreign import Difference, Foreign
@@ -19,7 +19,7 @@ FIRST = "(to change it, stop the whole instance group first)"
 
 
 def differs(source: str = PEER, destination: str = "224.0.0.18", us: dict[str, Any] | None = None, **advert: Any) -> Foreign | None:
-    return replace(US, **us or {}).foreign(replace(ADVERT, **advert), came_from(source, destination))
+    return replace(US, **us or {}).classify(carries(replace(ADVERT, **advert), source, destination), 0.0).foreign
 
 
 @pytest.mark.parametrize(

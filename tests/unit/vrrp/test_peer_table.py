@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unit.support.fakes import OWN, PEER, STRANGER, VIP, came_from
+from unit.support.fakes import OWN, PEER, STRANGER, VIP, carries
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.election import Electorate
 from vrrp_drain.vrrp.peer_table import AdvertVerdict, Leaving, PeerTable
@@ -24,7 +24,7 @@ class Ether:
 
     def advert(self, now: float, priority: int = 253, source: str = PEER, **fields: Any) -> AdvertVerdict | None:
         values = {"version": 2, "vrid": 1, "advert_int": 1.0, "addresses": (ip_address(VIP),), **fields}
-        return self.peer_table.hear(ELECTORATE, Advert(priority=priority, **values), came_from(source), now)
+        return self.peer_table.hear(ELECTORATE.classify(carries(Advert(priority=priority, **values), source), now))
 
     def master(self, now: float) -> str | None:
         found = self.peer_table.master(now)

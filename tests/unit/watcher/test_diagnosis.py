@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unit.support.fakes import OWN, PEER, STRANGER, VIP, came_from, rendered
+from unit.support.fakes import OWN, PEER, STRANGER, VIP, carries, rendered
 from vrrp_drain.config.model import Config
 from vrrp_drain.haproxy.monitor import Verdict
 from vrrp_drain.notify.notice import CAUSES, CONDITIONS, Cause, Kind, Notice
@@ -46,7 +46,7 @@ class View:
 
     def hear(self, priority: int = 253, source: str = PEER, *, version: int = 2) -> None:
         advert = Advert(version, 1, priority, 1.0, (ip_address(VIP),))
-        self.peer_table.hear(self.electorate, advert, came_from(source), self.now)
+        self.peer_table.hear(self.electorate.classify(carries(advert, source), self.now))
 
     def see(self, sight: Sight | None = None, *, after: float = 0.25) -> list[Notice]:
         """Look, ``after`` seconds later."""

@@ -26,6 +26,14 @@ class AdvertVerdict(StrEnum):
     FOREIGN = "foreign"  # of somebody who is not of the group
 
 
+_VERDICTS = {
+    Standing.PEER: AdvertVerdict.VALID,
+    Standing.CHANGING: AdvertVerdict.VALID,
+    Standing.STRANGER: AdvertVerdict.FOREIGN,
+    Standing.DAMAGED: AdvertVerdict.DAMAGED,
+}
+
+
 class Leaving(Enum):
     """Why a peer is, or is about to be, MASTER no more, by what it adverts."""
 
@@ -68,13 +76,14 @@ class PeerTable:
         self._peers: dict[IPAddress, Peer] = {}
         self._strangers = Strangers(advert_int)
 
-    def hear(self, heard: Heard) -> None:
-        """Take in what was heard, whatever it is."""
+    def hear(self, heard: Heard) -> AdvertVerdict | None:
+        """Take in what was heard, whatever it is; return what it counts as, None where it is none of our business."""
         if heard.standing is Standing.STRANGER:
             self._strangers.hear(heard)
         elif heard.advert is not None and heard.standing in (Standing.PEER, Standing.CHANGING):
             self._hear_peer(heard.source, heard.advert.priority, heard.at)
             forget_the_oldest(self._peers, heard.by.peers | heard.by.members)
+        return _VERDICTS.get(heard.standing)
 
     def master(self, now: float) -> Peer | None:
         """Return the peer that is MASTER now: of those that advert, the one with the highest priority."""

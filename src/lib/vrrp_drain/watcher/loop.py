@@ -25,7 +25,7 @@ from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp.election import Standing
-from vrrp_drain.vrrp.peer_table import AdvertVerdict, PeerTable
+from vrrp_drain.vrrp.peer_table import PeerTable
 
 from .actions import Introduction, Question, Unhealthiness
 from .comeback import Comeback
@@ -39,12 +39,6 @@ log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 0.25  # seconds, when nothing happens
 _ADDRESSES_EVERY = 5.0  # seconds; to ask the kernel is dear, and it tells when they change
-_VERDICTS = {
-    Standing.PEER: AdvertVerdict.VALID,
-    Standing.CHANGING: AdvertVerdict.VALID,
-    Standing.STRANGER: AdvertVerdict.FOREIGN,
-    Standing.DAMAGED: AdvertVerdict.DAMAGED,
-}
 _LONGEST_AGE = 3600.0  # seconds; how old a band is does not matter beyond that
 
 
@@ -192,11 +186,10 @@ class Watcher:
 
     def _hear_adverts(self) -> None:
         for heard in self._stream.receive():
-            if verdict := _VERDICTS.get(heard.standing):
-                self._metrics.advert(verdict)
             if heard.standing is Standing.HELLO:
                 self._introduction.hear(heard.source, heard.at)
-            self._peer_table.hear(heard)
+            if verdict := self._peer_table.hear(heard):
+                self._metrics.advert(verdict)
             if heard.standing in (Standing.PEER, Standing.CHANGING) and heard.source not in self._known:
                 self._know()
 
