@@ -5,26 +5,29 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import pytest
-from vrrp_drain.handover.node import Node
 
 import vrrp_drain
 from unit.support.fakes import MAC, OWN, PEER_MAC, VIP, FakeIPR, rendered
 from unit.support.samples import BACKUP
 from unit.support.services import FakeServices
 from vrrp_drain import doctor, rehearsal
-from vrrp_drain.commands import lifecycle, main, status
+from vrrp_drain.commands import keepalived, lifecycle, main, status, watch
+from vrrp_drain.commands import session as session_module
+from vrrp_drain.commands.session import Opened, Session
 from vrrp_drain.config.model import Config
 from vrrp_drain.handover.demote import Demote
 from vrrp_drain.handover.promote import Promote
 from vrrp_drain.handover.runner import Ending
+from vrrp_drain.handover.services import Services
 from vrrp_drain.keepalived.daemon import Daemon
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.notify.history import History
@@ -44,6 +47,7 @@ from vrrp_drain.runtime.errors import (
     Unwell,
     VrrpDrainError,
 )
+from vrrp_drain.runtime.lock import Lock
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.pid_file import PidFile
 from vrrp_drain.runtime.signals import Cancellation
@@ -77,15 +81,15 @@ def vrrpctl(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Vrrpctl:
 
 
 @pytest.fixture
-def node(services: FakeServices, netlink: Netlink, cancellation: Cancellation, monkeypatch: pytest.MonkeyPatch) -> FakeServices:
-    """The node that every command gets."""
+def services(services: FakeServices, cancellation: Cancellation, monkeypatch: pytest.MonkeyPatch) -> FakeServices:
+    """The services that every command gets."""
 
     @contextmanager
-    def give(session: main.Session, *, lock_timeout: float | None = None) -> Iterator[tuple[Node, Netlink, Cancellation]]:
-        yield services, netlink, cancellation
+    def give(session: Session) -> Iterator[Opened]:
+        yield Opened(services, cancellation)
 
-    monkeypatch.setattr(main.Session, "node", give)
-    return node
+    monkeypatch.setattr(Session, "opened", give)
+    return services
 
 
 def test_every_exit_code_has_a_meaning() -> None:
@@ -256,7 +260,7 @@ def test_json_tells_every_end(
 def test_status(vrrpctl: Vrrpctl, services: FakeServices, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Lines for people, an object for programs."""
     found = BACKUP
-    monkeypatch.setattr(status, "look", lambda node: found)
+    monkeypatch.setattr(status, "look", lambda services: found)
     assert vrrpctl("status") == 0
     assert capsys.readouterr().out.splitlines() == found.lines()
     assert vrrpctl("status", "--json") == 0
@@ -318,17 +322,17 @@ def test_rehearse(
         def __exit__(self, *error: object) -> None:
             pass
 
-    def aim(node: Node, port: int | None) -> rehearsal.Target:
+    def aim(services: Services, port: int | None) -> rehearsal.Target:
         asked.append((port,))
         return target
 
-    def rehearse(node: Node, cancellation: Cancellation, prober: Prober, known: dict[str, str], timeout: float) -> rehearsal.Report:
+    def rehearse(services: Services, cancellation: object, prober: Prober, known: dict[str, str], timeout: float) -> rehearsal.Report:
         asked.append((known, timeout))
         return found
 
-    monkeypatch.setattr(rehearsal, "check", lambda services, paths: None)
+    monkeypatch.setattr(rehearsal, "check", lambda services: None)
     monkeypatch.setattr(rehearsal, "target", aim)
-    monkeypatch.setattr(rehearsal, "names", lambda node: {MAC: "haproxy/0", PEER_MAC: "haproxy/1"})
+    monkeypatch.setattr(rehearsal, "names", lambda services: {MAC: "haproxy/0", PEER_MAC: "haproxy/1"})
     monkeypatch.setattr(rehearsal, "Prober", Prober)
     monkeypatch.setattr(rehearsal, "rehearse", rehearse)
     assert vrrpctl("rehearse", "--rate", "20", "--port", "443", "--timeout", "3") == code
@@ -350,7 +354,7 @@ def test_a_drill_that_is_refused(
 ) -> None:
     """Why is on stderr, stdout is empty."""
 
-    def refuse(node: Node, paths: Paths) -> None:
+    def refuse(services: Services) -> None:
         raise Unwell("run it there")
 
     monkeypatch.setattr(rehearsal, "check", refuse)
@@ -366,7 +370,7 @@ def test_keepalived_is_for_monit(
     paths.keepalived_config.parent.mkdir(parents=True)
     paths.keepalived_config.write_text(json.dumps(rendered()))
     called = []
-    monkeypatch.setattr(main, "Netlink", lambda: Netlink(ipr))
+    monkeypatch.setattr(keepalived, "Netlink", lambda: Netlink(ipr))
     monkeypatch.setattr(Daemon, action, lambda keepalived, config, netlink: called.append(config))
     assert vrrpctl("keepalived", action) == 0
     assert called == [config]
@@ -374,83 +378,132 @@ def test_keepalived_is_for_monit(
     assert (paths.keepalived_log.parent / "vrrpctl.log").exists()
 
 
-class FakeLock:
-    """A lock that notes how it was asked for."""
-
-    wanted: list[tuple[object, ...]]
-
-    def __init__(self, *arguments: object) -> None:
-        self.wanted.append(arguments[:3])
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_lock_that_is_held_keeps_post_stop_from_nothing(
-    vrrpctl: Vrrpctl, paths: Paths, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str
-) -> None:
-    """keepalived has been stopped by then, and what is left behind would stay; every other script gives up."""
-
-    class Held(FakeLock):
-        def __enter__(self) -> None:
-            raise Busy("vrrpctl rehearse did not finish")
-
-    monkeypatch.setattr(FakeLock, "wanted", [], raising=False)
-    monkeypatch.setattr(main, "Lock", Held)
-    monkeypatch.setattr(main, "Netlink", lambda: nullcontext(Netlink(ipr)))
-    monkeypatch.setattr(Config, "load", lambda path: Config.parse(rendered()))
-    called: list[str] = []
-    monkeypatch.setattr(lifecycle, script.replace("-", "_"), lambda *_: called.append(script))
-    assert vrrpctl(script) == (0 if script == "post-stop" else 1)
-    assert called == (["post-stop"] if script == "post-stop" else [])
-    assert "vrrpctl rehearse did not finish" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("lock_timeout", "is_script", "bound"), [(None, False, None), (0, False, 5.133), (2.5, False, 2.5), (0, True, 10.266)]
-)
-def test_a_session(
-    paths: Paths, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch, lock_timeout: float | None, is_script: bool, bound: float | None
-) -> None:
-    """A look takes no lock. A change waits for it as long as a handover takes; a script, which may meet the watcher, as two."""
+@pytest.fixture
+def manifest(paths: Paths, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the job has rendered, over a kernel of our own."""
     paths.drain_config.parent.mkdir(parents=True)
-    paths.drain_config.write_text(json.dumps(rendered()))
-    monkeypatch.setattr(main, "Netlink", lambda: Netlink(ipr))
-    monkeypatch.setattr(main, "Lock", FakeLock)
-    monkeypatch.setattr(FakeLock, "wanted", [], raising=False)
-    logs.set_up("demote", paths.drain_log, chatty=False)
-    session = main.Session()
-    session.command, session.paths, session.is_script = "demote", paths, is_script
-    with session.node(lock_timeout=lock_timeout) as (services, _, _):
-        assert services.instance.interface == "eth0"
+    paths.drain_config.write_text(json.dumps(rendered(keepalived={"vrrp_version": 3, "advert_int": 0.05})))
+    monkeypatch.setattr(session_module, "Netlink", lambda: Netlink(ipr))
+
+
+def test_a_session(manifest: None, paths: Paths, ipr: FakeIPR, log: pytest.LogCaptureFixture) -> None:
+    """A look takes no lock; log lines name the instance, and the kernel's socket is closed in the end."""
+    logs.set_up("status", paths.drain_log, chatty=False)
+    session = Session()
+    session.command, session.paths = "status", paths
+    with session.opened() as opened:
+        assert opened.services.instance.interface == "eth0"
+        assert Lock.held_by(paths.lock) == ""
         main.log.info("at work")
-    assert " haproxy/0 demote[" in paths.drain_log.read_text()
-    assert FakeLock.wanted == ([] if bound is None else [(paths.drain_run / "lock", "vrrpctl demote", pytest.approx(bound, abs=0.001))])
+    assert " haproxy/0 status[" in paths.drain_log.read_text()
     assert ipr.closed
+    with session.alone(None):
+        assert Lock.held_by(paths.lock) == f"vrrpctl status (pid {os.getpid()})"
+
+
+@pytest.mark.parametrize("command", ["demote", "promote", "rehearse", *SCRIPTS])
+def test_a_lock_that_is_held(
+    manifest: None,
+    vrrpctl: Vrrpctl,
+    paths: Paths,
+    cancellation: Cancellation,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    """Whoever moves this instance waits as long as a handover may take, says for whom, and gives up; post-stop alone goes on all the same.
+
+    keepalived has been stopped by then, and what is left behind would stay.
+    """
+    called: list[str] = []
+    if command in SCRIPTS:
+        monkeypatch.setattr(lifecycle, command.replace("-", "_"), lambda *_: called.append(command))
+    with Lock(paths.lock, "vrrpctl somewhere", 1.0, cancellation, called.append):
+        started = time.monotonic()
+        code = vrrpctl(command)
+    bound = Config.load(paths.drain_config).drain.handover_timeout
+    assert code == (0 if command == "post-stop" else 1 if command in SCRIPTS else ExitCode.BUSY)
+    assert called == (["post-stop"] if command == "post-stop" else [])
+    assert time.monotonic() - started > 0.9 * bound
+    assert f"vrrpctl somewhere (pid {os.getpid()}) did not finish within {bound:.1f} s" in capsys.readouterr().err
+
+
+def test_pre_stop_ends_in_time_though_it_had_to_wait(services: FakeServices) -> None:
+    """What the lock took is not there for the handover, which never gets less than a takeover may take."""
+    drain, slowest = services.instance.config.drain, services.instance.config.keepalived.slowest_takeover
+    for waited, left in ((0.5, drain.handover_timeout - 0.5), (drain.handover_timeout - 0.5, slowest)):
+        now = time.monotonic()
+        lifecycle.pre_stop(services, {}, now + drain.handover_timeout - waited)
+        assert services.handover.timeouts.pop() == pytest.approx(left, abs=0.1)
+
+
+@pytest.fixture
+def finishing(services: FakeServices, cancellation: Cancellation) -> Iterator[None]:
+    """A drain that waits for connections to end, and holds no other lock than that."""
+    with Lock(services.instance.paths.finishing, "vrrpctl drain", 0.0, cancellation, print):
+        yield
+
+
+def test_a_drain_that_waits_holds_nobody_up(
+    finishing: None, vrrpctl: Vrrpctl, services: FakeServices, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Demoting it goes on at once, and says who is at work; so do the next scripts."""
+    assert vrrpctl("demote") == 0
+    holder = f"vrrpctl drain (pid {os.getpid()})"
+    assert f"{holder} serves the connections that are open here until they have ended" in capsys.readouterr().err
+    for script in ("pre-stop", "drain", "post-stop"):
+        assert vrrpctl(script) == 0
+    assert len(services.handover.timeouts) == 3
+
+
+@pytest.mark.parametrize("words", [["promote"], ["promote", "--no-wait"]], ids=" ".join)
+def test_an_instance_that_finishes_is_not_promoted(
+    finishing: None, vrrpctl: Vrrpctl, services: FakeServices, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """BOSH stops it when its connections have ended: the VIP would come back to be lost. The operator is told at once, and what to do."""
+    services.control.write(Band.DRAINING)
+    assert vrrpctl(*words) == ExitCode.BUSY
+    assert "cancel the deploy's task first (bosh cancel-task)" in capsys.readouterr().err
+    assert (services.control.read(), services.handover.timeouts) == (Band.DRAINING, [])
+
+
+def test_drain_holds_the_lock_while_the_vip_moves_and_no_longer(
+    vrrpctl: Vrrpctl, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the two it is never held by nobody: whoever comes meets the one or the other."""
+    paths, held = services.instance.paths, list[tuple[bool, bool]]()
+
+    def note(*_: object) -> bool:
+        held.append((bool(Lock.held_by(paths.lock)), bool(Lock.held_by(paths.finishing))))
+        return True
+
+    monkeypatch.setattr(lifecycle, "drain", note)
+    monkeypatch.setattr(lifecycle, "finish_connections", note)
+    assert vrrpctl("drain") == 0
+    assert held == [(True, False), (False, True)]
+    assert not Lock.held_by(paths.finishing)
 
 
 # drain in a process of its own: only there stdout is what the agent reads.
 
 DRAIN = """
 import contextlib, os, sys
-from vrrp_drain.commands import lifecycle, main
+from types import SimpleNamespace
+from vrrp_drain.commands import lifecycle, main, scripts, session
 from vrrp_drain.runtime.errors import NoSuccessor
 
 @contextlib.contextmanager
-def node(session, *, lock_timeout=None):
-    yield None, None, None
+def opened(session):
+    yield SimpleNamespace(services=None)
 
-def drain(services, cancellation):
+def drain(services, until):
     print("1")
     os.write(1, b"2")
     os.system("echo 3")
     {ending}
 
-main.Session.node = node
+session.Session.opened = opened
+scripts._deadline = scripts._lock = lambda *_: contextlib.nullcontext()
 lifecycle.drain = drain
 sys.exit(main.main(sys.argv[1:]))
 """
@@ -543,7 +596,7 @@ class FakeWatcher:
 
 @pytest.fixture
 def watcher(monkeypatch: pytest.MonkeyPatch) -> type[FakeWatcher]:
-    monkeypatch.setattr("vrrp_drain.watcher.loop.Watcher", FakeWatcher)
+    monkeypatch.setattr(watch, "Watcher", FakeWatcher)
     monkeypatch.setattr(FakeWatcher, "made", [])
     return FakeWatcher
 
@@ -553,8 +606,8 @@ def test_watch(vrrpctl: Vrrpctl, services: FakeServices, paths: Paths, watcher: 
     served: list[int] = []
     monkeypatch.setattr("vrrp_drain.watcher.metrics.Metrics.serve", lambda self, port: served.append(port))
     assert vrrpctl("watch") == ExitCode.OK
-    ((its_node, *_),) = watcher.made
-    assert its_node is node
+    ((its_services, *_),) = watcher.made
+    assert its_services is services
     assert served == [9922]
     assert paths.watcher_pid_file.read_text() == str(os.getpid())
     assert History(paths.history).last(2) == [NOTICE]
