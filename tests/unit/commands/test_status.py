@@ -2,28 +2,24 @@
 
 import errno
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
-from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeHaproxy, FakeInquiry, FakeIPR, FakeListener, address, carries
+from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeIPR, address, carries
+from unit.support.machine import FakeMachine
 from unit.support.samples import BACKUP, MASTER
 from unit.support.services import FakeServices
 from vrrp_drain.commands import status
 from vrrp_drain.commands.status import Status
-from vrrp_drain.doctor import survey
 from vrrp_drain.handoff.situation import Situation
-from vrrp_drain.haproxy import health_check
-from vrrp_drain.linux import connections, listeners
+from vrrp_drain.haproxy.health import Health
 from vrrp_drain.notify.history import History
 from vrrp_drain.notify.notice import Cause, Kind, Notice
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.runtime.ip import Packet
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.bands import Band
-from vrrp_drain.vrrp.state import VrrpState
 
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
 
@@ -115,64 +111,43 @@ def test_as_json_has_every_field() -> None:
     assert replace(BACKUP, obstacles=["none answers"]).as_json()["drainable"] is False
 
 
-class PeerTable:
-    """What a look hears on the segment, and for how long it would have listened."""
-
-    def __init__(self) -> None:
-        self.inquiry = FakeInquiry(time.monotonic)
-        self.heard: list[tuple[Advert, str]] = []
-        self.seconds: list[float] = []
-        self.answering = [ip_address(PEER)]
-
-    def arrivals(self, capture: FakeListener, end: Callable[[], float]) -> Iterator[Packet]:
-        self.seconds.append(end() - time.monotonic())
-        return (carries(advert, source) for advert, source in self.heard)
-
-
 @pytest.fixture
-def peer_table(monkeypatch: pytest.MonkeyPatch, haproxy_health: FakeHaproxy) -> PeerTable:
-    created = PeerTable()
-    monkeypatch.setattr(survey, "arrivals", created.arrivals)
-    monkeypatch.setattr(survey, "PacketCapture", lambda *arguments, outgoing: FakeListener())
-    monkeypatch.setattr(survey, "inquire", lambda interface, mac, target: created.inquiry)
-    monkeypatch.setattr(health_check, "answering", lambda check, peers: created.answering)
-    monkeypatch.setattr(connections, "count", lambda vips: 17)
-    monkeypatch.setattr(listeners, "bound_to", lambda vips: [])
-    return created
+def machine(clock: Clock, services: FakeServices) -> FakeMachine:
+    """A machine with clients, and a peer whose haproxy answers."""
+    services.machine.healthy_peers = [PEER]
+    services.machine.connected = [17]
+    return services.machine
 
 
-def test_a_backup_finds_the_master(services: FakeServices, peer_table: PeerTable) -> None:
+def test_a_backup_finds_the_master(services: FakeServices, machine: FakeMachine) -> None:
     """The report tells where the VIP is and how this instance stands."""
     services.control.write(Band.DRAINING)
-    peer_table.heard = [(ADVERT, PEER)]
-    peer_table.inquiry.macs = [PEER_MAC, PEER_MAC]
+    machine.hears(carries(ADVERT, PEER), after=0.1)
+    machine.answers[VIP] = [PEER_MAC, PEER_MAC]
     found = status.look(services)
     assert (found.master, found.master_priority, found.answering) == (PEER, 253, [PEER_MAC])
     assert (found.vip_here, found.band, found.priority, found.keepalived_pid) == (False, "draining", 99, 4711)
     assert (found.haproxy_healthy, found.haproxy_detail) == (True, "")
-    assert len(peer_table.inquiry.asked) == 1
-    assert peer_table.inquiry.closed
+    ((target, inquiry),) = machine.inquiries
+    assert (target, len(inquiry.asked), inquiry.closed) == (ip_address(VIP), 1, True)
 
 
-def test_the_priority_is_what_keepalived_adverts_in_that_band(services: FakeServices, peer_table: PeerTable) -> None:
+def test_the_priority_is_what_keepalived_adverts_in_that_band(services: FakeServices, machine: FakeMachine) -> None:
     """How much lower the draining band is depends on whose keepalived job it is."""
-    services.configure(replace()
-        services.instance.config, keepalived=replace(services.instance.config.keepalived, priority=103, lowered=53)
-    )
+    services.configure(replace(services.instance.config, keepalived=replace(services.instance.config.keepalived, priority=103, lowered=53)))
     assert status.look(services).priority == 103
     services.control.write(Band.DRAINING)
     assert status.look(services).priority == 53
 
 
 @pytest.mark.parametrize(("advert_int", "seconds"), [(1.0, 1.1), (0.1, 0.4)])
-def test_silence_is_heard_for_one_interval(services: FakeServices, peer_table: PeerTable, advert_int: float, seconds: float) -> None:
+def test_silence_is_heard_for_one_interval(services: FakeServices, machine: FakeMachine, advert_int: float, seconds: float) -> None:
     """That nobody is there takes an advert interval and a bit to find out."""
-    services.configure(replace()
-        services.instance.config, keepalived=replace(services.instance.config.keepalived, advert_int=advert_int)
-    )
+    services.configure(replace(services.instance.config, keepalived=replace(services.instance.config.keepalived, advert_int=advert_int)))
+    began = time.monotonic()
     found = status.look(services)
     assert (found.master, found.master_priority, found.answering) == (None, None, [])
-    assert peer_table.seconds == [pytest.approx(seconds, abs=0.05)]
+    assert time.monotonic() - began == pytest.approx(seconds, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -183,33 +158,29 @@ def test_silence_is_heard_for_one_interval(services: FakeServices, peer_table: P
         pytest.param(ADVERT, OWN, id="our own"),
     ],
 )
-def test_other_adverts_are_no_masters(services: FakeServices, peer_table: PeerTable, advert: Advert, source: str) -> None:
+def test_other_adverts_are_no_masters(services: FakeServices, machine: FakeMachine, advert: Advert, source: str) -> None:
     """Only somebody else's adverts for our virtual router tell where the master is."""
     services.machine.rules.situation = Situation(tables=(4,), members=(ip_address("10.0.0.3"),))
-    peer_table.heard = [(advert, source), (ADVERT, "10.0.0.66"), (ADVERT, "10.0.0.3")]
+    machine.hears(carries(advert, source), carries(ADVERT, "10.0.0.66"), carries(ADVERT, "10.0.0.3"), after=0.1)
     assert status.look(services).master == "10.0.0.3", "whoever is no member is no MASTER either"
 
 
-def test_a_second_master_is_seen(services: FakeServices, ipr: FakeIPR, peer_table: PeerTable) -> None:
+def test_a_second_master_is_seen(services: FakeServices, ipr: FakeIPR, machine: FakeMachine) -> None:
     """With the VIP here, an answer of another machine is kept; those of our own interfaces are none."""
     ipr.addresses.append(address(2, f"{VIP}/32"))
-    peer_table.inquiry.macs = [MAC, "02:00:00:00:01:01", PEER_MAC]
+    machine.answers[VIP] = [MAC, "02:00:00:00:01:01", PEER_MAC]
     assert status.look(services).answering == [PEER_MAC]
 
 
-def test_an_interface_that_is_down_can_be_looked_at(services: FakeServices, peer_table: PeerTable) -> None:
+def test_an_interface_that_is_down_can_be_looked_at(services: FakeServices, machine: FakeMachine) -> None:
     """When the question cannot be sent, the report still comes."""
-
-    def down() -> None:
-        raise OSError(errno.ENETDOWN, "Network is down")
-
-    peer_table.inquiry.on_ask = down
+    machine.asking_fault = OSError(errno.ENETDOWN, "Network is down")
     assert status.look(services).answering == []
 
 
-def test_what_is_broken_is_in_the_report(services: FakeServices, peer_table: PeerTable, haproxy_health: FakeHaproxy) -> None:
+def test_what_is_broken_is_in_the_report(services: FakeServices, machine: FakeMachine) -> None:
     """A sick haproxy and a damaged band are findings, not failures."""
-    haproxy_health.problem = "haproxy does not answer"
+    machine.health = Health("haproxy does not answer")
     services.control.write(Band.DRAINING)
     services.control.path.write_text("?")
     found = status.look(services)
@@ -221,7 +192,7 @@ def told(kind: Kind, state: str, at: float, previous: str = "off") -> Notice:
     return Notice(at, "haproxy/0", VIP, kind, previous, state, Cause.CONDITION, f"the reason of {kind.value}", None, 254)
 
 
-def test_since_when_and_why(services: FakeServices, peer_table: PeerTable) -> None:
+def test_since_when_and_why(services: FakeServices, machine: FakeMachine) -> None:
     """The last notice of who has the VIP tells it; conditions hold that began and are not over, since the watcher began last."""
     services.instance.paths.history.parent.mkdir(parents=True)
     history = History(services.instance.paths.history)
@@ -239,7 +210,7 @@ def test_since_when_and_why(services: FakeServices, peer_table: PeerTable) -> No
     assert found.conditions == ["the reason of foreign"]
 
 
-def test_without_a_history(services: FakeServices, peer_table: PeerTable) -> None:
+def test_without_a_history(services: FakeServices, machine: FakeMachine) -> None:
     """Where no watcher ever ran, nothing is made up."""
     found = status.look(services)
     assert (found.since, found.why, found.conditions, found.watcher_pid) == (None, "", [], None)
@@ -258,7 +229,7 @@ def test_without_a_history(services: FakeServices, peer_table: PeerTable) -> Non
 def test_what_stands_against_a_drain(
     services: FakeServices,
     ipr: FakeIPR,
-    peer_table: PeerTable,
+    machine: FakeMachine,
     vip_here: bool,
     pid: int | None,
     answering: list[str],
@@ -266,9 +237,9 @@ def test_what_stands_against_a_drain(
     obstacle: str | None,
 ) -> None:
     """A drain would succeed when keepalived runs and, on the MASTER, a peer's haproxy answers."""
-    services.machine.pid = pid
-    peer_table.answering = [ip_address(each) for each in answering]
-    peer_table.heard = [(ADVERT, PEER)] if heard else []
+    machine.pid, machine.healthy_peers = pid, answering
+    if heard:
+        machine.hears(carries(ADVERT, PEER), after=0.1)
     if vip_here:
         ipr.addresses.append(address(2, f"{VIP}/32"))
     found = status.look(services)
@@ -276,17 +247,13 @@ def test_what_stands_against_a_drain(
     assert found.as_json()["drainable"] is (obstacle is None)
 
 
-def test_listeners_on_the_vip_itself_are_found(services: FakeServices, peer_table: PeerTable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listeners_on_the_vip_itself_are_found(services: FakeServices, machine: FakeMachine) -> None:
     """They are in the report where connections would be handed off otherwise; a kernel that does not tell is no failure."""
-    monkeypatch.setattr(listeners, "bound_to", lambda vips: [f"{vip}:80" for vip in vips])
+    machine.bound = [f"{VIP}:80"]
     assert status.look(services).bound_to_vip == [f"{VIP}:80"]
     wanted = services.instance.config
     services.configure(replace(wanted, drain=replace(wanted.drain, connection_handoff=False)))
     assert status.look(services).bound_to_vip == []
     services.configure(wanted)
-
-    def untold(vips: object) -> list[str]:
-        raise SystemFault("the kernel does not tell who listens")
-
-    monkeypatch.setattr(listeners, "bound_to", untold)
+    machine.counting_fault = SystemFault("the kernel does not tell who listens")
     assert status.look(services).bound_to_vip == []

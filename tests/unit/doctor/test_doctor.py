@@ -358,13 +358,13 @@ def test_the_interface(patient: Patient, ipr: FakeIPR, services: FakeServices) -
     ipr.addresses = [address(2, "10.9.0.1/24"), address(2, f"{VIP}/32")]
     (found,) = told(machine.interface(patient))
     assert (found.severity, found.what) == (Severity.WARNING, f"{VIP} lies in no network of eth0, which has 10.9.0.1/24")
-    services.instance.attachment = replace(services.instance.attachment, source=None)
+    object.__setattr__(services.instance, "attachment", replace(services.instance.attachment, source=None))
     assert severities(machine.interface(patient)) == ["problem"]
 
 
 def test_with_a_virtual_mac_the_vip_is_on_an_interface_of_its_own(patient: Patient, services: FakeServices, ipr: FakeIPR) -> None:
     """What is said of the VIP names the interface that has it; what is said of adverts, the one below."""
-    services.instance.attachment = replace(services.instance.attachment, vip_interface="vrrp.1")
+    object.__setattr__(services.instance, "attachment", replace(services.instance.attachment, vip_interface="vrrp.1"))
     ipr.links.append(link(9, "vrrp.1", "00:00:5e:00:01:01"))
     ipr.addresses.append(address(9, f"{VIP}/32"))
     services.machine.pid = None

@@ -16,15 +16,17 @@ from urllib.parse import urlsplit
 import pytest
 
 from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeIPR, address, rendered
-from unit.support.services import FakeServices
+from unit.support.services import FakeHandover, FakeServices
 from vrrp_drain import doctor, rehearsal
 from vrrp_drain.config.model import Config
 from vrrp_drain.doctor import survey
 from vrrp_drain.doctor.survey import Router, Survey
+from vrrp_drain.handover.arming import Arming
 from vrrp_drain.handover.demote import Demote
 from vrrp_drain.handover.promote import Promote
 from vrrp_drain.handover.runner import Ending
 from vrrp_drain.haproxy import health_check
+from vrrp_drain.keepalived.priority_control import PriorityControl
 from vrrp_drain.linux import listeners
 from vrrp_drain.rehearsal import Client, Move, Prober, Report, Target, ports
 from vrrp_drain.rehearsal import prober as prober_module
@@ -32,7 +34,6 @@ from vrrp_drain.rehearsal.client import Turn
 from vrrp_drain.rehearsal.tally import Outcome, Probe
 from vrrp_drain.runtime.errors import Cancelled, NoSuccessor, NotSettled, SystemFault, Unwell, VrrpDrainError
 from vrrp_drain.runtime.ip import IPAddress
-from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.bands import Band
@@ -70,40 +71,49 @@ def prober(monkeypatch: pytest.MonkeyPatch) -> FakeProber:
     return created
 
 
-class Drilled(FakeServices):
-    """A node whose handovers change the band as real ones do, and then end or fail as told."""
+class Drilled(FakeHandover):
+    """Handovers that change the band as real ones do, and then end or fail as told; ``on_demote`` and ``on_promote`` come in between."""
 
-    on_demote: Callable[[], None] = staticmethod(lambda: None)
-    on_promote: Callable[[], None] = staticmethod(lambda: None)
-    left_with_the_master = 0
+    def __init__(self, control: PriorityControl) -> None:
+        super().__init__()
+        self._control = control
 
     def demote(self, timeout: float) -> Ending[Demote]:
-        self.priority_control.write(Band.DRAINING)
-        self.on_demote()
+        self._control.write(Band.DRAINING)
         return super().demote(timeout)
 
     def promote(self, timeout: float) -> Ending[Promote]:
         self.on_promote()
         if self.promotion.state in (Promote.MASTER, Promote.BACKUP):
-            self.priority_control.write(Band.ACTIVE)
-        return super().promote(timeout)
+            self._control.write(Band.ACTIVE)
+        return self._end(timeout, self.promotion)
 
-    def leave_connections_with_the_master(self) -> None:
-        self.left_with_the_master += 1
+
+class CountedArming(Arming):
+    """Counts how often connections were left with whoever is MASTER."""
+
+    left = 0
+
+    def leave_with_the_master(self) -> None:
+        self.left += 1
 
 
 @pytest.fixture
-def node(services: FakeServices, ipr: FakeIPR) -> Drilled:
+def services(services: FakeServices, ipr: FakeIPR) -> FakeServices:
     """A MASTER of two."""
     ipr.addresses.append(address(2, f"{VIP}/24"))
-    node.__class__ = Drilled
-    assert isinstance(services, Drilled)
     services.control.write(Band.ACTIVE)
-    return node
+    arming = CountedArming(services.instance, services.machine, services.membership)
+    return replace(services, handover=Drilled(services.control), arming=arming)
+
+
+def left_with_the_master(services: FakeServices) -> int:
+    assert isinstance(services.arming, CountedArming)
+    return services.arming.left
 
 
 @pytest.fixture
-def drill(node: Drilled, prober: FakeProber, cancellation: Cancellation) -> Callable[[], Report]:
+def drill(services: FakeServices, prober: FakeProber, cancellation: Cancellation) -> Callable[[], Report]:
     return lambda: rehearsal.rehearse(services, cancellation, prober, NAMES, 5.0)
 
 
@@ -115,15 +125,20 @@ def well(monkeypatch: pytest.MonkeyPatch) -> list[doctor.Finding]:
     return found
 
 
-def test_there_and_back(node: Drilled, prober: FakeProber, drill: Callable[[], Report]) -> None:
+def test_there_and_back(services: FakeServices, prober: FakeProber, drill: Callable[[], Report]) -> None:
     """Both moves with the given bound, the probe around them, and nothing that went wrong."""
     found = drill()
     assert [(each.name, each.seconds, each.reason) for each in found.moves] == [
         ("demote", 0.25, "handed over"),
         ("promote", 1.1, "this node is MASTER"),
     ]
-    assert (services.handover.timeouts, prober.done, found.error, node.band()) == ([5.0, 5.0], ["start", "stop"], None, Band.ACTIVE)
-    assert node.left_with_the_master == 0, "promote has done that"
+    assert (services.handover.timeouts, prober.done, found.error, services.control.read()) == (
+        [5.0, 5.0],
+        ["start", "stop"],
+        None,
+        Band.ACTIVE,
+    )
+    assert left_with_the_master(services) == 0, "promote has done that"
 
 
 def fail(error: BaseException) -> Callable[[], None]:
@@ -136,14 +151,14 @@ def fail(error: BaseException) -> Callable[[], None]:
 @pytest.mark.parametrize("when", ["on_demote", "on_promote"])
 @pytest.mark.parametrize("error", [SystemFault("the disk is full"), RuntimeError("a bug"), KeyboardInterrupt()], ids=repr)
 def test_whatever_happens_the_band_is_as_before(
-    node: Drilled, prober: FakeProber, drill: Callable[[], Report], when: str, error: BaseException
+    services: FakeServices, prober: FakeProber, drill: Callable[[], Report], when: str, error: BaseException
 ) -> None:
     """A fault of the machine, of ours, or an interrupt, in either move; what a peer serves meanwhile stays with it."""
-    setattr(services, when, fail(error))
+    setattr(services.handover, when, fail(error))
     with suppress(RuntimeError, KeyboardInterrupt):
         assert drill().error is error
-    assert node.band() is Band.ACTIVE
-    assert node.left_with_the_master == 1
+    assert services.control.read() is Band.ACTIVE
+    assert left_with_the_master(services) == 1
     assert prober.done == ["start", "stop"]
 
 
@@ -157,7 +172,7 @@ def test_whatever_happens_the_band_is_as_before(
     ],
 )
 def test_a_move_that_does_not_end_well(
-    node: Drilled, drill: Callable[[], Report], demotion: Demote, promotion: Promote, error: type[VrrpDrainError]
+    services: FakeServices, drill: Callable[[], Report], demotion: Demote, promotion: Promote, error: type[VrrpDrainError]
 ) -> None:
     """The report has it with what was felt until then, and the band is as before."""
     services.handover.demotion, services.handover.promotion = (
@@ -167,18 +182,18 @@ def test_a_move_that_does_not_end_well(
     found = drill()
     assert type(found.error) is error
     assert len(found.moves) == (1 if promotion is Promote.MASTER else 2)
-    assert node.band() is Band.ACTIVE
+    assert services.control.read() is Band.ACTIVE
 
 
-def test_told_to_stop_between_the_moves(node: Drilled, drill: Callable[[], Report], cancellation: Cancellation) -> None:
+def test_told_to_stop_between_the_moves(services: FakeServices, drill: Callable[[], Report], cancellation: Cancellation) -> None:
     """There is no promotion to wait for, the band is as before."""
-    node.on_demote = lambda: cancellation._arrived(15, None)
+    services.handover.on_demote = cancellation.cancel
     found = drill()
     assert isinstance(found.error, Cancelled)
-    assert ([each.name for each in found.moves], node.band()) == (["demote"], Band.ACTIVE)
+    assert ([each.name for each in found.moves], services.control.read()) == (["demote"], Band.ACTIVE)
 
 
-def test_told_to_stop_before_the_moves(node: Drilled, drill: Callable[[], Report], cancellation: Cancellation) -> None:
+def test_told_to_stop_before_the_moves(services: FakeServices, drill: Callable[[], Report], cancellation: Cancellation) -> None:
     """Then nothing is moved."""
     cancellation._arrived(15, None)
     with pytest.raises(Cancelled):
@@ -186,15 +201,15 @@ def test_told_to_stop_before_the_moves(node: Drilled, drill: Callable[[], Report
     assert services.handover.timeouts == []
 
 
-def test_a_probe_that_failed_is_no_proof(node: Drilled, prober: FakeProber, drill: Callable[[], Report]) -> None:
+def test_a_probe_that_failed_is_no_proof(services: FakeServices, prober: FakeProber, drill: Callable[[], Report]) -> None:
     """Whatever the moves were like: nobody knows what clients felt."""
     prober.fault = SystemFault("the probe failed")
     with pytest.raises(SystemFault, match="the probe failed"):
         drill()
-    assert node.band() is Band.ACTIVE
+    assert services.control.read() is Band.ACTIVE
 
 
-def test_connections_that_fail_before_anything_was_moved(node: Drilled, prober: FakeProber, drill: Callable[[], Report]) -> None:
+def test_connections_that_fail_before_anything_was_moved(services: FakeServices, prober: FakeProber, drill: Callable[[], Report]) -> None:
     """Here, or at the only peer: the drill is refused, and says why."""
     prober.client.trials[0] = replace(prober.client.trials[0], outcome=Outcome.REFUSED)
     with pytest.raises(
@@ -212,7 +227,7 @@ def test_connections_that_fail_before_anything_was_moved(node: Drilled, prober: 
 
 
 def test_one_of_two_peers_that_accepts_nothing(
-    node: Drilled, prober: FakeProber, cancellation: Cancellation, log: pytest.LogCaptureFixture
+    services: FakeServices, prober: FakeProber, cancellation: Cancellation, log: pytest.LogCaptureFixture
 ) -> None:
     """The other one may take over: it is said, and the drill goes on."""
     prober.client.peers = frozenset({PEER_MAC, "02:00:00:00:00:03"})
@@ -221,18 +236,18 @@ def test_one_of_two_peers_that_accepts_nothing(
     assert "that is sent to haproxy/2 is accepted there" in log.text
 
 
-def test_check_lets_a_healthy_master_pass(node: Drilled, paths: Paths, well: list[doctor.Finding]) -> None:
+def test_check_lets_a_healthy_master_pass(services: FakeServices, well: list[doctor.Finding]) -> None:
     """Warnings are no reason to refuse."""
     well.append(replace(PROBLEM, severity=doctor.Severity.WARNING))
-    rehearsal.check(services, paths)
+    rehearsal.check(services)
 
 
-def test_check_refuses_what_doctor_refuses(node: Drilled, paths: Paths, well: list[doctor.Finding]) -> None:
+def test_check_refuses_what_doctor_refuses(services: FakeServices, well: list[doctor.Finding]) -> None:
     """The first problem with all of its words, and how many more there are."""
     well += [PROBLEM, PROBLEM]
     said = r"^vrrpctl doctor finds a problem \(and 1 more\): successor: it is so. it hurts. mend it. Nothing was moved$"
     with pytest.raises(Unwell, match=said):
-        rehearsal.check(services, paths)
+        rehearsal.check(services)
 
 
 @pytest.mark.parametrize(
@@ -243,20 +258,20 @@ def test_check_refuses_what_doctor_refuses(node: Drilled, paths: Paths, well: li
     ],
 )
 def test_check_refuses_where_a_drill_would_prove_nothing(
-    node: Drilled, paths: Paths, well: list[doctor.Finding], sections: dict[str, Any], said: str
+    services: FakeServices, well: list[doctor.Finding], sections: dict[str, Any], said: str
 ) -> None:
     """A virtual MAC tells nobody apart; a leaving instance has moves of its own."""
     services.configure(Config.parse(rendered(**sections)))
     services.control.write(Band.DRAINING)
     with pytest.raises(Unwell, match=said):
-        rehearsal.check(services, paths)
+        rehearsal.check(services)
 
 
-def test_check_refuses_the_only_instance(node: Drilled, paths: Paths, well: list[doctor.Finding]) -> None:
+def test_check_refuses_the_only_instance(services: FakeServices, well: list[doctor.Finding]) -> None:
     """There is nobody to move the VIP to."""
     services.configure(Config.parse(rendered(1)))
     with pytest.raises(Unwell, match="haproxy/0 is the only instance"):
-        rehearsal.check(services, paths)
+        rehearsal.check(services)
 
 
 @pytest.mark.parametrize(
@@ -264,17 +279,17 @@ def test_check_refuses_the_only_instance(node: Drilled, paths: Paths, well: list
     [(PEER, r"10.0.0.10 is at 10.0.0.2 \(haproxy/1\), run it there"), ("fe80::2", "is at fe80::2, run it there"), (None, "hears none")],
 )
 def test_check_sends_a_backup_to_the_master(
-    node: Drilled, paths: Paths, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch, source: str | None, said: str
+    services: FakeServices, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch, source: str | None, said: str
 ) -> None:
     """By its address, and its name where that is known."""
     ipr.addresses.pop()
     router = [Router(ip_address(source), Advert(2, 1, 254, 1.0, (ip_address(VIP),)), (9.5,))] if source else []
-    monkeypatch.setattr(survey, "look", lambda node: Survey(1.0, 10.0, tuple(router), {}))
+    monkeypatch.setattr(survey, "look", lambda services: Survey(1.0, 10.0, tuple(router), {}))
     with pytest.raises(Unwell, match=said):
-        rehearsal.check(services, paths)
+        rehearsal.check(services)
 
 
-def test_the_target(node: Drilled, ipr: FakeIPR) -> None:
+def test_the_target(services: FakeServices, ipr: FakeIPR) -> None:
     """Clients' port is the health check's unless it is given; we speak from our own address in the VIP's network."""
     ipr.addresses.insert(0, address(2, "192.168.0.1/24"))
     found = rehearsal.target(services, None)
@@ -285,7 +300,7 @@ def test_the_target(node: Drilled, ipr: FakeIPR) -> None:
         rehearsal.target(services, None)
 
 
-def test_names(node: Drilled, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each instance by the MAC that it answers with."""
 
     def listen(services: FakeServices, seconds: float, others: Mapping[IPAddress, str]) -> Survey:

@@ -1,5 +1,6 @@
 """The services of an instance whose handovers end as told, at once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from unit.support.fakes import Clock, FakeOverlap
@@ -25,11 +26,15 @@ class FakeHandover(Handover):
         self.promotion = Ending(Promote.MASTER, "this node is MASTER", 1.1)
         self.fault: BaseException | None = None
         self.timeouts: list[float] = []
+        self.on_demote: Callable[[], object] = lambda: None
+        self.on_promote: Callable[[], object] = lambda: None
 
     def demote(self, timeout: float) -> Ending[Demote]:
+        self.on_demote()
         return self._end(timeout, self.demotion)
 
     def promote(self, timeout: float) -> Ending[Promote]:
+        self.on_promote()
         return self._end(timeout, self.promotion)
 
     def _end(self, timeout: float, ending: Ending[State]) -> Ending[State]:

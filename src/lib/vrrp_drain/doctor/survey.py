@@ -9,7 +9,7 @@ from vrrp_drain.handover.advert_stream import AdvertStream, WireStream
 from vrrp_drain.handover.services import Services
 from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.vrrp.advert import Advert, valid
-from vrrp_drain.vrrp.election import Heard, Standing
+from vrrp_drain.vrrp.election import Standing
 from vrrp_drain.vrrp.foreign import Foreign
 from vrrp_drain.vrrp.strangers import span
 
@@ -20,20 +20,12 @@ _CURRENT = 1.5  # advert intervals within which a MASTER adverts again
 
 @dataclass(frozen=True)
 class Router:
-    """Somebody else who adverts our virtual router: as last heard, and when each advert arrived (monotonic seconds)."""
+    """Somebody else who adverts our virtual router: the last advert, when each arrived (monotonic seconds), why it is none of ours."""
 
-    heard: Heard
+    source: IPAddress
     advert: Advert
     arrivals: tuple[float, ...]
-
-    @property
-    def source(self) -> IPAddress:
-        return self.heard.source
-
-    @property
-    def foreign(self) -> Foreign | None:
-        """Return in what it differs from us, None where it is a peer."""
-        return self.heard.foreign
+    foreign: Foreign | None = None
 
     def confirmed(self, advert_int: float) -> bool:
         """Tell whether it was more than one packet, or one and its copies; ``advert_int`` is our own."""
@@ -62,7 +54,7 @@ class Survey:
     @property
     def masters(self) -> tuple[Router, ...]:
         """Return those of our cluster who advert."""
-        return tuple(router for router in self.routers if router.heard.difference is None)
+        return tuple(router for router in self.routers if router.foreign is None)
 
     @property
     def current_masters(self) -> tuple[Router, ...]:
@@ -114,7 +106,8 @@ def _take(services: Services, seconds: float, others: Iterable[IPAddress], *, un
             if heard.advert is None or heard.standing is Standing.ELSEWHERE:
                 continue
             before = routers.get(heard.source)
-            routers[heard.source] = Router(heard, heard.advert, (*(before.arrivals if before else ()), heard.at))
+            arrivals = (*(before.arrivals if before else ()), heard.at)
+            routers[heard.source] = Router(heard.source, heard.advert, arrivals, heard.foreign)
             if until_heard and heard.standing is not Standing.STRANGER:
                 break
         ended = time.monotonic()
