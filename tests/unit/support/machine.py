@@ -66,11 +66,16 @@ class FakeWatch:
 
 
 class HeardListener(FakeListener):
-    """A listener in a world: readable when there are packets."""
+    """A listener in a world: readable when there are packets, of which it gives a burst at a time."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, burst: int) -> None:
         super().__init__()
+        self._burst = burst
         self._fd = world.fd(lambda: bool(self.packets))
+
+    def receive(self) -> list[Packet]:
+        taken, self.packets = self.packets[: self._burst], self.packets[self._burst :]
+        return taken
 
     def fileno(self) -> int:
         return self._fd
@@ -94,6 +99,7 @@ class FakeMachine:
         self.world = World(clock)
         self.netlink = netlink
         self.rules = FakeRules()
+        self.burst = 64
         self.listeners: list[HeardListener] = []
         self.captures: list[HeardListener] = []
         self.inquiries: list[tuple[IPAddress, HeardInquiry]] = []
@@ -163,7 +169,7 @@ class FakeMachine:
     def _listener(self, made: list[HeardListener]) -> HeardListener:
         if self.listening_fault is not None:
             raise self.listening_fault
-        made.append(HeardListener(self.world))
+        made.append(HeardListener(self.world, self.burst))
         return made[-1]
 
     def sender(self, interface: str, source: IPAddress | None) -> FakeSender:

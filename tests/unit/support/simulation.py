@@ -26,7 +26,7 @@ from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.timing import master_down_interval, skew
 
 _LATENCY = 0.0002  # seconds from one machine to another
-_ETH0 = 2
+_ETH0, _BURST = 2, 64
 
 
 @dataclass(frozen=True)
@@ -141,11 +141,11 @@ class SimulatedMachine:
     # Machine
 
     def hear(self, interface: str, family: int) -> HeardListener:
-        self._listeners.append(HeardListener(self.world))
+        self._listeners.append(HeardListener(self.world, _BURST))
         return self._listeners[-1]
 
     def capture(self, interface: str, family: int, vrid: int, *, outgoing: bool = False) -> HeardListener:
-        self._captures.append(HeardListener(self.world))
+        self._captures.append(HeardListener(self.world, _BURST))
         return self._captures[-1]
 
     def sender(self, interface: str, source: IPAddress | None) -> FakeSender:

@@ -9,41 +9,44 @@ from typing import Any
 
 import pytest
 
-from unit.support.fakes import MAC, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, address
+from unit.support.fakes import MAC, PEER, PEER_MAC, VIP, Clock, FakeIPR, address
+from unit.support.machine import FakeMachine, Said
 from unit.support.services import FakeServices
-from vrrp_drain.handover import greeting, resignation
-from vrrp_drain.keepalived.attachment import Attachment
-from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.runtime.ip import ALL_HOSTS_V4, Packet
+from vrrp_drain.runtime.ip import ALL_HOSTS_V4
 from vrrp_drain.runtime.logs import Complaints
-from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.peer_table import Peer
-from vrrp_drain.watcher import actions
-from vrrp_drain.watcher.actions import Health, Introduction, Question
+from vrrp_drain.watcher.actions import Introduction, Question, Unhealthiness
 
+FAREWELL = 10  # adverts of one that ends with priority 0: three times to the group and past keepalived, 0, and three times past it
 MASTER = Peer(ip_address(PEER), 253, began=0.0, heard=0.0)
 
 
 class Wire:
     """The adverts of our own that were sent: each time the priority before the 0."""
 
-    def __init__(self) -> None:
-        self.sent: list[tuple[float, int]] = []
-        self.fault: SystemFault | None = None
+    def __init__(self, machine: FakeMachine) -> None:
+        self.machine = machine
+        self._at: list[tuple[float, int]] = []
+        machine.on_say = self._note
 
-    def send(self, config: object, attachment: object, priority: int) -> None:
-        if self.fault is not None:
-            raise self.fault
-        self.sent.append((time.monotonic(), priority))
+    def _note(self, said: Said) -> None:
+        if said.advert is not None:
+            self._at.append((time.monotonic(), said.advert.priority))
+
+    @property
+    def sent(self) -> list[tuple[float, int]]:
+        """Return when a farewell began, and its first priority; each ends with what follows its 0."""
+        return [each for n, each in enumerate(self._at) if n % FAREWELL == 0]
+
+    def clear(self) -> None:
+        self._at.clear()
 
 
 @pytest.fixture
-def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
-    fake = Wire()
-    monkeypatch.setattr(resignation, "send", fake.send)
-    return fake
+def wire(services: FakeServices, clock: Clock) -> Wire:
+    return Wire(services.machine)
 
 
 def here(ipr: FakeIPR) -> None:
@@ -51,11 +54,11 @@ def here(ipr: FakeIPR) -> None:
     ipr.addresses.append(address(2, f"{VIP}/32"))
 
 
-def health(services: FakeServices) -> Health:
-    return Health(services, Complaints(logging.getLogger("vrrp_drain")))
+def health(services: FakeServices) -> Unhealthiness:
+    return Unhealthiness(services, Complaints(logging.getLogger("vrrp_drain")))
 
 
-def run(found: Health, clock: Clock, seconds: float) -> None:
+def run(found: Unhealthiness, clock: Clock, seconds: float) -> None:
     """Tick when it is due, as the watcher does, or every 0.25 s."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -185,7 +188,7 @@ def test_a_watcher_that_was_killed_leaves_a_mark_that_the_next_one_knows(
     """The mark stays while haproxy is dead, without a resignation for a death that is old, and goes when it is back."""
     here(ipr)
     health(services).died()
-    wire.sent.clear()
+    wire.clear()
     found = health(services)
     assert found.unhealthy
     run(found, clock, 5.0)
@@ -240,13 +243,13 @@ def test_a_resignation_that_cannot_be_sent(
 ) -> None:
     """It is said once, and the next ones are tried; the mark stands."""
     here(ipr)
-    wire.fault = SystemFault("cannot send an advert on eth0: Network is down")
+    wire.machine.sending_fault = SystemFault("cannot send an advert on eth0: Network is down")
     found = health(services)
     found.died()
     run(found, clock, 1.0)
     said = "cannot send an advert on eth0: Network is down: a peer takes over after three advert intervals, not at once"
     assert log.messages == [said]
-    wire.fault = None
+    wire.machine.sending_fault = None
     run(found, clock, 1.5)
     assert log.messages[1:] == [f"no longer so: {said}"]
     assert len(wire.sent) == 2
@@ -254,32 +257,6 @@ def test_a_resignation_that_cannot_be_sent(
 
 
 # Who answers.
-
-
-class Ether:
-    """The inquiries that were opened, and who answers them."""
-
-    def __init__(self) -> None:
-        self.opened: list[FakeInquiry] = []
-        self.answering: list[str] = []
-        self.fault: Exception | None = None
-
-    def inquire(self, interface: str, mac: str, vip: object) -> FakeInquiry:
-        assert (interface, mac, str(vip)) == ("eth0", MAC, VIP)
-        self.opened.append(FakeInquiry(time.monotonic, self.answer))
-        return self.opened[-1]
-
-    def answer(self) -> None:
-        if self.fault is not None:
-            raise self.fault
-        self.opened[-1].macs = list(self.answering)
-
-
-@pytest.fixture
-def ether(monkeypatch: pytest.MonkeyPatch) -> Ether:
-    fake = Ether()
-    monkeypatch.setattr(actions, "inquire", fake.inquire)
-    return fake
 
 
 def ask(question: Question, clock: Clock, seconds: float, *, vip_here: bool = False) -> list[bool | None]:
@@ -292,111 +269,106 @@ def ask(question: Question, clock: Clock, seconds: float, *, vip_here: bool = Fa
     return found
 
 
-def test_somebody_answers(services: FakeServices, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+def test_somebody_answers(services: FakeServices, clock: Clock) -> None:
     """One answer is enough until the next question, five seconds later."""
-    ether.answering = [PEER_MAC]
-    question = Question(services, netlink)
+    services.machine.answers[VIP] = [PEER_MAC]
+    question = Question(services.instance, services.machine)
     assert ask(question, clock, 4.75) == [None, *[True] * 18]
-    assert [len(each.asked) for each in ether.opened] == [1]
-    assert ether.opened[0].closed
+    assert [len(each.asked) for _, each in services.machine.inquiries] == [1]
+    assert services.machine.inquiries[0][1].closed
     ask(question, clock, 1.0)
-    assert len(ether.opened) == 2
+    assert len(services.machine.inquiries) == 2
 
 
-def test_silence_is_believed_after_a_second_of_questions(services: FakeServices, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+def test_silence_is_believed_after_a_second_of_questions(services: FakeServices, clock: Clock) -> None:
     """One packet may be lost: at least three are asked before nobody counts as answering (RFC 5227, PROBE_NUM)."""
-    question = Question(services, netlink)
+    question = Question(services.instance, services.machine)
     found = ask(question, clock, 2.0)
     assert found[:5] == [None] * 5
     assert found[5:] == [False] * 3
-    assert len(ether.opened[0].asked) >= 3
+    assert len(services.machine.inquiries[0][1].asked) >= 3
 
 
-def test_our_own_answer_is_none(services: FakeServices, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+def test_our_own_answer_is_none(services: FakeServices, clock: Clock) -> None:
     """Another interface of this machine on the same segment is not somebody else."""
-    ether.answering = [MAC, "02:00:00:00:01:01"]
-    assert ask(Question(services, netlink), clock, 2.0)[-1] is False
+    services.machine.answers[VIP] = [MAC, "02:00:00:00:01:01"]
+    assert ask(Question(services.instance, services.machine), clock, 2.0)[-1] is False
 
 
-def test_nobody_is_asked_while_the_vip_is_here(services: FakeServices, netlink: Netlink, ether: Ether, clock: Clock) -> None:
+def test_nobody_is_asked_while_the_vip_is_here(services: FakeServices, clock: Clock) -> None:
     """What was known is forgotten, and a peer gets five seconds to take over before it is asked about."""
-    question = Question(services, netlink)
+    question = Question(services.instance, services.machine)
     ask(question, clock, 2.0)
     assert set(ask(question, clock, 10.0, vip_here=True)) == {None}
-    assert len(ether.opened) == 1
-    assert ether.opened[0].closed
+    assert len(services.machine.inquiries) == 1
+    assert services.machine.inquiries[0][1].closed
     assert ask(question, clock, 5.0) == [None] * 20
 
 
 @pytest.mark.parametrize("when", ["opening", "asking", "asking again"])
-def test_an_interface_that_went(services: FakeServices, netlink: Netlink, ether: Ether, clock: Clock, ipr: FakeIPR, when: str) -> None:
+def test_an_interface_that_went(services: FakeServices, clock: Clock, ipr: FakeIPR, when: str) -> None:
     """Nothing is known, nothing is raised, no socket stays open, and later it is asked again."""
     links = ipr.links
-    question = Question(services, netlink)
+    question = Question(services.instance, services.machine)
     if when == "opening":
-        ipr.links = links[:1]
+        services.machine.inquiring_fault = SystemFault("interface eth0 does not exist (any more)")
     elif when == "asking":
-        ether.fault = OSError(errno.ENETDOWN, "Network is down")
+        services.machine.asking_fault = OSError(errno.ENETDOWN, "Network is down")
     else:
         ask(question, clock, 0.25)
-        ether.fault = OSError(errno.ENXIO, "No such device or address")
+        services.machine.asking_fault = OSError(errno.ENXIO, "No such device or address")
     assert set(ask(question, clock, 4.0)) == {None}
-    assert all(each.closed for each in ether.opened)
-    ipr.links, ether.fault, ether.answering = links, None, [PEER_MAC]
+    assert all(each.closed for _, each in services.machine.inquiries)
+    ipr.links, services.machine.inquiring_fault, services.machine.asking_fault = links, None, None
+    services.machine.answers[VIP] = [PEER_MAC]
     assert ask(question, clock, 6.0)[-1] is True
 
 
 def introduction(services: FakeServices) -> Introduction:
-    return Introduction(services, Complaints(logging.getLogger("vrrp_drain")))
+    return Introduction(services.announcements, Complaints(logging.getLogger("vrrp_drain")))
 
 
-def hello_of(source: str, to: str = "id-0") -> Packet:
-    sender = ip_address(source)
-    return Packet(sender, ALL_HOSTS_V4, 255, hello.build(hello.token(to, 1), 1, sender, ALL_HOSTS_V4))
+def hellos(services: FakeServices) -> int:
+    """Return how often hello was said: each time twice, since one may be lost."""
+    said = services.machine.said
+    assert all(each.packet.destination == ALL_HOSTS_V4 and each.advert is None for each in said)
+    return len(said) // 2
 
 
-def test_the_watcher_introduces_itself_now_and_then(services: FakeServices, clock: Clock, hellos: list[Attachment]) -> None:
+def test_the_watcher_introduces_itself_now_and_then(services: FakeServices, clock: Clock) -> None:
     """At its beginning and every ten seconds: peers that were started meanwhile have forgotten us."""
     ours = introduction(services)
     for _ in range(84):
         ours.tick(time.monotonic())
         clock.sleep(0.25)
-    assert hellos == [services.instance.attachment] * 3
+    assert hellos(services) == 3
 
 
-def test_whoever_is_new_is_answered_at_once(services: FakeServices, clock: Clock, hellos: list[Attachment]) -> None:
+def test_whoever_is_new_is_answered_at_once(services: FakeServices, clock: Clock) -> None:
     """Two watchers that hear each other for the first time say hello once more each, and then no more than ever."""
     ours = introduction(services)
     ours.tick(time.monotonic())
     clock.sleep(1.0)
     for n in range(20):
-        ours.hear(hello_of(PEER), time.monotonic())
-        ours.hear(hello_of("10.0.0.77", to="id-1"), time.monotonic())
+        ours.hear(ip_address(PEER), time.monotonic())
         ours.tick(time.monotonic())
-        assert len(hellos) == 2, n
+        assert hellos(services) == 2, n
         clock.sleep(0.25)
     clock.sleep(31.0)
     ours.tick(time.monotonic())
-    ours.hear(hello_of(PEER), time.monotonic())
+    ours.hear(ip_address(PEER), time.monotonic())
     ours.tick(time.monotonic())
-    assert len(hellos) == 4, "after three hellos that did not come it is new again"
+    assert hellos(services) == 4, "after three hellos that did not come it is new again"
 
 
-def test_a_hello_that_cannot_be_said_is_said_once(
-    services: FakeServices, clock: Clock, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, hellos: list[Attachment]
-) -> None:
+def test_a_hello_that_cannot_be_said_is_said_once(services: FakeServices, clock: Clock, log: pytest.LogCaptureFixture) -> None:
     """And that it is over."""
-    say = greeting.say
-
-    def fail(*arguments: object) -> None:
-        raise SystemFault("cannot send an advert on eth0: Network is down")
-
     ours = introduction(services)
-    monkeypatch.setattr(greeting, "say", fail)
+    services.machine.sending_fault = SystemFault("cannot send an advert on eth0: Network is down")
     for _ in range(3):
         ours.tick(time.monotonic())
         clock.sleep(10.1)
-    monkeypatch.setattr(greeting, "say", say)
+    services.machine.sending_fault = None
     ours.tick(time.monotonic())
     assert [each.partition(":")[0] for each in log.messages] == ["cannot send an advert on eth0", "no longer so"]
-    assert len(hellos) == 1
+    assert hellos(services) == 1

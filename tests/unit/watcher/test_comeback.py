@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from unit.support.fakes import VIP, Clock, FakeServices
+from unit.support.fakes import VIP, Clock
+from unit.support.services import FakeServices
 from vrrp_drain.haproxy import health_check, other_drain
 from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.lock import Lock
@@ -70,7 +71,7 @@ def tick(
 
 def test_after_a_reboot_the_handover_is_prepared(services: FakeServices, paths: Any) -> None:
     """What pre-start would have put in place is there, and the stage says that a promotion is due."""
-    found = Comeback(services)
+    found = Comeback(services.instance, services.control, services.installation)
     assert found.rebooted
     found.prepare()
     assert (services.installation.vip_on_lo.holds, len(services.machine.rules.held)) == ([([VIP], "eth0")], 1)
@@ -83,7 +84,7 @@ def test_without_a_reboot_nothing_is_prepared(
 ) -> None:
     """A watcher that monit starts again puts nothing in place; it promotes only if the reboot's promotion is still due."""
     Boot(paths.drain_run).enter(stage)
-    found = Comeback(services)
+    found = Comeback(services.instance, services.control, services.installation)
     found.prepare()
     tick(found, clock, 1.0)
     assert (found.rebooted, services.installation.vip_on_lo.holds) == (False, [])
@@ -92,7 +93,7 @@ def test_without_a_reboot_nothing_is_prepared(
 
 def test_the_promotion_starts_once_haproxy_answers(services: FakeServices, paths: Any, clock: Clock, promotions: Promotions) -> None:
     """Not before, not without keepalived, and not a second time beside the first."""
-    found = Comeback(services)
+    found = Comeback(services.instance, services.control, services.installation)
     found.prepare()
     tick(found, clock, 5.0, alive=None)
     tick(found, clock, 5.0, alive=False)
@@ -105,7 +106,7 @@ def test_the_promotion_starts_once_haproxy_answers(services: FakeServices, paths
 
 def test_a_promotion_that_succeeded_is_the_last(services: FakeServices, paths: Any, clock: Clock, promotions: Promotions) -> None:
     """`vrrpctl promote` itself says that somebody has asked."""
-    found = Comeback(services)
+    found = Comeback(services.instance, services.control, services.installation)
     found.prepare()
     tick(found, clock, 0.25)
     Boot(paths.drain_run).enter(Stage.PROMOTED)
@@ -118,7 +119,7 @@ def test_a_promotion_that_failed_is_tried_again(
     services: FakeServices, clock: Clock, promotions: Promotions, log: pytest.LogCaptureFixture
 ) -> None:
     """Ten seconds later, and it is said; then after twice that, and so on, at most five minutes: each try disturbs the segment."""
-    found = Comeback(services)
+    found = Comeback(services.instance, services.control, services.installation)
     found.prepare()
     for _ in range(4 * 1800):
         tick(found, clock, 0.25)
@@ -131,7 +132,7 @@ def test_a_promotion_that_failed_is_tried_again(
 
 def test_whoever_asks_for_something_ends_it(services: FakeServices, paths: Any, clock: Clock, promotions: Promotions) -> None:
     """An operator who demotes an instance that has just booted is not overruled."""
-    found = Comeback(services)
+    found = Comeback(services.instance, services.control, services.installation)
     found.prepare()
     Boot(paths.drain_run).enter(Stage.PROMOTED)
     tick(found, clock, 60.0)
@@ -142,7 +143,7 @@ def test_a_promotion_that_cannot_be_run(
     services: FakeServices, clock: Clock, promotions: Promotions, log: pytest.LogCaptureFixture
 ) -> None:
     """The watcher goes on, says it, and tries again."""
-    found = Comeback(services)
+    found = Comeback(services.instance, services.control, services.installation)
     found.prepare()
     promotions.error = OSError(errno.ENOMEM, "Cannot allocate memory")
     tick(found, clock, 12.0)
@@ -163,7 +164,7 @@ def test_who_is_left_draining_is_promoted(
 ) -> None:
     """A deploy that failed, or an instance whose post-start never came, serves again: once nobody has been at work for long enough."""
     Boot(paths.drain_run).enter(stage)
-    found, began = Comeback(services), time.monotonic()
+    found, began = Comeback(services.instance, services.control, services.installation), time.monotonic()
     tick(found, clock, seconds + 30)
     ((_, at),) = promotions.started
     assert at - began == pytest.approx(seconds, abs=0.3)
@@ -185,7 +186,7 @@ def test_nobody_is_promoted_while_somebody_is_at_work(
 ) -> None:
     """A drain that runs for minutes, of whatever job, and whoever holds the lock: an instance that is about to be stopped takes no VIP."""
     Boot(paths.drain_run).enter(stage)
-    found = Comeback(services)
+    found = Comeback(services.instance, services.control, services.installation)
     if who == "a command of ours":
         with Lock(paths.lock, "vrrpctl drain", 1.0, cancellation, lambda text: None):
             tick(found, clock, 900)
@@ -206,7 +207,7 @@ def test_each_word_begins_anew(
     """A stop that is tried again has all its time, also where it was too short to be seen."""
     boot = Boot(paths.drain_run)
     boot.enter(stage)
-    found = Comeback(services)
+    found = Comeback(services.instance, services.control, services.installation)
     tick(found, clock, seconds - 1)
     boot.enter(stage)
     os.utime(paths.drain_run / "boot", (5, 5))
@@ -220,7 +221,7 @@ def test_a_haproxy_that_comes_back_late(
 ) -> None:
     """Ended by the drain that failed, it may be started an hour later: the instance is promoted then, at once."""
     Boot(paths.drain_run).enter(stage)
-    found = Comeback(services)
+    found = Comeback(services.instance, services.control, services.installation)
     tick(found, clock, 3600, alive=False)
     tick(found, clock, 60, keepalived_runs=False)
     assert promotions.started == []
@@ -232,7 +233,7 @@ def test_a_haproxy_that_comes_back_late(
 def test_who_is_left_alone(services: FakeServices, paths: Any, clock: Clock, promotions: Promotions, stage: Stage) -> None:
     """An operator's demotion is not undone, nor what cannot be read."""
     Boot(paths.drain_run).enter(stage)
-    tick(Comeback(services), clock, 7200)
+    tick(Comeback(services.instance, services.control, services.installation), clock, 7200)
     assert promotions.started == []
 
 
@@ -242,7 +243,7 @@ def test_who_is_active_needs_no_promotion(
 ) -> None:
     """A drain that put the priority back, as with on_no_successor: fail, leaves nothing to do."""
     Boot(paths.drain_run).enter(stage)
-    tick(Comeback(services), clock, 600, band=Band.ACTIVE)
+    tick(Comeback(services.instance, services.control, services.installation), clock, 600, band=Band.ACTIVE)
     assert promotions.started == []
 
 
@@ -250,7 +251,7 @@ def test_promote_after_is_the_operators(services: FakeServices, paths: Any, cloc
     """vrrp_drain.promote_after says how long nobody must have been at work."""
     services.configure(replace(services.instance.config, drain=replace(services.instance.config.drain, promote_after=600.0)))
     Boot(paths.drain_run).enter(Stage.LEAVING)
-    found, began = Comeback(services), time.monotonic()
+    found, began = Comeback(services.instance, services.control, services.installation), time.monotonic()
     tick(found, clock, 700)
     assert promotions.started[0][1] - began == pytest.approx(600, abs=0.3)
 
@@ -273,19 +274,19 @@ def test_promote_after_is_the_operators(services: FakeServices, paths: Any, cloc
 )
 def test_what_it_waits_for(services: FakeServices, stage: Stage | None, known: dict[str, Any], said: str) -> None:
     """The first thing that is missing is named, with the command that mends it."""
-    assert comeback.waits_for(services, stage, **{"problem": "", "running": True, "watched": True, **known}) == said
+    assert comeback.waits_for(services.instance, stage, **{"problem": "", "running": True, "watched": True, **known}) == said
 
 
 def test_it_waits_for_whoever_is_at_work(services: FakeServices, paths: Any, busy: list[str], cancellation: Cancellation) -> None:
     """Before anything else: what they are about to do decides."""
     busy.append("the drain of the job haproxy (pid 7)")
     with Lock(paths.lock, "vrrpctl drain", 1.0, cancellation, lambda text: None):
-        said = comeback.waits_for(services, Stage.DEMOTED, problem="refused", running=False, watched=False)
+        said = comeback.waits_for(services.instance, Stage.DEMOTED, problem="refused", running=False, watched=False)
     assert said == f"the drain of the job haproxy (pid 7), vrrpctl drain (pid {os.getpid()}) to end"
 
 
 def test_a_haproxy_that_runs_but_does_not_answer(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
     """To start it again would be no mend by itself: its log comes first."""
     monkeypatch.setattr(health_check, "processes", lambda pid_file: [7])
-    said = comeback.waits_for(services, Stage.LEAVING, problem="refused", running=True, watched=True)
+    said = comeback.waits_for(services.instance, Stage.LEAVING, problem="refused", running=True, watched=True)
     assert said == "haproxy to answer: its log, then monit restart haproxy, or deploy again"

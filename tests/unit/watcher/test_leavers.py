@@ -2,47 +2,25 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
-from unit.support.fakes import MAC, PEER, PEER_MAC, VIP, Clock, FakeInquiry, FakeIPR, FakeServices
+from unit.support.fakes import PEER, PEER_MAC, VIP, Clock, FakeIPR
+from unit.support.services import FakeServices
 from vrrp_drain.handoff.situation import Armed, Situation
-from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.watcher import leavers
 from vrrp_drain.watcher.leavers import Leavers
 
 EVERY = 0.25  # seconds between two ticks, as the watcher has them
 
 
-class PeerTable:
-    """Who was asked for, with what each answers."""
-
-    def __init__(self) -> None:
-        self.inquiries: dict[str, FakeInquiry] = {}
-        self.there = {PEER}
-
-    def inquire(self, interface: str, mac: str, target: object) -> FakeInquiry:
-        assert (interface, mac) == ("eth0", MAC)
-        name = str(target)
-        found = FakeInquiry(time.monotonic)
-        found.on_ask = lambda: found.macs.extend([PEER_MAC] if name in self.there else [])
-        self.inquiries[name] = found
-        return found
-
-
 @pytest.fixture
-def peer_table(monkeypatch: pytest.MonkeyPatch) -> PeerTable:
-    fake = PeerTable()
-    monkeypatch.setattr(leavers, "inquire", fake.inquire)
-    return fake
-
-
-@pytest.fixture
-def found(services: FakeServices, netlink: Netlink, peer_table: PeerTable, clock: Clock) -> Iterator[Leavers]:
+def found(services: FakeServices, clock: Clock) -> Iterator[Leavers]:
+    services.machine.answers[PEER] = [PEER_MAC]
     arm(services, PEER)
-    made = Leavers(services, netlink)
+    made = Leavers(services.instance, services.machine)
     yield made
     made.close()
 
@@ -64,13 +42,11 @@ def test_one_that_answers_is_left_alone(found: Leavers, services: FakeServices, 
     assert services.machine.rules.disarmed == []
 
 
-def test_one_that_is_gone_gets_nothing_more(
-    found: Leavers, services: FakeServices, clock: Clock, peer_table: PeerTable, log: pytest.LogCaptureFixture
-) -> None:
+def test_one_that_is_gone_gets_nothing_more(found: Leavers, services: FakeServices, clock: Clock, log: pytest.LogCaptureFixture) -> None:
     """Between one and two seconds after it has gone: one lost answer or two are no proof."""
     run(found, clock, 5)
-    first = peer_table.inquiries[PEER]
-    peer_table.there.clear()
+    first = services.machine.inquiries[0][1]
+    services.machine.answers.clear()
     run(found, clock, 1)
     assert services.machine.rules.disarmed == []
     run(found, clock, 1)
@@ -79,52 +55,46 @@ def test_one_that_is_gone_gets_nothing_more(
     assert f"{PEER} left and went on serving open connections, but does not answer any more" in log.text
 
 
-def test_answers_that_are_lost_now_and_then(found: Leavers, services: FakeServices, clock: Clock, peer_table: PeerTable) -> None:
+def test_answers_that_are_lost_now_and_then(found: Leavers, services: FakeServices, clock: Clock) -> None:
     """One answer in four is enough."""
     for _ in range(40):
-        peer_table.there.clear()
+        services.machine.answers.clear()
         run(found, clock, 3 * EVERY)
-        peer_table.there.add(PEER)
+        services.machine.answers[PEER] = [PEER_MAC]
         run(found, clock, EVERY)
     assert services.machine.rules.disarmed == []
 
 
-def test_who_is_not_master_asks_nobody(found: Leavers, clock: Clock, peer_table: PeerTable) -> None:
+def test_who_is_not_master_asks_nobody(found: Leavers, services: FakeServices, clock: Clock) -> None:
     """No client's packet comes here; and whoever was asked before is forgotten."""
     run(found, clock, 1)
-    assert peer_table.inquiries[PEER].asked
+    assert services.machine.inquiries[0][1].asked
     run(found, clock, 5, vip_here=False)
-    assert peer_table.inquiries[PEER].closed
+    assert services.machine.inquiries[0][1].closed
 
 
-def test_one_that_is_no_longer_armed_is_not_asked(found: Leavers, services: FakeServices, clock: Clock, peer_table: PeerTable) -> None:
+def test_one_that_is_no_longer_armed_is_not_asked(found: Leavers, services: FakeServices, clock: Clock) -> None:
     """The window ended: whether it is there does not matter."""
     run(found, clock, 1)
     arm(services)
     run(found, clock, 1)
-    asked = len(peer_table.inquiries[PEER].asked)
+    asked = len(services.machine.inquiries[0][1].asked)
     run(found, clock, 5)
-    assert len(peer_table.inquiries[PEER].asked) == asked
+    assert len(services.machine.inquiries[0][1].asked) == asked
     assert services.machine.rules.disarmed == []
 
 
-def test_one_behind_a_router_is_not_asked(found: Leavers, services: FakeServices, clock: Clock, peer_table: PeerTable) -> None:
+def test_one_behind_a_router_is_not_asked(found: Leavers, services: FakeServices, clock: Clock) -> None:
     """It answers no ARP, and is there all the same."""
     arm(services, "10.7.0.2")
     run(found, clock, 5)
-    assert peer_table.inquiries == {}
+    assert services.machine.inquiries == []
 
 
-def test_an_interface_that_is_away_proves_nothing(
-    found: Leavers, services: FakeServices, clock: Clock, peer_table: PeerTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interface_that_is_away_proves_nothing(found: Leavers, services: FakeServices, clock: Clock) -> None:
     """A question that was not sent is not unanswered."""
     run(found, clock, 1)
-
-    def down() -> None:
-        raise OSError(100, "Network is down")
-
-    peer_table.inquiries[PEER].on_ask = down
+    services.machine.asking_fault = OSError(100, "Network is down")
     run(found, clock, 10)
     assert services.machine.rules.disarmed == []
 
@@ -136,13 +106,9 @@ def test_a_kernel_that_does_not_tell(found: Leavers, services: FakeServices) -> 
         found.tick(time.monotonic(), vip_here=True)
 
 
-def test_without_a_handoff_nobody_is_asked(
-    services: FakeServices, netlink: Netlink, clock: Clock, peer_table: PeerTable, ipr: FakeIPR
-) -> None:
+def test_without_a_handoff_nobody_is_asked(services: FakeServices, clock: Clock, ipr: FakeIPR) -> None:
     """use_vmac and connection_handoff false have no rules that could send a packet on."""
-    from dataclasses import replace
-
     arm(services, PEER)
     services.configure(replace(services.instance.config, drain=replace(services.instance.config.drain, connection_handoff=False)))
-    run(Leavers(services, netlink), clock, 2)
-    assert peer_table.inquiries == {}
+    run(Leavers(services.instance, services.machine), clock, 2)
+    assert services.machine.inquiries == []

@@ -1,22 +1,18 @@
 """The watcher's loop: what wakes it, what it looks at, what it tells. Sockets are fakes, time is frozen, the segment is not there."""
 
 import os
-import selectors
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
-from unit.support.fakes import PEER, STRANGER, VIP, Clock, FakeInquiry, FakeIPR, FakeListener, FakeSelector, address, link
+from unit.support.fakes import PEER, PEER_MAC, STRANGER, VIP, Clock, FakeIPR, address, link
 from unit.support.services import FakeServices
+from unit.support.world import World
 from vrrp_drain.handoff.situation import Situation
-from vrrp_drain.handover import resignation
 from vrrp_drain.haproxy.monitor import Verdict
-from vrrp_drain.linux import process
-from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.notify.notice import Kind, Notice
 from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import SystemFault
@@ -24,14 +20,12 @@ from vrrp_drain.runtime.ip import GROUP_V4, TTL, Packet
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp.advert import Advert, build
 from vrrp_drain.vrrp.bands import Band
-from vrrp_drain.watcher import actions
 from vrrp_drain.watcher import loop as module
 from vrrp_drain.watcher.loop import Age, Watcher
 from vrrp_drain.watcher.metrics import Metrics
 
 DIED, ALIVE = Verdict(False, "connection refused", True), Verdict(True, "", False)
 BEGINNING = 86400.0  # seconds since the epoch, of the frozen clock
-WATCH, VIGIL, LISTENER = 102, 104, 110  # file descriptors
 
 
 def packet(priority: int = 253, source: str = PEER, *, version: int = 2, damaged: bool = False) -> Packet:
@@ -49,40 +43,11 @@ def lasted(notice: Notice) -> float | None:
     return notice.seconds and round(notice.seconds, 1)
 
 
-class Listener(FakeListener):
-    """A Tap that takes a burst at a time, as the real one does."""
+class FakeMonitor:
+    """A Monitor whose verdicts a test gives."""
 
-    def __init__(self, fd: int) -> None:
-        super().__init__()
-        self._fd = fd
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def receive(self) -> list[Packet]:
-        taken, self.packets = self.packets[:64], self.packets[64:]
-        return taken
-
-
-class Watch:
-    """An AddressWatch that only wakes up."""
-
-    closed = False
-
-    def fileno(self) -> int:
-        return WATCH
-
-    def drain(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Monitor:
-    """A vigil whose verdicts a test gives."""
-
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
+        self._fd = world.fd(lambda: bool(self.given))
         self.alive: bool | None = None
         self.full = ""
         self.given: list[Verdict] = []
@@ -90,14 +55,14 @@ class Monitor:
         self.gone: list[int] = []
         self.running = False
 
-    def make(self, *arguments: object) -> "Monitor":
+    def make(self, *arguments: object) -> "FakeMonitor":
         return self
 
     def start(self) -> None:
         self.running = True
 
     def fileno(self) -> int:
-        return VIGIL
+        return self._fd
 
     def verdicts(self) -> list[Verdict]:
         taken, self.given = self.given, []
@@ -114,42 +79,14 @@ class Monitor:
         self.running = False
 
 
-class Timeline(FakeSelector):
-    """A selector to whose waiting things happen, at their times."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(clock, time.monotonic)
-        self.actions: list[tuple[float, Callable[[], object]]] = []
-        self.waits = 0
-
-    def at(self, when: float, action: Callable[[], object]) -> None:
-        self.actions = sorted([*self.actions, (when, action)], key=lambda each: each[0])
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None
-        self.waits += 1
-        assert self.waits < 100_000, "it spins"
-        if self.actions and self.actions[0][0] <= time.monotonic() + timeout:
-            when, action = self.actions.pop(0)
-            self._clock.sleep(max(0.0, when - time.monotonic()))
-            action()
-            timeout = 0.0
-        return super().select(timeout)
-
-
 class Theatre:
     """A watcher with everything around it under the control of a test."""
 
-    def __init__(self, services: FakeServices, netlink: Netlink, ipr: FakeIPR, cancellation: Cancellation, clock: Clock) -> None:
-        self.services, self.netlink, self.ipr, self.cancellation = services, netlink, ipr, cancellation
+    def __init__(self, services: FakeServices, ipr: FakeIPR, cancellation: Cancellation, clock: Clock) -> None:
+        self.services, self.machine, self.ipr, self.cancellation = services, services.machine, ipr, cancellation
         self.clock = clock
-        self.selector = Timeline(clock)
-        self.watch = Watch()
-        self.monitor = Monitor()
-        self.listeners: list[Listener] = []
-        self.listener_fault: SystemFault | None = None
-        self.resignations: list[int] = []
-        self.answering: list[str] = ["02:00:00:00:00:02"]
+        self.monitor = FakeMonitor(self.machine.world)
+        self.machine.answers[VIP] = [PEER_MAC]
         self.metrics = Metrics(254, Situation, int)
         self.told: list[Notice] = []
         self.start = time.monotonic()
@@ -157,35 +94,13 @@ class Theatre:
         services.control.write(Band.ACTIVE)
         os.utime(services.control.path, (1, 1))
 
-    # what is there
-
-    def listen(self, interface: str, family: int, vrid: int) -> Listener:
-        if self.listener_fault is not None:
-            raise self.listener_fault
-        self.listeners.append(Listener(LISTENER + len(self.listeners)))
-        return self.listeners[-1]
-
-    def inquire(self, *arguments: object) -> FakeInquiry:
-        inquiry = FakeInquiry(time.monotonic)
-        inquiry.on_ask = lambda: inquiry.macs.extend(self.answering)
-        return inquiry
-
-    def addr(self, command: str, **what: Any) -> None:
-        """Change an address, and have the kernel tell of it."""
-        FakeIPR.addr(self.ipr, command, **what)
-        self.selector.readable(WATCH)
-
-    def pidfd(self, pid_file: object) -> int | None:
-        return os.open(os.devnull, os.O_RDONLY) if self.services.machine.pid else None
-
     # what happens
 
     def at(self, seconds: float, action: Callable[[], object]) -> None:
-        self.selector.at(self.start + seconds, action)
+        self.machine.world.at(self.start + seconds, action)
 
     def hear(self, *packets: Packet) -> None:
-        self.listeners[-1].packets += packets
-        self.selector.readable(self.listeners[-1].fileno())
+        self.machine.captures[-1].packets += packets
 
     def adverts(self, begin: float, end: float, **fields: Any) -> None:
         """Have a peer advert every second."""
@@ -196,12 +111,16 @@ class Theatre:
         self.ipr.addresses = [each for each in self.ipr.addresses if each.get_attr("IFA_ADDRESS") != VIP]
         if here:
             self.ipr.addresses.append(address(2, f"{VIP}/32"))
-        self.selector.readable(WATCH)
+        self.addresses_change()
+
+    def addresses_change(self) -> None:
+        """Have the kernel tell of it."""
+        for each in self.machine.watches:
+            each.changed = True
 
     def verdict(self, verdict: Verdict) -> None:
         self.monitor.alive = verdict.alive
         self.monitor.given.append(verdict)
-        self.selector.readable(VIGIL)
 
     def write(self, band: Band) -> None:
         self.services.control.write(band)
@@ -212,11 +131,8 @@ class Theatre:
     def run(self, seconds: float) -> list[Notice]:
         """Watch for ``seconds``; return what was told, without the watcher's first word."""
 
-        def end() -> None:
-            self.cancellation.requested = True
-
-        self.at(seconds, end)
-        self.watcher = Watcher(self.services, self.netlink, self.cancellation, self.metrics, [self.told.append])
+        self.at(seconds, self.cancellation.cancel)
+        self.watcher = Watcher(self.services, self.cancellation, self.metrics, [self.told.append])
         self.watcher.run()
         assert self.told[0].kind is Kind.WATCHER
         return self.told[1:]
@@ -226,23 +142,17 @@ class Theatre:
 
 
 @pytest.fixture
-def stage(
-    services: FakeServices, netlink: Netlink, ipr: FakeIPR, cancellation: Cancellation, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Theatre]:
-    made = Theatre(services, netlink, ipr, cancellation, clock)
-    monkeypatch.setattr(module, "PacketCapture", made.listen)
-    monkeypatch.setattr(module, "AddressWatch", lambda: made.watch)
+def stage(services: FakeServices, ipr: FakeIPR, cancellation: Cancellation, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Theatre:
+    made = Theatre(services, ipr, cancellation, clock)
     monkeypatch.setattr(module, "Monitor", made.monitor.make)
-    monkeypatch.setattr(selectors, "DefaultSelector", lambda: made.selector)
-    monkeypatch.setattr(actions, "inquire", made.inquire)
-    monkeypatch.setattr(process, "pidfd", made.pidfd)
-    monkeypatch.setattr(ipr, "addr", made.addr)
-    monkeypatch.setattr(resignation, "send", lambda config, attachment, priority: made.resignations.append(priority))
-    yield made
-    for fd in made.selector.get_map():
-        if fd not in (WATCH, VIGIL, cancellation.fileno()) and fd < LISTENER:
-            with suppress(OSError):
-                os.close(fd)
+    remove = ipr.addr
+
+    def addr(command: str, **what: Any) -> None:
+        remove(command, **what)
+        made.addresses_change()
+
+    monkeypatch.setattr(ipr, "addr", addr)
+    return made
 
 
 def test_a_quiet_cluster(stage: Theatre, log: pytest.LogCaptureFixture) -> None:
@@ -252,23 +162,23 @@ def test_a_quiet_cluster(stage: Theatre, log: pytest.LogCaptureFixture) -> None:
     begins = stage.told[0]
     assert (begins.cause, begins.state, begins.instance, when(begins)) == ("start", "backup", "haproxy/0", 0.0)
     assert log.messages == ["watcher backup, start: it begins to watch"]
-    assert stage.selector.closed
-    assert stage.watch.closed
-    assert (stage.monitor.running, [each.closed for each in stage.listeners]) == (False, [True])
+    machine = stage.machine
+    assert [each.closed for each in (*machine.selectors, *machine.watches, *machine.captures)] == [True] * 3
+    assert not stage.monitor.running
 
 
 def test_the_kernel_is_asked_for_addresses_when_it_said_that_something_changed(stage: Theatre, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise every five seconds: in a quiet minute a dozen times, and within one look of a change."""
     asked: list[float] = []
-    vip_here = stage.node.vip_here
+    is_here = stage.services.vip.is_here
 
     def look() -> bool:
         asked.append(time.monotonic() - stage.start)
-        return vip_here()
+        return is_here()
 
-    monkeypatch.setattr(stage.services, "vip_here", look)
+    monkeypatch.setattr(stage.services.vip, "is_here", look)
     stage.adverts(0.1, 60.0)
-    stage.at(31.0, lambda: stage.selector.readable(WATCH))
+    stage.at(31.0, stage.addresses_change)
     stage.run(60.0)
     assert len(asked) <= 15
     assert 31.0 in [round(at, 3) for at in asked]
@@ -334,7 +244,8 @@ def test_the_death_of_the_masters_haproxy(stage: Theatre) -> None:
     assert (moved.kind, moved.state, moved.cause) == (Kind.MASTER_MOVED, PEER, "haproxy_died"), "heard only after the VIP was gone"
     assert (up.kind, up.state, lasted(up)) == (Kind.HAPROXY, "up", 4.0)
     assert marks == [True, False]
-    assert stage.resignations == [66]
+    assert stage.machine.adverts_said()[:1] == [66]
+    assert 0 in stage.machine.adverts_said()
     assert stage.services.machine.rules.arms == [([VIP], PEER)]
 
 
@@ -369,23 +280,21 @@ def test_at_its_end_no_mark_stays(stage: Theatre) -> None:
 
 def test_processes_are_watched_once_each(stage: Theatre) -> None:
     """keepalived's end and a haproxy process's end wake it at once, and a new keepalived is watched again."""
-    haproxys = os.open(os.devnull, os.O_RDONLY)
+    ended: list[bool] = []
+    haproxys = stage.machine.world.fd(lambda: bool(ended))
     stage.adverts(0.1, 6.0)
     stage.monitor.fresh = [haproxys]
-    stage.at(1.1, lambda: stage.selector.readable(haproxys))
-
-    def end() -> None:
-        (pidfd,) = [fd for fd in stage.selector.get_map() if fd < WATCH and fd != stage.cancellation.fileno()]
-        stage.services.machine.pid = None
-        stage.selector.readable(pidfd)
+    stage.at(1.1, lambda: ended.append(True))
 
     def start() -> None:
-        stage.services.machine.pid = 4712
+        stage.machine.pid, stage.machine.keepalived_ended = 4712, False
 
-    stage.at(2.1, end)
+    stage.machine.keepalived_ends(after=2.1)
     stage.at(4.05, start)
     stopped, started = stage.run(6.0)
     assert stage.monitor.gone == [haproxys]
+    assert len(stage.machine.pidfds) == 2
+    assert stage.machine.closed == stage.machine.pidfds[:1]
     assert (stopped.state, when(stopped)) == ("stopped", 2.1)
     assert (started.state, started.cause) == ("backup", "keepalived_started")
     assert 4.05 <= when(started) <= 4.31
@@ -402,7 +311,7 @@ def test_a_flood_keeps_it_from_nothing(stage: Theatre) -> None:
     for n in range(300):
         stage.at(1.0 + n * 0.01, more)
     stage.at(2.0, lambda: stage.ipr.addresses.append(address(2, f"{VIP}/32")))
-    stage.at(2.001, lambda: stage.selector.readable(WATCH))
+    stage.at(2.001, stage.addresses_change)
     stage.at(2.5, lambda: stage.verdict(ALIVE))
     stage.at(3.0, lambda: stage.verdict(DIED))
     found = [each for each in stage.run(4.0) if each.kind in (Kind.STATE, Kind.HAPROXY)]
@@ -421,7 +330,7 @@ def test_what_it_cannot_see_is_said_once(stage: Theatre, monkeypatch: pytest.Mon
 
     stage.adverts(0.1, 6.0)
     stage.at(2.05, lambda: setattr(stage.ipr, "get_addr", refuse))
-    stage.at(2.1, lambda: stage.selector.readable(WATCH))
+    stage.at(2.1, stage.addresses_change)
     stage.at(4.05, lambda: setattr(stage.ipr, "get_addr", get_addr))
     stage.at(3.0, lambda: stage.write(Band.DRAINING))
     found = stage.run(6.0)
@@ -437,15 +346,15 @@ def test_an_interface_that_is_made_anew_is_heard_again(stage: Theatre) -> None:
 
     def goes() -> None:
         stage.ipr.links = [each for each in links if each["index"] != 2]
-        stage.selector.readable(WATCH)
+        stage.addresses_change()
 
     def comes() -> None:
-        stage.listener_fault = SystemFault("cannot hear VRRP adverts on eth0: No such device")
+        stage.machine.listening_fault = SystemFault("cannot hear VRRP adverts on eth0: No such device")
         stage.ipr.links = [links[0], link(7, "eth0", "02:00:00:00:00:01")]
-        stage.selector.readable(WATCH)
+        stage.addresses_change()
 
     def is_ready() -> None:
-        stage.listener_fault = None
+        stage.machine.listening_fault = None
 
     stage.adverts(0.1, 2.0)
     stage.at(2.0, goes)
@@ -453,8 +362,9 @@ def test_an_interface_that_is_made_anew_is_heard_again(stage: Theatre) -> None:
     stage.at(3.6, is_ready)
     stage.at(5.0, lambda: stage.hear(packet()))
     stage.run(6.0)
-    assert [each.closed for each in stage.listeners] == [True, True]
-    assert stage.listeners[0].fileno() not in stage.selector.get_map()
+    first, second = stage.machine.captures
+    assert (first.closed, second.closed) == (True, True)
+    assert first.fileno() not in stage.machine.selectors[0].get_map()
     assert (len(stage.services.installation.vip_on_lo.holds), len(stage.services.machine.rules.held)) == (1, 1)
     assert stage.sample("adverts_total", verdict="valid") == 3
 
@@ -529,6 +439,6 @@ def test_an_age_at_the_start() -> None:
 
 def test_adverts_that_cannot_be_heard_at_all_end_it(stage: Theatre) -> None:
     """Without a socket it is of no use: monit sees it end, and starts it again."""
-    stage.listener_fault = SystemFault("cannot hear VRRP adverts on eth0: Operation not permitted; run as root")
+    stage.machine.listening_fault = SystemFault("cannot hear VRRP adverts on eth0: Operation not permitted; run as root")
     with pytest.raises(SystemFault, match=r"^cannot hear VRRP adverts"):
         stage.run(1.0)
