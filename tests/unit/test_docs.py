@@ -101,6 +101,8 @@ def said_by(call: ast.Call) -> ast.expr | None:
             return call.args[0]
         case ast.Attribute(attr="about"):
             return call.args[1]
+        case ast.Name(id="complain"):  # a caller's warning, or what it says once
+            return call.args[0]
         case ast.Name(id=name) if name in ERRORS:
             return call.args[0]
     return None

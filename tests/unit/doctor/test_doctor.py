@@ -60,6 +60,11 @@ def severities(found: FoundOrNot) -> list[str]:
     return [each.severity.value for each in told(found)]
 
 
+def configure(patient: Patient, config: Config) -> None:
+    assert isinstance(patient.services, FakeServices)
+    patient.services.configure(config)
+
+
 @pytest.fixture
 def patient(services: FakeServices, haproxy_health: FakeHaproxy) -> Patient:
     """A healthy BACKUP of two, with time enough."""
@@ -73,7 +78,7 @@ def patient(services: FakeServices, haproxy_health: FakeHaproxy) -> Patient:
 def as_master(patient: Patient, ipr: FakeIPR) -> Patient:
     """The same, but MASTER with priority 254."""
     ipr.addresses.append(address(2, f"{VIP}/32"))
-    patient.services.configure(replace(patient.config, keepalived=replace(patient.config.keepalived, priority=254)))
+    configure(patient, replace(patient.config, keepalived=replace(patient.config.keepalived, priority=254)))
     patient.survey = replace(heard(vip=()), sent=replace(ADVERT, priority=254))
     return patient
 
@@ -211,7 +216,7 @@ def test_a_lower_master_has_its_reasons(patient: Patient, haproxy_health: FakeHa
     haproxy_health.problem = "haproxy is stopping"
     assert segment.priorities(patient) == []
     patient.haproxy_problem = ""
-    patient.services.configure(replace(patient.config, keepalived=replace(patient.config.keepalived, preempt=False)))
+    configure(patient, replace(patient.config, keepalived=replace(patient.config.keepalived, preempt=False)))
     assert segment.priorities(patient) == []
 
 
@@ -275,7 +280,7 @@ def test_successors(
 ) -> None:
     """None is a problem, fewer than there should be a warning; a dead haproxy is told from a dead machine."""
     monkeypatch.setattr(health_check, "answering", lambda check, peers, timeout: answering)
-    patient.services.configure(replace(Config.parse(rendered(3)), keepalived=patient.config.keepalived))
+    configure(patient, replace(Config.parse(rendered(3)), keepalived=patient.config.keepalived))
     patient.survey = heard(peer=peer)
     found = told(moves.successor(patient))
     assert [(each.severity.value, each.what) for each in found] == ([(severity, what)] if severity else [])
@@ -283,9 +288,9 @@ def test_successors(
 
 def test_nobody_to_take_over(patient: Patient) -> None:
     """One instance alone, and peers that cannot be asked."""
-    patient.services.configure(Config.parse(rendered(1)))
+    configure(patient, Config.parse(rendered(1)))
     assert severities(moves.successor(patient)) == ["warning"]
-    patient.services.configure(Config.parse(rendered(2, vrrp_drain={"health_check": "unix:///run/haproxy.sock"})))
+    configure(patient, Config.parse(rendered(2, vrrp_drain={"health_check": "unix:///run/haproxy.sock"})))
     assert severities(moves.successor(patient)) == ["note"]
 
 
@@ -436,7 +441,7 @@ def test_the_kernel(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proc_connector, "available", lambda: "Connection refused")
     monkeypatch.setattr(connections, "count", lambda vips: 0)
     assert machine.kernel(patient) == []
-    patient.services.configure(replace(patient.config, keepalived=replace(patient.config.keepalived, track_process="haproxy")))
+    configure(patient, replace(patient.config, keepalived=replace(patient.config.keepalived, track_process="haproxy")))
     assert severities(machine.kernel(patient)) == ["note"]
     monkeypatch.setattr(connections, "count", refuse)
     assert severities(machine.kernel(patient)) == ["warning", "note"]
@@ -445,15 +450,15 @@ def test_the_kernel(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_haproxy(patient: Patient, haproxy_health: FakeHaproxy, tmp_path: Path) -> None:
     """It answers; and its pid file leads to it, which drain needs. A sick one has one finding, not two."""
     drain = replace(patient.config.drain, haproxy_pid_file=tmp_path / "none.pid")
-    patient.services.configure(replace(patient.config, drain=drain))
+    configure(patient, replace(patient.config, drain=drain))
     assert machine.haproxy_here(patient) == []
     assert severities(machine.soft_stop(patient)) == ["warning"]
-    patient.services.configure(replace(patient.config, drain=replace(drain, haproxy_soft_stop=False)))
+    configure(patient, replace(patient.config, drain=replace(drain, haproxy_soft_stop=False)))
     assert machine.soft_stop(patient) is None
     del patient.haproxy_problem
     haproxy_health.problem = "haproxy is stopping"
     assert [each.what for each in told(machine.haproxy_here(patient))] == ["haproxy is stopping"]
-    patient.services.configure(replace(patient.config, drain=drain))
+    configure(patient, replace(patient.config, drain=drain))
     assert machine.soft_stop(patient) is None
 
 

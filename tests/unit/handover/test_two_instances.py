@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def new_segment(clock: Clock, tmp_path: Path, cancellation: Cancellation) -> New
 def seconds_with(segment: Segment, began: float, holders: int) -> float:
     """Return for how long so many instances had the VIP on their interface."""
     story = segment.since(began)
-    return sum(later - at for (at, found), (later, _) in zip(story, story[1:], strict=False) if len(found) == holders)
+    return sum(later - at for (at, found), (later, _) in pairwise(story) if len(found) == holders)
 
 
 def test_the_election_is_that_of_the_priorities(new_segment: NewSegment) -> None:

@@ -148,7 +148,8 @@ def test_a_file_system_that_is_read_only_still_locks(
 def watchers_promotion(tmp_path: Path, path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the lock, and says that it makes way; it notes the signal that ends it."""
     program = (
-        "import sys; from pathlib import Path; from vrrp_drain.runtime.lock import Lock; from vrrp_drain.runtime.signals import Cancellation\n"
+        "import sys; from pathlib import Path; from vrrp_drain.runtime.lock import Lock\n"
+        "from vrrp_drain.runtime.signals import Cancellation\n"
         "with Cancellation() as told, Lock(Path(sys.argv[1]), 'vrrpctl promote', 1, told, print, makes_way=True):\n"
         "    print('held', flush=True); print('told' if told.wait(30) else 'not told', flush=True)\n"
     )

@@ -10,7 +10,8 @@ from unit.support.fakes import OWN, PEER, STRANGER, VIP, came_from, carries
 from vrrp_drain.runtime.ip import ALL_HOSTS_V4, Packet
 from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.advert import Advert
-from vrrp_drain.vrrp.election import Difference, Electorate, Heard, Register, Standing
+from vrrp_drain.vrrp.election import Electorate, Heard, Register, Standing
+from vrrp_drain.vrrp.foreign import Difference
 
 OTHER_VIP = ip_address("10.0.0.20")
 NONE, PASSWORD = (0, bytes(8)), (1, b"cf-lb-1\0")

@@ -163,7 +163,8 @@ def test_a_quiet_cluster(stage: Theatre, log: pytest.LogCaptureFixture) -> None:
     assert (begins.cause, begins.state, begins.instance, when(begins)) == ("start", "backup", "haproxy/0", 0.0)
     assert log.messages == ["watcher backup, start: it begins to watch"]
     machine = stage.machine
-    assert [each.closed for each in (*machine.selectors, *machine.watches, *machine.captures)] == [True] * 3
+    opened: list[Any] = [*machine.selectors, *machine.watches, *machine.captures]
+    assert [each.closed for each in opened] == [True] * 3
     assert not stage.monitor.running
 
 
