@@ -44,6 +44,7 @@ def check(document: Object, raw: object) -> Values:
 
 
 def _object(kind: Object, name: str, raw: object, tell: Tell, facts: Values) -> Values:
+    tell = Tell.NUMBERS if kind.secret else tell
     if not isinstance(raw, Mapping):
         raise Wrong(name or "configuration", tell.shown(raw), Problem(kind.allowed))
     values: Values = {}
@@ -82,12 +83,11 @@ def _taken(one: Property, name: str, value: Any, tell: Tell, facts: Values) -> A
     kind = one.kind
     tell = Tell.NOTHING if one.secret else tell
     if isinstance(kind, Object):
-        return _object(kind, name, value, Tell.NUMBERS if kind.secret else tell, facts)
+        return _object(kind, name, value, tell, facts)
     if isinstance(kind, Objects):
         if not isinstance(value, list) or (kind.at_least_one and not value):
             raise Wrong(name, tell.shown(value), Problem(kind.allowed))
-        inside = Tell.NUMBERS if kind.of.secret else tell
-        return [_object(kind.of, f"{name}[{place}]", each, inside, {}) for place, each in enumerate(value)]
+        return [_object(kind.of, f"{name}[{place}]", each, tell, {}) for place, each in enumerate(value)]
     if isinstance(kind, Headers):
         _headers(kind, name, value, tell)
     else:

@@ -36,6 +36,7 @@ schema = Class.new do
   end
 
   def object(kind, name, raw, tell, facts)
+    tell = 'numbers' if kind['secret']
     refuse(name, shown(tell, raw), kind['allowed']) unless raw.is_a?(Hash)
     values = {}
     kind['properties'].each do |one|
@@ -64,11 +65,10 @@ schema = Class.new do
     tell = 'nothing' if one['secret']
     case kind['kind']
     when 'Object'
-      return object(kind, name, value, kind['secret'] ? 'numbers' : tell, facts)
+      return object(kind, name, value, tell, facts)
     when 'Objects'
       refuse(name, shown(tell, value), kind['allowed']) unless value.is_a?(Array) && !(kind['at_least_one'] && value.empty?)
-      inside = kind['of']['secret'] ? 'numbers' : tell
-      return value.each_with_index.map { |each, place| object(kind['of'], "#{name}[#{place}]", each, inside, {}) }
+      return value.each_with_index.map { |each, place| object(kind['of'], "#{name}[#{place}]", each, tell, {}) }
     when 'Headers'
       headers(kind, name, value, tell)
     else
