@@ -15,10 +15,11 @@ from lab.fabric.release import Rendering, Spec
 from templates.conftest import GROUP, Answer
 from unit.support.fakes import IPV6_VIP, OTHER_SETTINGS, VIP
 from unit.support.refusals import CONTRADICTIONS, WRONG
-from unit.support.values import any_of, near, right
+from unit.support.values import ADDRESSES, NO_ADDRESSES, PREFIXES, any_of, right
 from vrrp_drain.config.check import Wrong, check
+from vrrp_drain.config.kinds import Boolean, Choice, Integer, Number
 from vrrp_drain.config.model import Config
-from vrrp_drain.config.objects import Derived, Object
+from vrrp_drain.config.objects import Derived, Object, Objects, Property, Rule
 from vrrp_drain.config.schema import JOBS
 from vrrp_drain.config.schema_drain import VRRP_DRAIN, WEBHOOK
 from vrrp_drain.config.schema_keepalived import KEEPALIVED
@@ -101,32 +102,77 @@ def rendering(job: str, given: Mapping[str, Any], group: Sequence[Spec] = GROUP,
     return Rendering(job, us, group, properties, Path("/nonexistent"), provider)
 
 
-@st.composite
-def renderings(draw: st.DrawFn) -> Rendering:
-    """Return a job with some of its properties given: most of them right by themselves, few at a time wrong."""
-    job = draw(st.sampled_from(["keepalived", "keepalived", "keepalived", "vrrp-drain", "vrrp-drain", "vip-demote", "vip-promote"]))
-    given: dict[str, dict[str, Any]] = {"keepalived": {}}
-    for section, kind in {"keepalived": KEEPALIVED, JOBS[job].section: JOBS[job].properties}.items():
-        some = draw(st.lists(st.sampled_from(kind.properties), max_size=6, unique_by=lambda each: each.name))
-        given[section] = {each.name: draw(right(each.kind)) for each in some}
-    section = draw(st.sampled_from(list(given)))
-    kind = KEEPALIVED if section == "keepalived" else JOBS[job].properties
-    for each in draw(st.lists(st.sampled_from(kind.properties), max_size=1)):
-        given[section][each.name] = draw(near(each.kind) | any_of(each.kind))
-    vip = draw(st.sampled_from([None, None, VIP, f"{VIP}/24", IPV6_VIP])) or given["keepalived"].get("vip")
-    given["keepalived"]["vip"] = VIP if vip is None else vip
-    provider = draw(st.sampled_from(["keepalived", "keepalived", "upstream-keepalived"])) if job == "vrrp-drain" else "keepalived"
-    return rendering(job, given, draw(st.sampled_from(GROUPS)), provider)
-
-
-@settings(max_examples=1000, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(renderings())
-def test_whatever_a_manifest_says(answer: Answer, one: Rendering) -> None:
-    """Right values, edges, near misses, wrong types and contradictions: both say the same, and what is rendered is what was given."""
-    compare(answer, one)
-
-
 JOB = {"keepalived": "keepalived", "vrrp_drain": "vrrp-drain"}
+OF_EACH_KIND = {
+    (job, type(each.kind), json.dumps(vars(each.kind), default=lambda inner: vars(inner) if hasattr(inner, "__dict__") else repr(inner))): (
+        job,
+        each,
+    )
+    for job, its in JOBS.items()
+    for each in its.properties.properties
+}
+EXAMPLES = {Boolean: 6, Integer: 12, Number: 20, Choice: 12, Objects: 120}  # of the others 40
+THEIR_TIMES = ("advert_int", "vrrp_version", "preempt_delay")  # what Master_Down_Interval follows from
+
+
+def examples(number: int) -> settings:
+    return settings(max_examples=number, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.mark.parametrize(("job", "one"), OF_EACH_KIND.values(), ids=lambda each: getattr(each, "name", None))
+def test_whatever_a_value_is(answer: Answer, job: str, one: Property) -> None:
+    """Each kind of property by itself: right values, edges, near misses, and what has nothing to do with it."""
+
+    @examples(EXAMPLES.get(type(one.kind), 40))
+    @given(any_of(one.kind) if one.required else st.none() | any_of(one.kind))
+    def holds(value: object) -> None:
+        compare(answer, rendering(job, {JOBS[job].section: {one.name: value}}))
+
+    holds()
+
+
+@pytest.mark.parametrize("rule", KEEPALIVED.rules, ids=lambda rule: f"{rule.on} {rule.allowed[:30]}")
+def test_whatever_is_together(answer: Answer, rule: Rule) -> None:
+    """The properties that a rule looks at, each right by itself, in groups of either family."""
+    names = {rule.on, *(each.of for each in rule.when), *(each.than for each in rule.when)}
+    section = st.fixed_dictionaries({each.name: right(each.kind) for each in KEEPALIVED.properties if each.name in names})
+
+    @examples(20)
+    @given(section, st.sampled_from([VIP, f"{VIP}/24", IPV6_VIP]), st.sampled_from(GROUPS[:5]))
+    def holds(values: dict[str, Any], vip: str, group: Sequence[Spec]) -> None:
+        compare(answer, rendering("keepalived", {"keepalived": {"vip": vip, **values}}, group))
+
+    holds()
+
+
+@examples(100)
+@given(
+    st.fixed_dictionaries({each.name: right(each.kind) for each in KEEPALIVED.properties if each.name in THEIR_TIMES}),
+    st.dictionaries(st.sampled_from(["handover_timeout", "post_start_timeout"]), st.integers(1, 9) | st.floats(1, 1800)),
+    st.sampled_from(["keepalived", "keepalived", "upstream-keepalived"]),
+)
+def test_whatever_the_timeouts_are(answer: Answer, keepalived: dict[str, Any], drain: dict[str, Any], provider: str) -> None:
+    """Master_Down_Interval is the same in both languages, and nobody minds it where another release's job has the interval."""
+    compare(answer, rendering("vrrp-drain", {"keepalived": keepalived, "vrrp_drain": drain}, provider=provider))
+
+
+@examples(150)
+@given(st.sampled_from(list(JOBS)), st.data(), st.sampled_from(GROUPS), st.sampled_from(["keepalived", "upstream-keepalived"]))
+def test_whatever_a_manifest_says(answer: Answer, job: str, data: st.DataObject, group: Sequence[Spec], provider: str) -> None:
+    """Several properties at a time, some of them wrong, beside either keepalived job, in groups of all sorts."""
+    values: dict[str, dict[str, Any]] = {}
+    for section, kind in {"keepalived": KEEPALIVED, JOBS[job].section: JOBS[job].properties}.items():
+        some = data.draw(st.lists(st.sampled_from(kind.properties), max_size=4, unique_by=lambda each: each.name))
+        values[section] = {each.name: data.draw(right(each.kind) | any_of(each.kind)) for each in some}
+    compare(answer, rendering(job, values, group, provider if job == "vrrp-drain" else "keepalived"))
+
+
+@pytest.mark.parametrize("name", ["vip", "unicast_src_ip", "smtp_server"])
+def test_known_spellings_of_addresses(answer: Answer, name: str) -> None:
+    """What ipaddress reads and Ruby's IPAddr does not, or the other way round, is read alike; so is what stands behind a slash."""
+    prefixed = [f"{address}{prefix}" for address in ADDRESSES[:4] for prefix in PREFIXES]
+    for value in [*ADDRESSES, *NO_ADDRESSES, *prefixed, *(f"[{address}]:25" for address in [*ADDRESSES, *NO_ADDRESSES])]:
+        compare(answer, rendering("keepalived", {"keepalived": {name: value}}))
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -12,7 +12,7 @@ WRONG: dict[str, list[object]] = {
     ],
     "keepalived.vips": [
         *("10.0.0.11", {}, [7], ["haproxy.example.org"], ["10.0.0.11/33"], ["224.0.0.18"], ["127.0.0.1"]),
-        *(["10.0.0.11", "10.0.0.11"], ["10.0.0.11", None]),
+        *(["10.0.0.11", "10.0.0.11"], ["10.0.0.11", None], ["2001:db8::11", "2001:DB8:0::11/128"]),
     ],
     "keepalived.interface": ["", "eth 0", "a-name-too-long-for-linux", "eth0/1", 3, *(f"a{each}b" for each in SEPARATORS), "a\u00a0b"],
     "keepalived.virtual_router_id": [0, 256, "1", 1.5, True],
@@ -194,7 +194,10 @@ WRONG_INSIDE: list[tuple[dict[str, Any], str, str]] = [
         for value in ("secret\n", "secret\r\nX-Other: 1", " secret", "s\u00e9cret", "", 5, ["secret"])
     ),
     (webhook(headers={"X-Token": None}), "vrrp_drain.webhooks[1].headers.X-Token", "must be given"),
-    (webhook(headers={"Host": "secret"}), "vrrp_drain.webhooks[1].headers.Host", "is set by every request itself: leave it out"),
+    *(
+        (webhook(headers={name: "secret"}), f"vrrp_drain.webhooks[1].headers.{name}", "is set by every request itself: leave it out")
+        for name in ("Host", "content-length", "TRANSFER-ENCODING")
+    ),
     *(
         (webhook(ca_cert=value), "vrrp_drain.webhooks[1].ca_cert", _PEM)
         for value in ("secret", "/var/vcap/ca.pem", "", PEM + "secret", PEM.replace("CERTIFICATE", "RSA PRIVATE KEY"), [PEM], 5)

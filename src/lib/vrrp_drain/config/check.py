@@ -44,6 +44,7 @@ def check(document: Object, raw: object) -> Values:
 
 
 def _object(kind: Object, name: str, raw: object, tell: Tell, facts: Values) -> Values:
+    tell = Tell.NUMBERS if kind.secret else tell
     if not isinstance(raw, Mapping):
         raise Wrong(name or "configuration", tell.shown(raw), Problem(kind.allowed))
     values: Values = {}
@@ -82,12 +83,11 @@ def _taken(one: Property, name: str, value: Any, tell: Tell, facts: Values) -> A
     kind = one.kind
     tell = Tell.NOTHING if one.secret else tell
     if isinstance(kind, Object):
-        return _object(kind, name, value, Tell.NUMBERS if kind.secret else tell, facts)
+        return _object(kind, name, value, tell, facts)
     if isinstance(kind, Objects):
         if not isinstance(value, list) or (kind.at_least_one and not value):
             raise Wrong(name, tell.shown(value), Problem(kind.allowed))
-        inside = Tell.NUMBERS if kind.of.secret else tell
-        return [_object(kind.of, f"{name}[{place}]", each, inside, {}) for place, each in enumerate(value)]
+        return [_object(kind.of, f"{name}[{place}]", each, tell, {}) for place, each in enumerate(value)]
     if isinstance(kind, Headers):
         _headers(kind, name, value, tell)
     else:
@@ -124,10 +124,16 @@ def _learned(key: str, raw: Mapping[str, Any], values: Values) -> Values:
             "members": [(f"{each['name']}/{each['index']}", address(each["address"])) for each in group],
         }
     if key == "keepalived":
-        slowest, takeover = slowest_takeover(values[key])
+        interval, version, delay = (values[key][name] for name in ("advert_int", "vrrp_version", "preempt_delay"))
+        slowest = slowest_takeover(interval, version, delay)
+        plus = f" and preempt_delay {delay:g}" if delay else ""
         read = "weight" in values[key]  # by upstream_job.py, from another release's job; until then its advert_int is not known
         ours = not read and any(name != "vip" and value is not None for name, value in raw[key].items())
-        return {"slowest": slowest if read or not _beside(raw.get("vrrp_drain")) else None, "takeover": takeover, "ours": ours}
+        return {
+            "slowest": slowest if read or not _beside(raw.get("vrrp_drain")) else None,
+            "takeover": f"{slowest:.2f} s at keepalived.advert_int {interval:g}{plus}",
+            "ours": ours,
+        }
     return {}
 
 
@@ -136,12 +142,9 @@ def _beside(drain: object) -> bool:
     return isinstance(drain, Mapping) and all(drain.get(file) is not None for file in ("keepalived_config", "keepalived_pid_file"))
 
 
-def slowest_takeover(keepalived: Mapping[str, Any]) -> tuple[float, str]:
-    """Return how many seconds a successor may wait: Master_Down_Interval, and what preempt_delay adds; and that in words."""
-    interval, delay = keepalived["advert_int"], keepalived["preempt_delay"]
-    slowest = master_down_interval(bands.LOWEST_BASE, interval, keepalived["vrrp_version"]) + delay
-    plus = f" and preempt_delay {delay:g}" if delay else ""
-    return slowest, f"{slowest:.2f} s at keepalived.advert_int {interval:g}{plus}"
+def slowest_takeover(advert_int: float, vrrp_version: int, preempt_delay: float) -> float:
+    """Return how many seconds a successor may wait: Master_Down_Interval of the lowest priority, and what preempt_delay adds."""
+    return master_down_interval(bands.LOWEST_BASE, advert_int, vrrp_version) + preempt_delay
 
 
 def _obey(rule: Rule, name: str, scope: Values, tell: Tell) -> None:

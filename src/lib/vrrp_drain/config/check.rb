@@ -36,6 +36,7 @@ schema = Class.new do
   end
 
   def object(kind, name, raw, tell, facts)
+    tell = 'numbers' if kind['secret']
     refuse(name, shown(tell, raw), kind['allowed']) unless raw.is_a?(Hash)
     values = {}
     kind['properties'].each do |one|
@@ -64,11 +65,10 @@ schema = Class.new do
     tell = 'nothing' if one['secret']
     case kind['kind']
     when 'Object'
-      return object(kind, name, value, kind['secret'] ? 'numbers' : tell, facts)
+      return object(kind, name, value, tell, facts)
     when 'Objects'
       refuse(name, shown(tell, value), kind['allowed']) unless value.is_a?(Array) && !(kind['at_least_one'] && value.empty?)
-      inside = kind['of']['secret'] ? 'numbers' : tell
-      return value.each_with_index.map { |each, place| object(kind['of'], "#{name}[#{place}]", each, inside, {}) }
+      return value.each_with_index.map { |each, place| object(kind['of'], "#{name}[#{place}]", each, tell, {}) }
     when 'Headers'
       headers(kind, name, value, tell)
     else
@@ -105,9 +105,14 @@ schema = Class.new do
         'members' => group.map { |each| ["#{each['name']}/#{each['index']}", address(each['address'])] }
       }
     when 'keepalived'
-      slowest, takeover = slowest_takeover(values[key])
-      ours = raw[key].any? { |name, value| name != 'vip' && !value.nil? }
-      { 'slowest' => beside?(raw['vrrp_drain']) ? nil : slowest, 'takeover' => takeover, 'ours' => ours }
+      interval, version, delay = values[key].values_at('advert_int', 'vrrp_version', 'preempt_delay')
+      slowest = slowest_takeover(interval, version, delay)
+      plus = delay == 0 ? '' : format(' and preempt_delay %g', delay)
+      {
+        'slowest' => beside?(raw['vrrp_drain']) ? nil : slowest,
+        'takeover' => format('%.2f s at keepalived.advert_int %g', slowest, interval) + plus,
+        'ours' => raw[key].any? { |name, value| name != 'vip' && !value.nil? }
+      }
     else
       {}
     end
@@ -118,12 +123,9 @@ schema = Class.new do
   end
 
   # Master_Down_Interval of the lowest priority (vrrp/timing.py), and what preempt_delay adds.
-  def slowest_takeover(keepalived)
-    interval, delay = keepalived.values_at('advert_int', 'preempt_delay')
+  def slowest_takeover(advert_int, vrrp_version, preempt_delay)
     share = (256 - @table['lowest_priority']) / 256.0
-    slowest = 3 * interval + (keepalived['vrrp_version'] == 2 ? share : share * interval) + delay
-    plus = delay == 0 ? '' : format(' and preempt_delay %g', delay)
-    [slowest, format('%.2f s at keepalived.advert_int %g', slowest, interval) + plus]
+    3 * advert_int + (vrrp_version == 2 ? share : share * advert_int) + preempt_delay
   end
 
   def obey(rule, name, scope, tell)

@@ -15,9 +15,8 @@ from urllib.parse import SplitResult
 from vrrp_drain.runtime.errors import ConfigError
 from vrrp_drain.runtime.ip import IPAddress, IPInterface, IPNetwork
 from vrrp_drain.vrrp import bands
-from vrrp_drain.vrrp.timing import master_down_interval
 
-from .check import Wrong, check
+from .check import Wrong, check, slowest_takeover
 from .receivers import Hook, Webhook
 from .schema import BESIDE, DOCUMENT
 from .upstream_job import LOWERED_BY, UpstreamJob
@@ -98,7 +97,7 @@ class Keepalived:
     @property
     def slowest_takeover(self) -> float:
         """Return for how long a successor may wait: Master_Down_Interval, and what preempt_delay adds."""
-        return master_down_interval(bands.LOWEST_BASE, self.advert_int, self.vrrp_version) + self.preempt_delay
+        return slowest_takeover(self.advert_int, self.vrrp_version, self.preempt_delay)
 
 
 @dataclass(frozen=True)

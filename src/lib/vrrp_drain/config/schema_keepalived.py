@@ -6,16 +6,17 @@ from vrrp_drain.vrrp import bands
 
 from .kinds import BLANK, CONTROL, Address, Boolean, Choice, Integer, Lines, ListOf, Number, Text
 from .objects import ABOVE, FAMILY, GIVEN, HUNDREDTHS, IS, MEMBER, NOT, REPEATED, WHOLE, Derived, Object, Property, Rule, Where
-from .texts import SERVER, host_and_port
+from .texts import INTERFACE, MAIL_ADDRESS, SERVER, host_and_port
 
-_INTERFACE = f'[^{BLANK}/:{{}}"#!]{{1,15}}'
-_MAIL = Text(f'[^{BLANK}@"{{}}#!<>]+@[^{BLANK}@"{{}}#!<>]+', "an e-mail address")
+_MAIL = Text(MAIL_ADDRESS, "an e-mail address")
 _VIP = Address("an IPv4 or IPv6 address, with a prefix length or without", prefix=True, unicast="a unicast address that clients can reach")
 _SOURCE = Address("an address of this instance, or a network (10.0.0.0/24) in which it has one", prefix=True, network=True)
 _IPV4_VIP, _IPV6_VIP = (Where("vip", FAMILY, family) for family in (4, 6))
 _UNICAST, _MULTICAST = (Where("unicast", IS, unicast) for unicast in (True, False))
 _PREEMPTS, _STAYS = (Where("preempt", IS, preempt) for preempt in (True, False))
 _VERSION_2, _VERSION_3 = (Where("vrrp_version", IS, version) for version in (2, 3))
+_MAILS = Where("notification_email", GIVEN)
+_WEIGHT = bands.UNHEALTHY_WEIGHT
 _HUNDREDTHS_ONLY = "version 3 of VRRP takes 0.01 to 40.95 seconds in steps of 0.01"
 
 PROPERTIES: Final = (
@@ -38,7 +39,7 @@ PROPERTIES: Final = (
     ),
     Property(
         "interface",
-        Text(_INTERFACE, "auto, or the name of an interface"),
+        Text(INTERFACE, "auto, or the name of an interface"),
         "Interface that gets the VIPs; auto takes the one whose network has keepalived.vip.",
         default="auto",
         example="eth1",
@@ -130,13 +131,11 @@ PROPERTIES: Final = (
     Property("healthcheck_fall", Integer(1, 100), "Failed runs in a row after which this instance is unhealthy.", default=1, example=2),
     Property(
         "healthcheck_weight",
-        Choice(bands.UNHEALTHY_WEIGHT, 0),
-        f"What an unhealthy instance loses. {bands.UNHEALTHY_WEIGHT} takes that from its priority, so that the VIP goes to any healthy "
+        Choice(_WEIGHT, 0),
+        f"What an unhealthy instance loses. {_WEIGHT} takes that from its priority, so that the VIP goes to any healthy "
         "instance within three advert_int, and stays somewhere when all are unhealthy. 0 is FAULT: it gives the VIP up at once, and when "
         "all are unhealthy the VIP is nowhere.",
-        default=Derived(
-            f"{bands.UNHEALTHY_WEIGHT}, or 0 where keepalived.preempt is false", (((_PREEMPTS,), bands.UNHEALTHY_WEIGHT), ((_STAYS,), 0))
-        ),
+        default=Derived(f"{_WEIGHT}, or 0 where keepalived.preempt is false", (((_PREEMPTS,), _WEIGHT), ((_STAYS,), 0))),
         example=0,
         linked=True,
     ),
@@ -149,7 +148,7 @@ PROPERTIES: Final = (
     ),
     Property(
         "track_interfaces",
-        ListOf(Text(_INTERFACE, "the name of an interface")),
+        ListOf(Text(INTERFACE, "the name of an interface")),
         "Further interfaces that must be up for the instance to be healthy.",
         default=[],
         example=["eth1"],
@@ -293,9 +292,7 @@ RULES: Final = (
         for peers, when in (("unicast_peers", ()), ("peers", (Where("unicast_peers", NOT + GIVEN),)))
     ),
     *(
-        Rule(
-            needed, "must be given where keepalived.notification_email is", (Where("notification_email", GIVEN), Where(needed, NOT + GIVEN))
-        )
+        Rule(needed, "must be given where keepalived.notification_email is", (_MAILS, Where(needed, NOT + GIVEN)))
         for needed in ("notification_email_from", "smtp_server")
     ),
 )
