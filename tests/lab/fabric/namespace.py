@@ -23,6 +23,10 @@ _NEEDS = (
     "The lab makes network namespaces: run it as root, or where unprivileged user namespaces are allowed "
     "as `unshare --user --map-root-user COMMAND` (make does that)"
 )
+_NOT_ROOTS = (
+    "/ does not belong to root here, as in a user namespace of somebody who is not root outside: keepalived runs no health check from "
+    "there (enable_script_security). Run it as root"
+)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -35,6 +39,8 @@ def missing() -> str:
     ]
     if programs:
         return f"not installed: {', '.join(programs)}; `make deps` installs them"
+    if Path("/").stat().st_uid != 0:
+        return _NOT_ROOTS
     probe = subprocess.run(["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "true"], capture_output=True, check=False)
     return "" if probe.returncode == 0 else f"{_NEEDS}: {probe.stderr.decode().strip()}"
 
