@@ -384,13 +384,13 @@ def test_counting_takes_a_tenth_of_a_core(
 ) -> None:
     """The more a look at the connections costs, the longer the pause after it; but a signal is seen within seconds."""
     services.machine.connected = [9, 9, 9, 0]
-    count = services.machine.connections
+    count = services.machine.haproxy.connections
 
     def dear(vips: Collection[IPAddress]) -> int:
         clock.sleep(cost)
         return count(vips)
 
-    monkeypatch.setattr(services.machine, "connections", dear)
+    monkeypatch.setattr(services.machine.haproxy, "connections", dear)
     pauses: list[float] = []
     monkeypatch.setattr(services.machine, "sleep", pauses.append)
     drain_properties(services, drain_timeout=1000.0)

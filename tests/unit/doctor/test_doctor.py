@@ -63,14 +63,15 @@ def severities(found: FoundOrNot) -> list[str]:
 def configure(patient: Patient, config: Config) -> None:
     assert isinstance(patient.services, FakeServices)
     patient.services.configure(config)
+    patient.__post_init__()
 
 
 @pytest.fixture
 def patient(services: FakeServices, haproxy_health: FakeHaproxy) -> Patient:
     """A healthy BACKUP of two, with time enough."""
+    services.configure(replace(services.instance.config, keepalived=replace(services.instance.config.keepalived, priority=253)))
     created = Patient(services, time.monotonic() + 3600)
     created.survey = heard(master(priority=254))
-    services.configure(replace(services.instance.config, keepalived=replace(services.instance.config.keepalived, priority=253)))
     return created
 
 

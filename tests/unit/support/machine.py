@@ -92,6 +92,37 @@ class HeardInquiry(FakeInquiry):
         return self._fd
 
 
+class FakeHaproxyHere:
+    """Haproxy, and its clients, as its machine has them."""
+
+    def __init__(self, machine: "FakeMachine") -> None:
+        self._machine = machine
+
+    def health(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
+        return self._machine.health
+
+    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress]) -> list[IPAddress]:
+        self._machine.asked_peers.append([*map(str, peers)])
+        return [each for each in peers if str(each) in self._machine.healthy_peers]
+
+    def finish(self, pid_file: Path) -> int:
+        if self._machine.finishing_fault is not None:
+            raise self._machine.finishing_fault
+        self._machine.told_to_finish.append(pid_file)
+        return 4711
+
+    def connections(self, vips: Collection[IPAddress]) -> int:
+        self._machine.counted.append((*vips,))
+        if self._machine.counting_fault is not None:
+            raise self._machine.counting_fault
+        return self._machine.connected.pop(0) if len(self._machine.connected) > 1 else self._machine.connected[0]
+
+    def bound_to(self, vips: Collection[IPAddress]) -> list[str]:
+        if self._machine.counting_fault is not None:
+            raise self._machine.counting_fault
+        return self._machine.bound
+
+
 class FakeMachine:
     """Machine (handover/machine.py), with keepalived running, haproxy well, and nobody else on the segment."""
 
@@ -99,6 +130,7 @@ class FakeMachine:
         self.world = World(clock)
         self.netlink = netlink
         self.rules = FakeRules()
+        self.haproxy = FakeHaproxyHere(self)
         self.burst = 64
         self.listeners: list[HeardListener] = []
         self.captures: list[HeardListener] = []
@@ -224,27 +256,3 @@ class FakeMachine:
 
     def close(self, fd: int) -> None:
         self.closed.append(fd)
-
-    def haproxy(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
-        return self.health
-
-    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress]) -> list[IPAddress]:
-        self.asked_peers.append([*map(str, peers)])
-        return [each for each in peers if str(each) in self.healthy_peers]
-
-    def finish_haproxy(self, pid_file: Path) -> int:
-        if self.finishing_fault is not None:
-            raise self.finishing_fault
-        self.told_to_finish.append(pid_file)
-        return 4711
-
-    def connections(self, vips: Collection[IPAddress]) -> int:
-        self.counted.append((*vips,))
-        if self.counting_fault is not None:
-            raise self.counting_fault
-        return self.connected.pop(0) if len(self.connected) > 1 else self.connected[0]
-
-    def bound_to(self, vips: Collection[IPAddress]) -> list[str]:
-        if self.counting_fault is not None:
-            raise self.counting_fault
-        return self.bound

@@ -91,6 +91,29 @@ class _Kernel(FakeIPR):
         self._changed()
 
 
+class SimulatedHaproxy:
+    """haproxy of one machine, which serves as long as that machine's ``health`` says so."""
+
+    def __init__(self, machine: "SimulatedMachine") -> None:
+        self._machine = machine
+
+    def health(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
+        return self._machine.health
+
+    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress]) -> list[IPAddress]:
+        well = {each.config.me.address for each in self._machine.segment.machines if not each.health.problem}
+        return [each for each in peers if each in well]
+
+    def finish(self, pid_file: Path) -> int:
+        return 4712
+
+    def connections(self, vips: Collection[IPAddress]) -> int:
+        return self._machine.open_connections
+
+    def bound_to(self, vips: Collection[IPAddress]) -> list[str]:
+        return []
+
+
 class SimulatedMachine:
     """Machine (handover/machine.py) of one instance, with its kernel, its keepalived and its haproxy."""
 
@@ -101,6 +124,7 @@ class SimulatedMachine:
         self.ipr.links = [link(1, "lo", "00:00:00:00:00:00"), link(_ETH0, "eth0", self.mac)]
         self.netlink = Netlink(self.ipr)
         self.rules = FakeRules()
+        self.haproxy = SimulatedHaproxy(self)
         self.health = Health()
         self.open_connections = 0
         self._listeners: list[HeardListener] = []
@@ -178,22 +202,6 @@ class SimulatedMachine:
 
     def close(self, fd: int) -> None:
         pass
-
-    def haproxy(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
-        return self.health
-
-    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress]) -> list[IPAddress]:
-        well = {each.config.me.address for each in self.segment.machines if not each.health.problem}
-        return [each for each in peers if each in well]
-
-    def finish_haproxy(self, pid_file: Path) -> int:
-        return 4712
-
-    def connections(self, vips: Collection[IPAddress]) -> int:
-        return self.open_connections
-
-    def bound_to(self, vips: Collection[IPAddress]) -> list[str]:
-        return []
 
 
 class Keepalived:

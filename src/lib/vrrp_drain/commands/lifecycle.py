@@ -124,12 +124,12 @@ def finish_connections(services: Services, cancellation: Cancellation) -> None:
     try:
         while True:
             looked = time.monotonic()
-            left = services.machine.connections(vips)
+            left = services.machine.haproxy.connections(vips)
             if not left:
                 break
             cost, waited = time.monotonic() - looked, time.monotonic() - started
             if cancellation.requested:
-                _cancel(services, word, finishing=finishing or bool(others and services.machine.haproxy(drain).problem))
+                _cancel(services, word, finishing=finishing or bool(others and services.machine.haproxy.health(drain).problem))
             if waited >= drain.drain_timeout:
                 log.warning("%d connections are still open after %.0f s (vrrp_drain.drain_timeout): haproxy's stop cuts them", left, waited)
                 return
@@ -150,7 +150,7 @@ def _pause_after(cost: float) -> float:
 
 def _told_to_finish(services: Services) -> bool:
     try:
-        pid = services.machine.finish_haproxy(services.instance.config.drain.haproxy_pid_file)
+        pid = services.machine.haproxy.finish(services.instance.config.drain.haproxy_pid_file)
     except SystemFault as error:
         log.warning("%s: clients are not asked to close", error)
         return False
@@ -227,7 +227,7 @@ def _not_ready(services: Services) -> str:
     instance = services.instance
     if services.vip.keepalived() is None:
         return f"keepalived does not run (no process for {instance.pid_file}): see {instance.paths.keepalived_log}"
-    if problem := services.machine.haproxy(instance.config.drain).problem:
+    if problem := services.machine.haproxy.health(instance.config.drain).problem:
         return f"{problem}; this is what vrrp_drain.health_check asks"
     return "the watcher still holds haproxy for dead" if services.control.unhealthy() else ""
 

@@ -134,7 +134,7 @@ def look(services: Services) -> Status:
     """Listen for one advert interval, ask who answers for the VIP and whose haproxy answers, and return what was found."""
     instance = services.instance
     drain = instance.config.drain
-    here = services.machine.haproxy(drain)
+    here = services.machine.haproxy.health(drain)
     band_name = ""
     try:
         band, unhealthy = services.control.read() or Band.ACTIVE, services.control.unhealthy()
@@ -216,7 +216,7 @@ def _obstacles(services: Services, *, vip_here: bool, running: bool, master: boo
 
 def _connections(services: Services) -> int | None:
     try:
-        return services.machine.connections(services.instance.config.keepalived.addresses)
+        return services.machine.haproxy.connections(services.instance.config.keepalived.addresses)
     except SystemFault:
         return None
 

@@ -31,7 +31,7 @@ _LAST_WORDS = 2.0  # seconds for notices that are still queued when the watcher 
 def command(session: Session, stop: bool, detached: bool) -> None:
     """Watch the VIP, keepalived and haproxy, and tell what happens; monit starts and stops it."""
     if detached:
-        _detach(session.paths.watch_log)
+        _detach(session.paths.drain_log.with_name("watch.log"))
     logs.set_up("watch", session.paths.drain_log, chatty=False)
     with PidFile(session.paths.watcher_pid_file) as pid_file:
         if stop:
@@ -57,7 +57,7 @@ def _watch(services: Services, cancellation: Cancellation) -> None:
     machine, config = services.machine, services.instance.config
     notifier = Notifier(config.drain.hooks, config.drain.webhooks)
     vips = config.keepalived.addresses
-    metrics = Metrics(services.instance.active, machine.rules.state, lambda: machine.connections(vips), notifier.counts)
+    metrics = Metrics(services.instance.active, machine.rules.state, lambda: machine.haproxy.connections(vips), notifier.counts)
     try:
         metrics.serve(config.drain.metrics_port or 0)
     except SystemFault as error:

@@ -50,21 +50,16 @@ class Patient:
     deadline: float
     waits: list[Wait] = field(default_factory=list)
 
-    @property
-    def config(self) -> Config:
-        return self.services.instance.config
+    config: Config = field(init=False)
+    netlink: Netlink = field(init=False)
+    interface: str = field(init=False)
+    vip: IPAddress = field(init=False)
+    vips: tuple[IPAddress, ...] = field(init=False)
 
-    @property
-    def netlink(self) -> Netlink:
-        return self.services.machine.netlink
-
-    @property
-    def vip(self) -> IPAddress:
-        return self.config.vip
-
-    @property
-    def interface(self) -> str:
-        return self.services.instance.interface
+    def __post_init__(self) -> None:
+        instance, self.netlink = self.services.instance, self.services.machine.netlink
+        self.config, self.interface = instance.config, instance.interface
+        self.vip, self.vips = instance.vip, instance.config.keepalived.addresses
 
     @property
     def left(self) -> float:
@@ -121,10 +116,6 @@ class Patient:
         """Return the addresses of ``family`` (4 or 6) on the interface with their prefix lengths, without the VIPs and link-local ones."""
         found = self.netlink.networks_on(self.interface, family)
         return [each for each in found if each.ip not in self.vips and not each.ip.is_link_local]
-
-    @property
-    def vips(self) -> tuple[IPAddress, ...]:
-        return self.config.keepalived.addresses
 
     @cached_property
     def survey(self) -> Survey:

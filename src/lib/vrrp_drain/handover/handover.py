@@ -41,7 +41,7 @@ class Handover:
         way, the priority goes back.
         """
         priority = self._instance.lowered
-        if problem := self._machine.haproxy(self._instance.config.drain).problem:
+        if problem := self._machine.haproxy.health(self._instance.config.drain).problem:
             log.warning("%s: clients of %s are not served from here, any healthy peer takes it", problem, self._instance.vip)
             priority = bands.effective(priority + self._instance.config.keepalived.unhealthy_weight)
         self._announcements.greet(log.warning)

@@ -43,7 +43,7 @@ class Installation:
 
     def bound_to_vip(self) -> list[str]:
         """Return the listeners whose connections are not handed off because they listen on a VIP itself. Raises SystemFault."""
-        return self._machine.bound_to(self._instance.config.keepalived.addresses) if self._instance.hands_off else []
+        return self._machine.haproxy.bound_to(self._instance.config.keepalived.addresses) if self._instance.hands_off else []
 
     def _remove_former_vips(self) -> None:
         """Take VIPs away that a killed keepalived left on the interface: of an earlier deployment, nobody else knows them any more."""

@@ -61,6 +61,25 @@ class Watch(Protocol):
     def close(self) -> None: ...
 
 
+class Haproxy(Protocol):
+    """haproxy, and what the kernel knows of its clients."""
+
+    def health(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
+        """Say how haproxy is here, within ``seconds``."""
+
+    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress]) -> list[IPAddress]:
+        """Return those of ``peers`` whose haproxy answers; nobody where the health check cannot be asked from here."""
+
+    def finish(self, pid_file: Path) -> int:
+        """Tell haproxy here to finish its connections; return its pid."""
+
+    def connections(self, vips: Collection[IPAddress]) -> int:
+        """Return how many connections of clients with ``vips`` end here."""
+
+    def bound_to(self, vips: Collection[IPAddress]) -> list[str]:
+        """Return where somebody listens on one of ``vips`` itself."""
+
+
 class Machine(Protocol):
     """What each method raises is what its counterpart in linux/ raises, SystemFault as a rule."""
 
@@ -68,6 +87,8 @@ class Machine(Protocol):
     def netlink(self) -> Netlink: ...
     @property
     def rules(self) -> Rules: ...
+    @property
+    def haproxy(self) -> Haproxy: ...
 
     def hear(self, interface: str, family: int) -> Listener:
         """Hear what keepalived hears, behind the rules."""
@@ -101,20 +122,22 @@ class Machine(Protocol):
 
     def close(self, fd: int) -> None: ...
 
-    def haproxy(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
-        """Say how haproxy is here."""
+
+class _ThisHaproxy:
+    def health(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
+        return health.look(drain, seconds)
 
     def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress]) -> list[IPAddress]:
-        """Return those of ``peers`` whose haproxy answers; nobody where the health check cannot be asked from here."""
+        return health_check.answering(drain.health_check, peers)
 
-    def finish_haproxy(self, pid_file: Path) -> int:
-        """Tell haproxy to finish its connections; return its pid."""
+    def finish(self, pid_file: Path) -> int:
+        return health_check.soft_stop(pid_file)
 
     def connections(self, vips: Collection[IPAddress]) -> int:
-        """Return how many connections of clients with ``vips`` end here."""
+        return connections.count(vips)
 
     def bound_to(self, vips: Collection[IPAddress]) -> list[str]:
-        """Return where somebody listens on one of ``vips`` itself."""
+        return listeners.bound_to(vips)
 
 
 class ThisMachine:
@@ -123,6 +146,7 @@ class ThisMachine:
     def __init__(self, netlink: Netlink) -> None:
         self.netlink = netlink
         self.rules = Rules()
+        self.haproxy = _ThisHaproxy()
 
     def hear(self, interface: str, family: int) -> AdvertListener:
         return AdvertListener(interface, family)
@@ -156,18 +180,3 @@ class ThisMachine:
 
     def close(self, fd: int) -> None:
         os.close(fd)
-
-    def haproxy(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
-        return health.look(drain, seconds)
-
-    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress]) -> list[IPAddress]:
-        return health_check.answering(drain.health_check, peers)
-
-    def finish_haproxy(self, pid_file: Path) -> int:
-        return health_check.soft_stop(pid_file)
-
-    def connections(self, vips: Collection[IPAddress]) -> int:
-        return connections.count(vips)
-
-    def bound_to(self, vips: Collection[IPAddress]) -> list[str]:
-        return listeners.bound_to(vips)

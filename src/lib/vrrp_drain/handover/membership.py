@@ -61,7 +61,7 @@ class Membership:
         """Return the peers whose haproxy answers us; nobody where the health check cannot be asked from here."""
         own = self._machine.netlink.addresses()
         peers = [each for each in self._instance.config.peer_addresses if each not in own]
-        return self._machine.answering(self._instance.config.drain, peers)
+        return self._machine.haproxy.answering(self._instance.config.drain, peers)
 
     @property
     def _closed(self) -> bool:

@@ -71,9 +71,5 @@ class Paths:
         return self.root / "sys/log/vrrp-drain/history.log"
 
     @property
-    def watch_log(self) -> Path:
-        return self.root / "sys/log/vrrp-drain/watch.log"
-
-    @property
     def drain_log(self) -> Path:
         return self.root / "sys/log/vrrp-drain/vrrp-drain.log"

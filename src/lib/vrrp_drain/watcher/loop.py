@@ -75,7 +75,7 @@ class Watcher:
         drain = self._instance.config.drain
         self._monitor = Monitor(
             RiseFall(drain.health_interval, drain.health_fall, drain.health_rise),
-            lambda patience: self._machine.haproxy(drain, patience),
+            lambda patience: self._machine.haproxy.health(drain, patience),
             drain.haproxy_pid_file,
         )
         self._register, self._vip_here = services.membership.register(), services.vip.is_here()
