@@ -160,7 +160,9 @@ def test_a_missing_file_is_refused(job: Job) -> None:
 def test_a_file_that_is_no_text_is_refused(job: Job) -> None:
     """What cannot be read is named, with the reason."""
     job.template.write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match=rf"^vrrp_drain\.keepalived_config is '{job.template}': must be readable \(.*codec can't decode"):
+    with pytest.raises(
+        ConfigError, match=rf"^vrrp_drain\.keepalived_config is '{job.template}': must be readable \(it is not UTF-8 text\)"
+    ):
         upstream_job.read(job.files)
 
 

@@ -16,14 +16,13 @@ from unit.support.words import of_python
 from vrrp_drain import doctor
 from vrrp_drain.config.model import Config
 from vrrp_drain.doctor import Check, Finding, Found, Patient, Report, Severity, Wait, foreign_source, machine, moves, segment
-from vrrp_drain.doctor.finding import what_happened
 from vrrp_drain.doctor.foreign_source import Outcome
 from vrrp_drain.doctor.survey import Router, Survey
 from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.haproxy import health_check
 from vrrp_drain.linux import connections, listeners, proc_connector
 from vrrp_drain.linux.rtnetlink import Netlink
-from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.errors import SystemFault, what_happened
 from vrrp_drain.runtime.ip import IPAddress, IPInterface
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.vrrp.advert import Advert

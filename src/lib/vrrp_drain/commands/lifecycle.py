@@ -41,9 +41,9 @@ def pre_start(services: Services) -> None:
     keepalived does not run yet, so whoever else uses our VRID is heard now: later the two silence each other. The rules are there
     before that: they learn which peers have another address than the link says.
     """
-    instance = services.instance
     from vrrp_drain import doctor  # no other script has use for it, and all would wait for the import
 
+    instance = services.instance
     findings = doctor.at_start(services)
     services.installation.hold()
     services.announcements.greet(log.warning)
@@ -60,7 +60,7 @@ def pre_start(services: Services) -> None:
     services.control.mark(unhealthy=False)
     services.control.write(Band.DRAINING)
     Boot(instance.paths.drain_run).enter(Stage.STARTED)
-    log.info("%s will start on %s in the draining band; post-start promotes it", instance.vip, instance.interface)
+    log.info("%s will start on %s in the draining band; post-start promotes it", instance.vip, instance.attachment.vip_interface)
 
 
 def post_start(services: Services, cancellation: Cancellation) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult
 
-from vrrp_drain.runtime.errors import ConfigError
+from vrrp_drain.runtime.errors import ConfigError, what_happened
 from vrrp_drain.runtime.ip import IPAddress, IPInterface, IPNetwork
 from vrrp_drain.vrrp import bands
 
@@ -157,7 +157,7 @@ class Config:
         except OSError as error:
             raise ConfigError("configuration file", str(path), f"must be readable ({error.strerror})") from None
         except ValueError as error:
-            raise ConfigError("configuration file", str(path), f"must be JSON ({error})") from None
+            raise ConfigError("configuration file", str(path), f"must be JSON ({what_happened(error)})") from None
         return cls.parse(raw)
 
     @classmethod

@@ -5,12 +5,12 @@ keepalived/upstream_config.py's.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from vrrp_drain.runtime.errors import ConfigError
+from vrrp_drain.runtime.errors import ConfigError, what_happened
 
 LOWERED_BY = 20  # from 100 or 101 into the draining band, below what an unhealthy instance of that job has
 UNHEALTHY_BY = 50  # into our unhealthy band
@@ -20,6 +20,13 @@ PRIORITY = re.compile(
     r"(?:[ \t]*# vrrp-drain lowered it from (?P<original>\d+)(?: \((?P<why>[a-z, ]+)\))?)?[ \t]*$",
     re.MULTILINE,
 )
+
+
+Number = TypeVar("Number", int, float)
+
+
+class _Unusual(Exception):
+    """A setting that keepalived would not take."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +53,11 @@ def read(job: UpstreamJob) -> Mapping[str, Any]:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(_PROPERTY, str(path), f"must be readable ({error})") from None
+        raise ConfigError(_PROPERTY, str(path), f"must be readable ({what_happened(error)})") from None
     try:
         return _settings_of_instance(path, text)
-    except (ValueError, IndexError) as error:
-        raise ConfigError(_PROPERTY, str(path), f"must have settings that keepalived understands ({error})") from None
+    except _Unusual as error:
+        raise ConfigError(_PROPERTY, str(path), f"must have settings that keepalived understands: {error}") from None
 
 
 def _settings_of_instance(path: Path, text: str) -> Mapping[str, Any]:
@@ -59,29 +66,35 @@ def _settings_of_instance(path: Path, text: str) -> Mapping[str, Any]:
     if len(names) != 1 or len(PRIORITY.findall(text)) != 1:
         raise ConfigError(_PROPERTY, str(path), f"must have one vrrp_instance with one priority; it has {len(names)}")
     (name,) = names
-    ours = {words[0]: words[1:] for block, words in settings if block == (name,)}
+    ours = {words[0]: words for block, words in settings if block == (name,)}
 
     def within(block: str) -> list[str]:
         return [words[0] for path, words in settings if path == (name, block)]
 
-    weights = [int(words[1]) for block, words in settings if block[0].startswith("vrrp_script ") and words[0] == "weight"]
+    weights = [_number(words, int) for block, words in settings if block[0].startswith("vrrp_script ") and words[0] == "weight"]
+    passwords = [words for block, words in settings if block == (name, "authentication") and words[0] == "auth_pass"]
     return {
-        "interface": (ours.get("interface") or ["auto"])[0],
-        "virtual_router_id": _whole(ours, "virtual_router_id", 51),
-        "vrrp_version": _whole(ours, "version", 2),
-        "advert_int": float(ours.get("advert_int", ["1"])[0]),
+        "interface": (ours.get("interface", [])[1:] or ["auto"])[0],
+        "virtual_router_id": _number(ours.get("virtual_router_id", ["", "51"]), int),
+        "vrrp_version": _number(ours.get("version", ["", "2"]), int),
+        "advert_int": _number(ours.get("advert_int", ["", "1"]), float),
         "priority": next(int(each["original"] or each["now"]) for each in PRIORITY.finditer(text)),
         "weight": weights[0] if weights else 0,
         "preempt": "nopreempt" not in ours,
         "healthcheck_weight": 0,
         "unicast": bool(within("unicast_peer")),
         "unicast_peers": within("unicast_peer"),
-        "auth_pass": next((words[1] for block, words in settings if block == (name, "authentication") and words[0] == "auth_pass"), None),
+        "auth_pass": passwords[0][1] if passwords and passwords[0][1:] else None,
     }
 
 
-def _whole(settings: Mapping[str, list[str]], key: str, default: int) -> int:
-    return int(settings.get(key, [str(default)])[0])
+def _number(words: Sequence[str], kind: type[Number]) -> Number:
+    """Return the number of a setting: its name, and its value. Raises _Unusual."""
+    try:
+        return kind(words[1])
+    except (ValueError, IndexError):
+        given = repr(words[1]) if words[1:] else "empty"
+        raise _Unusual(f"{words[0]} is {given}, must be a {'whole ' if kind is int else ''}number") from None
 
 
 def _settings(text: str) -> Iterator[tuple[tuple[str, ...], list[str]]]:

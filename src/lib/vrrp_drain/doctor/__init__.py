@@ -13,12 +13,12 @@ from vrrp_drain.config.model import Config
 from vrrp_drain.handover.machine import ThisMachine
 from vrrp_drain.handover.services import Services, assemble
 from vrrp_drain.linux.rtnetlink import Netlink
-from vrrp_drain.runtime.errors import ConfigError, VrrpDrainError
+from vrrp_drain.runtime.errors import ConfigError, VrrpDrainError, what_happened
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.signals import Cancellation
 
 from . import machine, moves, segment
-from .finding import Finding, Found, NotChecked, Severity, problem, what_happened
+from .finding import Finding, Found, NotChecked, Severity, problem
 from .patient import Check, Patient, Wait
 from .report import Report
 

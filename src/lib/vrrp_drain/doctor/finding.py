@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vrrp_drain.runtime.errors import VrrpDrainError
 from vrrp_drain.runtime.str_enum import StrEnum
 
 
@@ -78,11 +77,3 @@ class NotChecked(Found):
     def told(self) -> Finding:
         means = f"nobody knows whether this is so: {self.unknown}"
         return warning(f"could not be checked: {self.why}", means, "mend that first, then ask again")
-
-
-def what_happened(error: OSError | VrrpDrainError) -> str:
-    """Return an error in words for people: ours have them, of the kernel's the reason and the file."""
-    if isinstance(error, VrrpDrainError):
-        return str(error)
-    reason = error.strerror or "the machine does not let us"
-    return f"{error.filename}: {reason}" if error.filename else reason

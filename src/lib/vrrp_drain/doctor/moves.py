@@ -1,11 +1,11 @@
 """Checks of what a move needs: somebody to take over, the kernel's rules, and the way between the instances."""
 
 from vrrp_drain.haproxy import health_check
-from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.errors import SystemFault, what_happened
 
 from . import foreign_source
 from . import moves_findings as findings
-from .finding import Found, what_happened
+from .finding import Found
 from .patient import Patient
 
 _PROBE_SECONDS = 1.5

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime import files
-from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.errors import SystemFault, what_happened
 from vrrp_drain.runtime.ip import IPAddress
 
 _LO = "lo"
@@ -61,7 +61,7 @@ class VipOnLo:
         except (OSError, ValueError, SystemFault) as error:
             self.release()
             raise SystemFault(
-                f"{', '.join(map(str, ours))} could not be put on lo ({error}): "
+                f"{', '.join(map(str, ours))} could not be put on lo ({_what(error)}): "
                 "a connection that is opened in the millisecond of a move may be slow"
             ) from error
 
@@ -109,7 +109,7 @@ class VipOnLo:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SystemFault(f"cannot read {self._file} ({error!r}): the interface's ARP settings stay as they are") from error
+            raise SystemFault(f"cannot read {self._file} ({_what(error)}): the interface's ARP settings stay as they are") from error
 
     def _record(self, held: Held) -> None:
         """Write the file as a whole or not at all."""
@@ -130,3 +130,9 @@ class VipOnLo:
 
     def _write(self, interface: str, name: str, value: int) -> None:
         (self._settings / interface / name).write_text(f"{value}\n")
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, (OSError, SystemFault, json.JSONDecodeError)):
+        return what_happened(error)
+    return "it does not hold what is expected of it"

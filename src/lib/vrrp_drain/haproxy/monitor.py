@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vrrp_drain.runtime.errors import what_happened
+
 from . import health_check
 from .health import Health
 from .rise_fall import RiseFall
@@ -111,4 +113,4 @@ class Monitor:
         try:
             return self._look(self._rise_fall.patience)
         except Exception as error:
-            return Health(problem=f"haproxy could not be asked ({error!r})")
+            return Health(problem=f"haproxy could not be asked: {what_happened(error)}")

@@ -80,7 +80,9 @@ class Daemon:
         self._ensure_band()
         process = self._spawn(path)
         self._wait_until_ready(process)
-        self._log(f"keepalived started for {config.vip} on {where.interface} (pid {process.pid}, priority {config.keepalived.priority})")
+        self._log(
+            f"keepalived started for {config.vip} on {where.vip_interface} (pid {process.pid}, priority {config.keepalived.priority})"
+        )
 
     def stop(self, config: Config, netlink: Netlink) -> None:
         """Stop keepalived; it resigns and takes the VIP away. One that hangs is killed, and the VIP taken away by us."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from vrrp_drain.config.upstream_job import LOWERED_BY, PRIORITY, UNHEALTHY_BY, UpstreamJob
 from vrrp_drain.linux.process import running
 from vrrp_drain.runtime import files
-from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.errors import SystemFault, what_happened
 from vrrp_drain.vrrp.bands import LOWEST, Band
 
 _DRAINING, _UNHEALTHY = "draining", "unhealthy"
@@ -54,7 +54,7 @@ class UpstreamConfig:
         try:
             texts = [path.read_text() for path in self._job.present]
         except (OSError, UnicodeDecodeError) as error:
-            raise SystemFault(f"cannot read {self.path}: {error}") from error
+            raise SystemFault(f"cannot read {self.path}: {what_happened(error)}") from error
         whys = [each["why"] or _DRAINING for text in texts for each in PRIORITY.finditer(text) if each["original"]]
         draining, unhealthy = (any(word in why for why in whys) for word in (_DRAINING, _UNHEALTHY))
         return (Band.DRAINING if draining else Band.ACTIVE, unhealthy) if texts else None
@@ -68,7 +68,9 @@ class UpstreamConfig:
                 with suppress(ProcessLookupError):  # it ended meanwhile
                     os.kill(pid, signal.SIGHUP)
         except (OSError, UnicodeDecodeError) as error:
-            raise SystemFault(f"cannot change the priority in {self.path} to {meaning}: {error}; the priority is unchanged") from error
+            raise SystemFault(
+                f"cannot change the priority in {self.path} to {meaning}: {what_happened(error)}; the priority is unchanged"
+            ) from error
 
     def changed_at(self) -> float | None:
         """Return when the configuration was written, in seconds since the epoch, or None where there is none."""

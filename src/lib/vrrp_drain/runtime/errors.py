@@ -114,3 +114,17 @@ def all_of(*steps: Callable[[], object]) -> None:
             faults.append(str(fault))
     if faults:
         raise SystemFault("; ".join(dict.fromkeys(faults)))
+
+
+def what_happened(error: Exception) -> str:
+    """Return an error in words for people: ours have them, of the kernel's the reason and the file, of others what they mean."""
+    if isinstance(error, VrrpDrainError):
+        return str(error)
+    if isinstance(error, OSError):
+        reason = error.strerror or "the machine does not let us"
+        return f"{error.filename}: {reason}" if error.filename else reason
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    if hasattr(error, "lineno") and hasattr(error, "colno"):  # json.JSONDecodeError
+        return f"it is no JSON from line {error.lineno}, column {error.colno} on"
+    return f"a fault of vrrp-drain itself ({type(error).__name__}), please report it"

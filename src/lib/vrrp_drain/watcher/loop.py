@@ -21,7 +21,7 @@ from vrrp_drain.keepalived import priority_control
 from vrrp_drain.keepalived.log_limit import KeepalivedLog
 from vrrp_drain.notify.damper import Damper
 from vrrp_drain.notify.notice import Kind, Notice, Severity
-from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.errors import SystemFault, what_happened
 from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp.election import Standing
@@ -138,7 +138,7 @@ class Watcher:
             self._take_stale_vip_away(sight)
             self._complaints.over("look")
         except (OSError, SystemFault) as error:
-            self._complaints.about("look", f"cannot see how this instance stands ({error}); it is tried again")
+            self._complaints.about("look", f"cannot see how this instance stands ({what_happened(error)}); it is tried again")
 
     def _ask_the_rules(self) -> None:
         try:
