@@ -7,9 +7,6 @@ RUN := $(VENV)/bin/python
 # gcc, libc6-dev and libssl-dev compile our keepalived; Debian's is for strangers on the segment, and with ucarp for comparison
 LAB_PACKAGES := curl gcc haproxy iproute2 keepalived libc6-dev libssl-dev nftables openssl psmisc python3-venv ruby ucarp util-linux
 LAB_COMMANDS := curl gcc haproxy keepalived killall nft nsenter openssl ruby ucarp unshare
-# The lab makes its own namespaces. Root may; anybody else gets a user namespace in which he is root.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --user --map-root-user)
-
 # Tests of the lab wait for elections rather than for the processor, so there are more of them side by side than most machines have cores.
 SIDE_BY_SIDE := --numprocesses 4 --dist loadgroup
 
@@ -28,12 +25,12 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
 demo: deps ## the same rolling upgrade without and with vrrp-drain, side by side; writes build/demo/
-	$(AS_ROOT) $(RUN) -m lab.benches.demo
+	$(RUN) -m lab.benches.demo
 
 check: lint unit ## what needs neither root nor keepalived: lint and unit tests, in less than 90 s
 
 lab: deps ## three instances and their clients to play with, and who has the VIP, live, until Ctrl-C
-	$(AS_ROOT) $(RUN) -m lab.playground run build/lab
+	$(RUN) -m lab.playground run build/lab
 
 shell: $(VENV)/.ready ## a shell on a node of the lab that runs: make shell NODE=0, or NODE=0 CMD='vrrpctl status'
 	@$(RUN) -m lab.playground shell build/lab "$(NODE)" "$$CMD"
@@ -41,13 +38,13 @@ shell: $(VENV)/.ready ## a shell on a node of the lab that runs: make shell NODE
 test: check deps ## make check, and all tests of the lab, the templates and the release
 	@$(MAKE) --no-print-directory $(BOSH) || echo "Without the bosh CLI the tests of the release and the manifests are skipped." >&2
 	@$(MAKE) --no-print-directory promtool || echo "Without promtool the tests of the alerts are skipped; what lacks is above." >&2
-	$(AS_ROOT) $(RUN) -m pytest --ignore tests/acceptance --ignore tests/unit $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(RUN) -m pytest --ignore tests/acceptance --ignore tests/unit $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 acceptance: deps tools ## the release as the bosh CLI builds it, with the real bosh-agent in every node of the lab
-	$(AS_ROOT) $(RUN) -m pytest tests/acceptance $(PYTEST_ARGS)
+	$(RUN) -m pytest tests/acceptance $(PYTEST_ARGS)
 
 unit: $(VENV)/.ready ## the tests that need neither root nor keepalived
-	$(RUN) -m pytest tests/unit --numprocesses auto --dist worksteal
+	$(RUN) -m pytest tests/unit --numprocesses auto --dist worksteal $(if $(CI),--cov --cov-report=term)
 
 coverage: $(VENV)/.ready ## the same, and what they leave out; fails below the floor in pyproject.toml
 	$(RUN) -m pytest tests/unit --numprocesses auto --cov --cov-report=term
@@ -61,11 +58,11 @@ lint: $(VENV)/.ready ## ruff, mypy, and what may import what
 	$(VENV)/bin/lint-imports --no-cache
 
 bench: deps ## medians of 10 (or BENCH_RUNS) drains and crashes, planned moves in five ways, what happens when, and what starting costs; writes build/bench/
-	$(AS_ROOT) $(RUN) -m lab.benches.bench
-	$(AS_ROOT) $(RUN) -m lab.benches.compare
-	$(AS_ROOT) $(RUN) -m lab.benches.crashes
-	$(AS_ROOT) $(RUN) -m lab.benches.scenarios
-	$(AS_ROOT) $(RUN) -m lab.benches.startup $(BASE)
+	$(RUN) -m lab.benches.bench
+	$(RUN) -m lab.benches.compare
+	$(RUN) -m lab.benches.crashes
+	$(RUN) -m lab.benches.scenarios
+	$(RUN) -m lab.benches.startup $(BASE)
 
 blobs: $(VENV)/.ready ## get the files of config/blobs.yml into blobs/
 	config/get-blobs

@@ -19,10 +19,7 @@ T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
 _ETH_P_IP = 0x0800
 _VRRP = 112
-_NEEDS = (
-    "The lab makes network namespaces: run it as root, or where unprivileged user namespaces are allowed "
-    "as `unshare --user --map-root-user COMMAND` (make does that)"
-)
+_NEEDS = "The lab makes network namespaces: run it as root"
 _NOT_ROOTS = (
     "/ does not belong to root here, as in a user namespace of somebody who is not root outside: keepalived runs no health check from "
     "there (enable_script_security). Run it as root"
