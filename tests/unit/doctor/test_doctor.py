@@ -478,9 +478,8 @@ def test_the_handoff_rules(patient: Patient, services: FakeServices, monkeypatch
     def refuse(*arguments: object) -> None:
         raise SystemFault("the kernel refuses")
 
-    monkeypatch.setattr(services.machine.rules, "state", lambda: Situation((4,)))
     assert moves.rules(patient) == []
-    monkeypatch.setattr(services.machine.rules, "state", Situation)
+    services.machine.rules.situation = Situation()
     monkeypatch.setattr(services.machine.rules, "trial", lambda group: None)
     assert severities(moves.rules(patient)) == ["warning"]
     monkeypatch.setattr(services.machine.rules, "trial", refuse)

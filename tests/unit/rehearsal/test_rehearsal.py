@@ -5,7 +5,7 @@ import json
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, FakeIPR, address, rendered
+from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeIPR, address, rendered
 from unit.support.services import FakeHandover, FakeServices
 from vrrp_drain import doctor, rehearsal
 from vrrp_drain.config.model import Config
@@ -33,7 +33,6 @@ from vrrp_drain.rehearsal import prober as prober_module
 from vrrp_drain.rehearsal.client import Turn
 from vrrp_drain.rehearsal.tally import Outcome, Probe
 from vrrp_drain.runtime.errors import Cancelled, NoSuccessor, NotSettled, SystemFault, Unwell, VrrpDrainError
-from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.bands import Band
@@ -300,15 +299,11 @@ def test_the_target(services: FakeServices, ipr: FakeIPR) -> None:
         rehearsal.target(services, None)
 
 
-def test_names(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each instance by the MAC that it answers with."""
-
-    def listen(services: FakeServices, seconds: float, others: Mapping[IPAddress, str]) -> Survey:
-        assert [*others] == [ip_address(PEER)]
-        return Survey(seconds, 1.0, (), {ip_address(PEER): frozenset({PEER_MAC})})
-
-    monkeypatch.setattr(survey, "listen", listen)
+def test_names(clock: Clock, services: FakeServices) -> None:
+    """Each instance by the MAC that it answers with; nobody but the peers is asked, besides who has the VIP."""
+    services.machine.answers |= {VIP: [MAC], PEER: [PEER_MAC]}
     assert rehearsal.names(services) == NAMES
+    assert [str(target) for target, _ in services.machine.inquiries] == [VIP, PEER]
 
 
 @pytest.mark.parametrize(
