@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP, FakeHaproxy, FakeIPR, address, link, rendered, route
+from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP, FakeIPR, address, link, rendered, route
 from unit.support.services import FakeServices
 from unit.support.words import of_python
 from vrrp_drain import doctor
@@ -19,8 +19,8 @@ from vrrp_drain.doctor import Check, Finding, Found, Patient, Report, Severity, 
 from vrrp_drain.doctor.foreign_source import Outcome
 from vrrp_drain.doctor.survey import Router, Survey
 from vrrp_drain.handoff.situation import Situation
-from vrrp_drain.haproxy import health_check
-from vrrp_drain.linux import connections, listeners, proc_connector
+from vrrp_drain.haproxy.health import Health
+from vrrp_drain.linux import proc_connector
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault, what_happened
 from vrrp_drain.runtime.ip import IPAddress, IPInterface
@@ -66,7 +66,7 @@ def configure(patient: Patient, config: Config) -> None:
 
 
 @pytest.fixture
-def patient(services: FakeServices, haproxy_health: FakeHaproxy) -> Patient:
+def patient(services: FakeServices) -> Patient:
     """A healthy BACKUP of two, with time enough."""
     services.configure(replace(services.instance.config, keepalived=replace(services.instance.config.keepalived, priority=253)))
     created = Patient(services, time.monotonic() + 3600)
@@ -210,10 +210,10 @@ def test_priorities_of_the_master(patient: Patient, priority: int, what: str) ->
     assert (found.severity, found.what) == (Severity.WARNING, what)
 
 
-def test_a_lower_master_has_its_reasons(patient: Patient, haproxy_health: FakeHaproxy) -> None:
+def test_a_lower_master_has_its_reasons(patient: Patient, services: FakeServices) -> None:
     """While haproxy is sick here, or without preemption, nothing else is expected."""
     patient.survey = heard(master(priority=252))
-    haproxy_health.problem = "haproxy is stopping"
+    services.machine.health = Health("haproxy is stopping")
     assert segment.priorities(patient) == []
     patient.haproxy_problem = ""
     configure(patient, replace(patient.config, keepalived=replace(patient.config.keepalived, preempt=False)))
@@ -276,10 +276,10 @@ def test_a_virtual_mac_is_no_stranger(patient: Patient) -> None:
     ],
 )
 def test_successors(
-    patient: Patient, monkeypatch: pytest.MonkeyPatch, answering: list[IPAddress], peer: list[str], severity: str, what: str
+    patient: Patient, services: FakeServices, answering: list[IPAddress], peer: list[str], severity: str, what: str
 ) -> None:
     """None is a problem, fewer than there should be a warning; a dead haproxy is told from a dead machine."""
-    monkeypatch.setattr(health_check, "answering", lambda check, peers, timeout: answering)
+    services.machine.healthy_peers = [*map(str, answering)]
     configure(patient, replace(Config.parse(rendered(3)), keepalived=patient.config.keepalived))
     patient.survey = heard(peer=peer)
     found = told(moves.successor(patient))
@@ -432,22 +432,17 @@ def test_the_vip_on_lo(patient: Patient, ipr: FakeIPR) -> None:
     assert (found.severity, found.what) == (Severity.PROBLEM, f"{VIP} is on lo, but arp_ignore is 0 on eth0")
 
 
-def test_the_kernel(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel(patient: Patient, services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
     """sock_diag always, the proc connector only where a process is tracked."""
-
-    def refuse(vips: object) -> int:
-        raise SystemFault("the kernel does not tell its connections")
-
     monkeypatch.setattr(proc_connector, "available", lambda: "Connection refused")
-    monkeypatch.setattr(connections, "count", lambda vips: 0)
     assert machine.kernel(patient) == []
     configure(patient, replace(patient.config, keepalived=replace(patient.config.keepalived, track_process="haproxy")))
     assert severities(machine.kernel(patient)) == ["note"]
-    monkeypatch.setattr(connections, "count", refuse)
+    services.machine.counting_fault = SystemFault("the kernel does not tell its connections")
     assert severities(machine.kernel(patient)) == ["warning", "note"]
 
 
-def test_haproxy(patient: Patient, haproxy_health: FakeHaproxy, tmp_path: Path) -> None:
+def test_haproxy(patient: Patient, services: FakeServices, tmp_path: Path) -> None:
     """It answers; and its pid file leads to it, which drain needs. A sick one has one finding, not two."""
     drain = replace(patient.config.drain, haproxy_pid_file=tmp_path / "none.pid")
     configure(patient, replace(patient.config, drain=drain))
@@ -456,17 +451,16 @@ def test_haproxy(patient: Patient, haproxy_health: FakeHaproxy, tmp_path: Path) 
     configure(patient, replace(patient.config, drain=replace(drain, haproxy_soft_stop=False)))
     assert machine.soft_stop(patient) is None
     del patient.haproxy_problem
-    haproxy_health.problem = "haproxy is stopping"
+    services.machine.health = Health("haproxy is stopping")
     assert [each.what for each in told(machine.haproxy_here(patient))] == ["haproxy is stopping"]
     configure(patient, replace(patient.config, drain=drain))
     assert machine.soft_stop(patient) is None
 
 
-def test_frontends(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frontends(patient: Patient, services: FakeServices) -> None:
     """A listener on a VIP is named, with the line that would be right."""
-    monkeypatch.setattr(listeners, "bound_to", lambda vips: [])
     assert machine.frontends(patient) == []
-    monkeypatch.setattr(listeners, "bound_to", lambda vips: [f"{VIP}:443", "[fd00::10]:443"])
+    services.machine.bound = [f"{VIP}:443", "[fd00::10]:443"]
     (found,) = told(machine.frontends(patient))
     assert found.what == "a listener is bound to the VIP itself: 10.0.0.10:443, [fd00::10]:443"
     assert "bind :::443 v4v6" in found.mend
@@ -572,9 +566,8 @@ def test_an_examination(paths: Paths, ipr: FakeIPR, monkeypatch: pytest.MonkeyPa
     assert ipr.closed
 
 
-def test_pre_start_makes_the_quick_checks(services: FakeServices, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pre_start_makes_the_quick_checks(services: FakeServices, ipr: FakeIPR) -> None:
     """What is wrong is told, what is well or only worth a note is not."""
-    monkeypatch.setattr(connections, "count", lambda vips: 0)
     assert doctor.at_start(services) == []
     ipr.links[1] = link(2, "eth0", MAC, carrier=0)
     assert [each.line().partition(". ")[0] for each in doctor.at_start(services)] == [

@@ -101,7 +101,7 @@ class FakeHaproxyHere:
     def health(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
         return self._machine.health
 
-    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress]) -> list[IPAddress]:
+    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress], seconds: float = 0.3) -> list[IPAddress]:
         self._machine.asked_peers.append([*map(str, peers)])
         return [each for each in peers if str(each) in self._machine.healthy_peers]
 

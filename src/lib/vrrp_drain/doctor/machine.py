@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vrrp_drain.handoff.vip_on_lo import WANTED
 from vrrp_drain.haproxy import health_check
-from vrrp_drain.linux import connections, listeners, proc_connector
+from vrrp_drain.linux import proc_connector
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.vrrp.bands import Band
 
@@ -98,7 +98,7 @@ def kernel(patient: Patient) -> list[Found]:
     """Parts that only some kernels, and only some namespaces, have."""
     found: list[Found] = []
     try:
-        connections.count(patient.vips)
+        patient.services.machine.haproxy.connections(patient.vips)
     except SystemFault as error:
         found.append(findings.Uncounted(str(error)))
     name = patient.config.keepalived.track_process
@@ -140,7 +140,7 @@ def frontends(patient: Patient) -> list[Found] | None:
     """A listener on the VIP itself looks, to the kernel, like a socket that knows every packet."""
     if not patient.services.instance.hands_off:
         return None
-    bound = listeners.bound_to(patient.vips)
+    bound = patient.services.machine.haproxy.bound_to(patient.vips)
     return [findings.BoundToVip(tuple(bound))] if bound else []
 
 

@@ -1,6 +1,5 @@
 """Checks of what a move needs: somebody to take over, the kernel's rules, and the way between the instances."""
 
-from vrrp_drain.haproxy import health_check
 from vrrp_drain.runtime.errors import SystemFault, what_happened
 
 from . import foreign_source
@@ -22,7 +21,7 @@ def successor(patient: Patient) -> list[Found]:
         return [findings.NotAskable(asked)]
     what = "haproxy of the peers"
     healthy = patient.take_time(
-        what, _PEER_SECONDS, lambda: health_check.answering(config.drain.health_check, patient.peers, _PEER_SECONDS)
+        what, _PEER_SECONDS, lambda: patient.services.machine.haproxy.answering(config.drain, patient.peers, _PEER_SECONDS)
     )
     silent = [peer for peer in patient.peers if peer not in healthy]
     gone = [peer for peer in silent if peer not in patient.peer_macs]

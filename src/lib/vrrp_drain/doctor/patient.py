@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from vrrp_drain.config.model import Config
 from vrrp_drain.handover.services import Services
-from vrrp_drain.haproxy import health
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress, IPInterface
@@ -143,7 +142,7 @@ class Patient:
 
     @cached_property
     def haproxy_problem(self) -> str:
-        return self.take_time("haproxy here", 1.0, lambda: health.problem(self.config.drain))
+        return self.take_time("haproxy here", 1.0, lambda: self.services.machine.haproxy.health(self.config.drain).problem)
 
 
 @dataclass(frozen=True)

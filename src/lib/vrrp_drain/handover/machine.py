@@ -67,8 +67,8 @@ class Haproxy(Protocol):
     def health(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
         """Say how haproxy is here, within ``seconds``."""
 
-    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress]) -> list[IPAddress]:
-        """Return those of ``peers`` whose haproxy answers; nobody where the health check cannot be asked from here."""
+    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress], seconds: float = 0.3) -> list[IPAddress]:
+        """Return those of ``peers`` whose haproxy answers within ``seconds``; nobody where the health check cannot be asked from here."""
 
     def finish(self, pid_file: Path) -> int:
         """Tell haproxy here to finish its connections; return its pid."""
@@ -127,8 +127,8 @@ class _ThisHaproxy:
     def health(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
         return health.look(drain, seconds)
 
-    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress]) -> list[IPAddress]:
-        return health_check.answering(drain.health_check, peers)
+    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress], seconds: float = 0.3) -> list[IPAddress]:
+        return health_check.answering(drain.health_check, peers, seconds)
 
     def finish(self, pid_file: Path) -> int:
         return health_check.soft_stop(pid_file)
