@@ -121,3 +121,17 @@ def test_a_manifest_for_haproxy_boshreleases_job_is_one_for_ours(render: Render,
     theirs = json.loads((beside / CONFIG["vrrp-drain"]).read_text())
     assert theirs["keepalived"] == {"vip": "10.234.250.201"}
     assert theirs["vrrp_drain"]["keepalived_config"] == "/var/vcap/jobs/keepalived/config/keepalived.config"
+
+
+@pytest.mark.parametrize(
+    ("job", "properties", "command"),
+    [
+        ("vip-demote", {}, "demote"),
+        ("vip-demote", {"vip_demote": {"timeout": 30, "keep": True}}, "demote --timeout 30 --keep"),
+        ("vip-promote", {}, "promote"),
+        ("vip-promote", {"vip_promote": {"timeout": 0.5}}, "promote --timeout 0.5"),
+    ],
+)
+def test_errands(render: Render, job: str, properties: dict[str, Any], command: str) -> None:
+    """An errand is vrrpctl with what the manifest gives, and nothing that its template needed to check that."""
+    assert (render(job, **properties) / "bin/run").read_text() == f"#!/bin/bash\nexec /var/vcap/packages/vrrp-drain/bin/vrrpctl {command}\n"

@@ -22,7 +22,7 @@ NOT: Final = "not "  # before any of these
 
 
 class Where(NamedTuple):
-    """That the value of ``of`` (a property of the same object, or a fact) is so. Of what is not given nothing is so, nor not so."""
+    """That the value of ``of`` is so: a property of the same object, or a fact (check.py, _learned). Of what is not given nothing is so."""
 
     of: str
     predicate: str
