@@ -179,7 +179,7 @@ def test_two_masters(as_master: Patient, survey: Survey, what: str) -> None:
 
 
 def test_a_master_that_sends_nothing(as_master: Patient) -> None:
-    """The VIP is here, and the tap saw no advert leave: keepalived hangs."""
+    """The VIP is here, and the capture saw no advert leave: keepalived hangs."""
     as_master.survey = heard(vip=())
     (found,) = told(segment.adverts(as_master))
     assert found.what == f"keepalived has {VIP} here, but sent no advert within 3.3 s"

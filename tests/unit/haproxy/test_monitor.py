@@ -1,4 +1,4 @@
-"""The vigil over haproxy: real processes that end, looks that hang, and a caller that never waits."""
+"""The monitor of haproxy: real processes that end, looks that hang, and a caller that never waits."""
 
 import os
 import select
@@ -51,7 +51,7 @@ def port() -> Port:
 
 @pytest.fixture
 def make(port: Port, tmp_path: Path) -> Iterator[Make]:
-    """Make a vigil that looks every ``interval`` seconds."""
+    """Make a monitor that looks every ``interval`` seconds."""
     with ExitStack() as stack:
         stack.callback(port.go_on.set)
 

@@ -11,7 +11,7 @@ LOOKS = st.lists(st.booleans(), max_size=60)
 
 
 def alive(fall: int = 2, rise: int = 2, interval: float = 1.0) -> RiseFall:
-    """Return the pulse of a haproxy that answers."""
+    """Return rise and fall of a haproxy that answers."""
     rise_fall = RiseFall(interval, fall, rise)
     assert rise_fall.looked(True, 0.0)
     return rise_fall

@@ -259,7 +259,7 @@ class FakeSocket:
 
 
 class FakeListener:
-    """An AdvertListener, or a Tap, whose packets a test puts in."""
+    """An AdvertListener, or a PacketCapture, whose packets a test puts in."""
 
     def __init__(self) -> None:
         self.packets: list[Packet] = []
@@ -308,8 +308,8 @@ class FakeInquiry:
         self.closed = True
 
 
-class FakeOverlap(VipOnLo):
-    """An Overlap that notes what it was told and leaves this machine's settings alone."""
+class FakeVipOnLo(VipOnLo):
+    """A VipOnLo that notes what it was told and leaves this machine's settings alone."""
 
     def __init__(self) -> None:
         self.holds: list[tuple[list[str], str]] = []

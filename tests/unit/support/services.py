@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-from unit.support.fakes import Clock, FakeOverlap
+from unit.support.fakes import Clock, FakeVipOnLo
 from unit.support.machine import FakeMachine
 from vrrp_drain.config.model import Config
 from vrrp_drain.handover.demote import Demote
@@ -47,16 +47,16 @@ class FakeHandover(Handover):
 class FakeInstallation(Installation):
     """An Installation that leaves lo and the interface's settings alone."""
 
-    _vip_on_lo: FakeOverlap
+    _vip_on_lo: FakeVipOnLo
 
     @classmethod
     def of(cls, installation: Installation) -> "FakeInstallation":
         made = cls(installation._instance, installation._machine, installation._membership)
-        made._vip_on_lo = FakeOverlap()
+        made._vip_on_lo = FakeVipOnLo()
         return made
 
     @property
-    def vip_on_lo(self) -> FakeOverlap:
+    def vip_on_lo(self) -> FakeVipOnLo:
         return self._vip_on_lo
 
 

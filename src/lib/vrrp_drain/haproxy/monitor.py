@@ -43,7 +43,7 @@ class Monitor:
         self._stop = False
         self._watched: dict[int, int] = {}
         self._full = ""
-        self._thread = threading.Thread(target=self._keep_looking, name="vigil", daemon=True)
+        self._thread = threading.Thread(target=self._keep_looking, name="monitor", daemon=True)
 
     @property
     def alive(self) -> bool | None:

@@ -1,4 +1,4 @@
-"""What the watcher does about what it sees. Each remedy is one small object with a ``tick``; none of them ever waits."""
+"""What the watcher does about what it sees. Each action is one small object with a ``tick``; none of them ever waits."""
 
 import logging
 import time

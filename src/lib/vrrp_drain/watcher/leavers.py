@@ -19,7 +19,7 @@ _QUESTIONS = 5  # unanswered ones in a row, each of which may be lost (RFC 5227 
 
 
 class Leavers:
-    """A remedy of the watcher's, for as long as the VIP is here: packets of clients come to nobody else."""
+    """An action of the watcher's, for as long as the VIP is here: packets of clients come to nobody else."""
 
     def __init__(self, instance: Instance, machine: Machine) -> None:
         self._instance, self._machine = instance, machine

@@ -27,7 +27,7 @@ class _Counter:
 
 
 class Strays:
-    """A remedy of the watcher's that only looks; ``circled`` and ``refused`` say what there is to tell, or nothing."""
+    """An action of the watcher's that only looks; ``circled`` and ``refused`` say what there is to tell, or nothing."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
