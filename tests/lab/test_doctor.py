@@ -142,6 +142,9 @@ def test_mixed_advert_intervals(make_cluster: MakeCluster) -> None:
         (first, "10.0.0.2 adverts VRID 1 every 2 s, we every 1 s"),
     ):
         found = examine(node)["foreign-adverts"]
+        while found["what"] == f"{what}, in one packet":  # 3.3 s have one or two adverts of every 2 s in them
+            assert found["mend"] == "vrrpctl doctor once more"
+            found = examine(node)["foreign-adverts"]
         assert found["what"] == what
         assert "the same keepalived.advert_int" in found["mend"]
 

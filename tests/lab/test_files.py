@@ -45,10 +45,12 @@ def somebody() -> tuple[str, ...]:
 
 def plant(node: Node, how: str, directory: str, names: Mapping[str, tuple[str, ...]]) -> None:
     """Take the names of our files in sys/run or sys/log, and of the files that are renamed over them."""
-    for job, files in names.items():
-        for name in [*files, *(f".{name}.new" for name in files if directory == "run")]:
-            script = f"name={name} path=/var/vcap/sys/{directory}/{job}/{name}; rm -rf $path; {PLANTS[how]}"
-            sh(node, script, *somebody())
+    taken = [
+        f"name={name} path=/var/vcap/sys/{directory}/{job}/{name}; rm -rf $path; {PLANTS[how]}"
+        for job, files in names.items()
+        for name in [*files, *(f".{name}.new" for name in files if directory == "run")]
+    ]
+    sh(node, "\n".join(taken), *somebody())
 
 
 def victims(node: Node) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import ipaddress
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -35,9 +34,7 @@ def begin(make_cluster: MakeCluster) -> Iterator[Begin]:
         def deploy(nodes: int = 2) -> tuple[Story, Cluster]:
             cluster = make_cluster(nodes, watched=True, create=False, vrrp_drain={"health_interval": 0.3, "webhooks": [WEBHOOK]})
             inbox = stack.enter_context(Inbox(cluster.client))
-            cluster.nodes[0].start()
-            with ThreadPoolExecutor() as pool:
-                list(pool.map(Node.start, cluster.nodes[1:]))
+            cluster.create()
             until(lambda: all("band draining -> active" in node.log() for node in cluster.nodes), "all to tell of their promotion")
             return Story(cluster, inbox), cluster
 

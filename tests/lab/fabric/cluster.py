@@ -86,15 +86,15 @@ class Cluster:
         shutil.rmtree(self._disk, ignore_errors=True)
 
     def create(self) -> "Cluster":
-        """Deploy the group for the first time: the first instance is there before the others start, which do so side by side."""
+        """Deploy the group for the first time: the first instance, and when it is active the others side by side.
+
+        Were it still in the draining band, as it is until post-start, who starts beside it would take it for one that leaves.
+        """
         self.apply()
+        first, *others = self.nodes
+        first.start()
         with ThreadPoolExecutor(len(self.nodes)) as pool:
-            first, *others = [pool.submit(node.agent.run_script, "pre-start") for node in self.nodes]
-            first.result()
-            self.nodes[0].begin()
-            for each in others:
-                each.result()
-            list(pool.map(Node.begin, self.nodes[1:]))
+            list(pool.map(Node.start, others))
         return self
 
     def apply(self) -> None:

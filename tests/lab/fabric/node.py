@@ -65,10 +65,6 @@ class Node:
     def start(self) -> None:
         """pre-start, monit start, post-start."""
         self.agent.run_script("pre-start")
-        self.begin()
-
-    def begin(self) -> None:
-        """What comes after pre-start."""
         self.monit.start()
         self.agent.run_script("post-start")
 
