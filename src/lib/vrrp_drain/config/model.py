@@ -26,7 +26,7 @@ GRACE = 2.0  # seconds that a handover gets on top of Master_Down_Interval
 
 
 @dataclass(frozen=True)
-class Instance:
+class Member:
     """One member of the instance group, as the keepalived link describes it."""
 
     name: str
@@ -131,8 +131,8 @@ class VrrpDrain:
 class Config:
     """All that one instance knows of itself, its peers and its virtual router."""
 
-    me: Instance
-    instances: tuple[Instance, ...]
+    me: Member
+    instances: tuple[Member, ...]
     keepalived: Keepalived
     drain: VrrpDrain
 
@@ -141,7 +141,7 @@ class Config:
         return self.keepalived.vip.ip
 
     @property
-    def peers(self) -> tuple[Instance, ...]:
+    def peers(self) -> tuple[Member, ...]:
         return tuple(i for i in self.instances if i.id != self.me.id)
 
     @property
@@ -170,7 +170,7 @@ class Config:
                 values = BESIDE.typed(check(BESIDE, {**given, "keepalived": {"vip": given["keepalived"]["vip"], **read(other)}}))
         except Wrong as wrong:
             raise ConfigError(wrong.name, wrong.value, str(wrong.problem)) from None
-        me, instances = Instance(**values["instance"]), tuple(Instance(**each) for each in values["instances"])
+        me, instances = Member(**values["instance"]), tuple(Member(**each) for each in values["instances"])
         keepalived = _keepalived(values["keepalived"], _rank(me, instances))
         return cls(me, instances, keepalived, _vrrp_drain(values["vrrp_drain"], keepalived.slowest_takeover))
 
@@ -180,7 +180,7 @@ def _upstream_job(section: dict[str, Any]) -> UpstreamJob | None:
     return UpstreamJob(config, pid_file) if config and pid_file else None
 
 
-def _rank(me: Instance, instances: tuple[Instance, ...]) -> int:
+def _rank(me: Member, instances: tuple[Member, ...]) -> int:
     """Return our place among the instances: the bootstrap instance first, then by index."""
     return [each.id for each in sorted(instances, key=lambda each: (not each.bootstrap, each.index))].index(me.id)
 

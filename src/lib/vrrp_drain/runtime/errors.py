@@ -1,6 +1,6 @@
 """Errors, sorted by what the caller can do about them, and the exit codes they become.
 
-Commands raise; ``cli.main`` prints one line and exits with ``exit_code``. Lifecycle scripts know only
+Commands raise; ``commands.main.main`` prints one line and exits with ``exit_code``. Lifecycle scripts know only
 success and failure, so for BOSH every error is exit code 1.
 """
 
