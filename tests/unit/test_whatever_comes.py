@@ -63,7 +63,9 @@ def test_packets(packets: list[tuple[Packet, float]], electorate: Electorate) ->
     diagnosis = Diagnosis(CONFIG, peer_table, BACKUP, now)
     for packet, pause in packets:
         now += pause
-        peer_table.hear(electorate.classify(packet, now))
+        verdict = peer_table.hear(electorate.classify(packet, now))
+        if any(valid([packet])):
+            assert verdict in ("valid", "foreign", None)
         for sight in (BACKUP, replace(BACKUP, vip_here=True)):
             for notice in diagnosis.look(sight, now, now):
                 assert Notice.from_json(notice.as_json()) == notice

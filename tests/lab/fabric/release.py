@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -138,8 +137,8 @@ def clone_checkout(clone: Path) -> None:
 
 def unpack(archive: Path, into: Path) -> Path:
     """Unpack a tarball, and return where."""
-    with tarfile.open(archive) as tar:
-        tar.extractall(into, filter="data")
+    into.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["tar", "--extract", "--no-same-owner", "--file", archive, "--directory", into], check=True)
     return into
 
 

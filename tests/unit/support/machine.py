@@ -84,8 +84,9 @@ class HeardListener(FakeListener):
 class HeardInquiry(FakeInquiry):
     """An inquiry in a world: readable when there are answers."""
 
-    def __init__(self, world: World, on_ask: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, world: World, on_ask: Callable[[], None] = lambda: None, interface: str = "") -> None:
         super().__init__(time.monotonic, on_ask)
+        self.interface = interface
         self._fd = world.fd(lambda: bool(self.macs))
 
     def fileno(self) -> int:
@@ -224,7 +225,7 @@ class FakeMachine:
                 raise self.asking_fault
             inquiry.macs.extend(self.answers.get(str(target), []))
 
-        inquiry = HeardInquiry(self.world, ask)
+        inquiry = HeardInquiry(self.world, ask, interface)
         self.inquiries.append((target, inquiry))
         return inquiry
 

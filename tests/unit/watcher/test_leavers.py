@@ -40,6 +40,7 @@ def test_one_that_answers_is_left_alone(found: Leavers, services: FakeServices, 
     """However long it goes on."""
     run(found, clock, 120)
     assert services.machine.rules.disarmed == []
+    assert [(str(target), each.interface) for target, each in services.machine.inquiries] == [(PEER, "eth0")]
 
 
 def test_one_that_is_gone_gets_nothing_more(found: Leavers, services: FakeServices, clock: Clock, log: pytest.LogCaptureFixture) -> None:

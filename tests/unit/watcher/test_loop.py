@@ -16,8 +16,9 @@ from vrrp_drain.haproxy.monitor import Verdict
 from vrrp_drain.notify.notice import Kind, Notice
 from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.runtime.ip import GROUP_V4, TTL, Packet
+from vrrp_drain.runtime.ip import ALL_HOSTS_V4, GROUP_V4, TTL, Packet
 from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.advert import Advert, build
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.watcher import loop as module
@@ -130,7 +131,6 @@ class Theatre:
 
     def run(self, seconds: float) -> list[Notice]:
         """Watch for ``seconds``; return what was told, without the watcher's first word."""
-
         self.at(seconds, self.cancellation.cancel)
         self.watcher = Watcher(self.services, self.cancellation, self.metrics, [self.told.append])
         self.watcher.run()
@@ -245,9 +245,21 @@ def test_the_death_of_the_masters_haproxy(stage: Theatre) -> None:
     assert (moved.kind, moved.state, moved.cause) == (Kind.MASTER_MOVED, PEER, "haproxy_died"), "heard only after the VIP was gone"
     assert (up.kind, up.state, lasted(up)) == (Kind.HAPROXY, "up", 4.0)
     assert marks == [True, False]
-    assert stage.machine.adverts_said()[:1] == [66]
-    assert 0 in stage.machine.adverts_said()
+    assert stage.machine.adverts_said() == [*[66] * 6, 0, *[66] * 3], "one resignation, before the VIP has left"
     assert stage.services.machine.rules.arms == [([VIP], PEER)]
+
+
+@pytest.mark.parametrize(("to", "said_at"), [("id-0", [0.0, 2.5]), ("id-1", [0.0])])
+def test_a_hello_to_us_is_answered(stage: Theatre, to: str, said_at: list[float]) -> None:
+    """At the look after it; one that is meant for another instance is not."""
+    at: list[float] = []
+    stage.machine.on_say = lambda said: at.append(round(time.monotonic() - stage.start, 2))
+    source = ip_address(PEER)
+    heard = Packet(source, ALL_HOSTS_V4, TTL, hello.build(hello.token(to, 1), 1, source, ALL_HOSTS_V4))
+    stage.at(2.3, lambda: stage.hear(heard))
+    stage.run(4.0)
+    assert sorted(set(at)) == said_at
+    assert stage.machine.adverts_said() == []
 
 
 def test_a_haproxy_that_was_down_from_the_start_is_not_told(stage: Theatre) -> None:
