@@ -46,6 +46,13 @@ def test_keepalived_has_what_the_job_offers(packages: Path) -> None:
     assert not {"LVS", "NFTABLES", "IPTABLES"} & set(options)
 
 
+def _of_somebody(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Give a file of an archive to whoever made it, as upstream's have it."""
+    member.uid = member.gid = 1000
+    member.uname = member.gname = ""
+    return member
+
+
 def test_keepalived_is_unpacked_by_a_root_who_may_not_give_files_away(tmp_path: Path) -> None:
     """The lab of somebody who is not root compiles in a user namespace, which does not know whom the files in the tarball belong to."""
     source = tmp_path / "keepalived-1"
@@ -55,7 +62,7 @@ def test_keepalived_is_unpacked_by_a_root_who_may_not_give_files_away(tmp_path: 
     (source / "Makefile").write_text("all:\n\tmkdir bin\n\tcp /bin/true bin/keepalived\n")
     (tmp_path / "keepalived").mkdir()
     with tarfile.open(tmp_path / "keepalived/keepalived-1.tar.gz", "w:gz") as tar:
-        tar.add(source, source.name, filter=lambda each: each.replace(uid=1000, gid=1000, uname="", gname="", deep=False))
+        tar.add(source, source.name, filter=_of_somebody)
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "bash", str(REPOSITORY / "packages/keepalived/packaging")],
         cwd=tmp_path,
