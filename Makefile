@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 LAB_PACKAGES := curl gcc haproxy iproute2 keepalived libc6-dev libssl-dev nftables openssl psmisc python3-venv ruby ucarp util-linux
 LAB_COMMANDS := curl gcc haproxy keepalived killall nft nsenter openssl ruby ucarp unshare
 # Tests of the lab wait for elections rather than for the processor, so there are more of them side by side than most machines have cores.
-SIDE_BY_SIDE := --numprocesses 4 --dist loadgroup
+SIDE_BY_SIDE := --numprocesses 5 --dist loadgroup
 
 GO_TOOLS := build/go/bin
 PROMTOOL := build/prometheus/promtool

@@ -157,7 +157,7 @@ def test_an_end_in_the_middle_of_the_deployment(lab: Lab, number: signal.Signals
     networks = lab.networks()
     lab.process.send_signal(number)
     lab.process.wait(30)
-    until(lambda: nobody_is_in(networks), "all processes to be gone", 5)
+    until(lambda: nobody_is_in(networks), "all processes to be gone", 30)
     assert lab.machines.exists() is (number == signal.SIGKILL)
     assert lab.shell("0", "true").stderr == "no lab runs here: make lab starts one, in another terminal\n"
 
