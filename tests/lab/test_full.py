@@ -150,6 +150,7 @@ def test_a_haproxy_that_hangs_but_lives(make_cluster: MakeCluster, who: str, ful
             each.sendall(REQUEST)
         second.wait_for(cluster.vip)
         assert monotonic() - began < INTERVAL * FALL + 0.2 + 0.3  # the latter for keepalived's skew and this machine
+        until(lambda: cluster.client_sends_to(second), "the client to learn where the VIP is")
         with connect(cluster) as fresh:
             assert ask([fresh]) == {"haproxy/1"}
         sleep(max(0.0, began + 2.0 + INTERVAL * FALL - monotonic()))  # how long it hangs is the scenario

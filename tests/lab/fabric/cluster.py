@@ -106,6 +106,11 @@ class Cluster:
         """Return the nodes that have the VIP on eth0."""
         return [node for node in self.nodes if node.has(self.vip)]
 
+    def client_sends_to(self, node: Node) -> bool:
+        """Tell whether the client has learnt that the VIP is at ``node``; what it sends before goes to whom it knew."""
+        found = self.client.run(["/usr/sbin/ip", "neighbour", "show", self.vip, "dev", "eth0"]).stdout
+        return f"lladdr {node.mac} " in found
+
     def _machine(self, spec: Spec) -> Node:
         disk = self._disk / f"{spec.name}-{spec.index}"
         disk.mkdir()

@@ -10,6 +10,11 @@ from pyroute2.netlink.exceptions import NetlinkError
 from .namespace import Namespace
 
 
+def mac_of(number: int) -> str:
+    """Return the MAC of the machine with this ``number``."""
+    return f"02:00:00:00:00:{number:02x}"
+
+
 class Switch:
     """A layer 2 segment."""
 
@@ -22,7 +27,7 @@ class Switch:
         """Give ``machine`` an eth0 with ``addresses`` (with prefix lengths) and return the switch's port."""
         self._ports += 1
         port = f"port{self._ports}"
-        self.namespace.in_network(lambda: self._add_port(port, machine.pid, f"02:00:00:00:00:{number:02x}"))
+        self.namespace.in_network(lambda: self._add_port(port, machine.pid, mac_of(number)))
         machine.in_network(lambda: _configure(addresses))
         return port
 

@@ -11,7 +11,7 @@ from .addresses import has_address
 from .agent import PATH, Agent, MakeAgent
 from .monit import Monit
 from .namespace import Namespace
-from .network import Switch
+from .network import Switch, mac_of
 from .release import Spec
 from .wait import until
 
@@ -40,7 +40,9 @@ class Node:
     def power_on(self, mac: int | None = None) -> None:
         """Boot: network and an empty /var/vcap/sys/run; nothing runs yet. A machine that was made anew has another last byte, ``mac``."""
         self.machine = Namespace(f"{self.spec.name}-{self.spec.index}", self.vcap)
-        self.port = self._switch.attach(self.machine, mac or self.spec.index + 1, self._addresses)
+        number = mac or self.spec.index + 1
+        self.mac = mac_of(number)
+        self.port = self._switch.attach(self.machine, number, self._addresses)
         self.agent = self._make_agent(self.machine, self.vcap)
         self.monit = Monit(self.machine, self.vcap / "jobs", self._unmonitored)
         self.powered = True
