@@ -2,8 +2,7 @@
 
 import errno
 import logging
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
@@ -33,16 +32,12 @@ LEFT_ALONE = Ending(Demote.NO_SUCCESSOR, "nobody is there", 5.1)
 NOT_CANCELLED = Cancellation()
 
 
-def until(services: FakeServices) -> float:
-    return time.monotonic() + services.instance.config.drain.handover_timeout
-
-
 def pre_stop(services: FakeServices, environment: Mapping[str, str] = MappingProxyType({})) -> None:
-    lifecycle.pre_stop(services, environment, until(services))
+    lifecycle.pre_stop(services, environment, lifecycle.Bounds.of(services))
 
 
-def drain(services: FakeServices, cancellation: Cancellation = NOT_CANCELLED) -> None:
-    if lifecycle.drain(services, until(services)):
+def drain(services: FakeServices, cancellation: Cancellation = NOT_CANCELLED, arguments: Sequence[str] = ()) -> None:
+    if lifecycle.drain(services, arguments, lifecycle.Bounds.of(services)):
         lifecycle.finish_connections(services, cancellation)
 
 
@@ -131,7 +126,7 @@ def test_a_word_that_cannot_be_left_is_a_warning(services: FakeServices, log: py
     services.instance.paths.drain_run.write_text("")
     pre_stop(services, DELETE)
     assert log.records[0].levelno == logging.WARNING
-    assert "drain may wait for a successor that is being deleted too" in log.text
+    assert "drain may wait for a successor where nobody comes" in log.text
 
 
 @pytest.mark.parametrize(("advert_int", "seconds"), [(1.0, 1.1), (5.0, 5.1), (0.1, 1.1)])

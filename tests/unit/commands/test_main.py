@@ -432,8 +432,8 @@ def test_pre_stop_ends_in_time_though_it_had_to_wait(services: FakeServices) -> 
     """What the lock took is not there for the handover, which never gets less than a takeover may take."""
     drain, slowest = services.instance.config.drain, services.instance.config.keepalived.slowest_takeover
     for waited, left in ((0.5, drain.handover_timeout - 0.5), (drain.handover_timeout - 0.5, slowest)):
-        now = time.monotonic()
-        lifecycle.pre_stop(services, {}, now + drain.handover_timeout - waited)
+        began = time.monotonic() - waited
+        lifecycle.pre_stop(services, {}, lifecycle.Bounds(began + drain.handover_timeout, began + drain.successor_timeout))
         assert services.handover.timeouts.pop() == pytest.approx(left, abs=0.1)
 
 
@@ -496,14 +496,14 @@ from vrrp_drain.runtime.errors import NoSuccessor
 def opened(session):
     yield SimpleNamespace(services=None)
 
-def drain(services, until):
+def drain(services, arguments, bounds):
     print("1")
     os.write(1, b"2")
     os.system("echo 3")
     {ending}
 
 session.Session.opened = opened
-scripts._deadline = scripts._lock = lambda *_: contextlib.nullcontext()
+lifecycle.Bounds.of = scripts._lock = lambda *_: contextlib.nullcontext()
 lifecycle.drain = drain
 sys.exit(main.main(sys.argv[1:]))
 """

@@ -250,8 +250,8 @@ def test_the_last_one_to_leave_counts() -> None:
 def test_the_window_in_milliseconds() -> None:
     """The MAC of a leaver is known for longer than its address is in the map: no gap in which a packet could come back."""
     made = [dict(order.attributes) for order in install(window=1.5) if order.kind == Kind.NEWSET]
-    timeouts = [each["NFTA_SET_TIMEOUT"] for each in made if "NFTA_SET_TIMEOUT" in each]
-    assert timeouts[:2] == [1500, 2500]
+    timeouts = {each["NFTA_SET_NAME"]: each["NFTA_SET_TIMEOUT"] for each in made if "NFTA_SET_TIMEOUT" in each}
+    assert (timeouts["leaving"], timeouts["leavers"]) == (1500, 2500)
 
 
 def test_arm_replaces_who_is_there(rules: Rules, nft: FakeNFT) -> None:

@@ -3,6 +3,7 @@
 import errno
 import socket
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from vrrp_drain.handover.announcements import Announcements
 from vrrp_drain.handover.machine import ThisMachine
 from vrrp_drain.keepalived.attachment import Attachment
 from vrrp_drain.keepalived.instance import Instance
+from vrrp_drain.keepalived.track_files import TrackFiles
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import GROUP_V4, GROUP_V6, TTL, Packet
@@ -29,7 +31,9 @@ def configured(**keepalived: Any) -> Config:
 
 
 def announcements(attachment: Attachment, **keepalived: Any) -> Announcements:
-    return Announcements(Instance(configured(**keepalived), attachment, Paths()), ThisMachine(Netlink(FakeIPR())))
+    paths = Paths(Path("nowhere"))
+    instance = Instance(configured(**keepalived), attachment, paths)
+    return Announcements(instance, ThisMachine(Netlink(FakeIPR())), TrackFiles(paths.keepalived_run))
 
 
 def send(attachment: Attachment, priority: int = 99, *, resign: bool = True, **keepalived: Any) -> None:

@@ -32,6 +32,8 @@ class Story:
         self._script = script
         self._rest = 0.0
         self.asked: list[float] = []
+        self.looked: list[float] = []
+        self.around, self.hopeful = Event(Sign.ABLE, {"able": "haproxy/1"}), True
         self.reachable = True
         self.held_up = 0.0  # seconds before an event is told that has happened
 
@@ -47,6 +49,10 @@ class Story:
         self._clock.sleep(pause - self._rest + self.held_up)
         self._rest = 0.0
         return [event]
+
+    def look_around(self) -> Event:
+        self.looked.append(time.monotonic())
+        return self.around
 
     def ask(self) -> bool:
         self.asked.append(time.monotonic())

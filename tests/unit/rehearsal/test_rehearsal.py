@@ -77,9 +77,9 @@ class Drilled(FakeHandover):
         super().__init__()
         self._control = control
 
-    def demote(self, timeout: float) -> Ending[Demote]:
+    def demote(self, timeout: float, patience: float = 0.0) -> Ending[Demote]:
         self._control.write(Band.DRAINING)
-        return super().demote(timeout)
+        return super().demote(timeout, patience)
 
     def promote(self, timeout: float) -> Ending[Promote]:
         self.on_promote()

@@ -11,11 +11,12 @@ from urllib.parse import SplitResult
 from freezegun.api import FrozenDateTimeFactory, StepTickTimeFactory, TickingDateTimeFactory
 
 from vrrp_drain.handoff.rules import Group, Rules
-from vrrp_drain.handoff.situation import Armed, Members, Situation
+from vrrp_drain.handoff.situation import Armed, Members, Situation, Words
 from vrrp_drain.handoff.vip_on_lo import VipOnLo
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress, Packet
 from vrrp_drain.vrrp.advert import Advert, build
+from vrrp_drain.vrrp.hello import Word
 
 VIP = "10.0.0.10"
 IPV6_VIP = "2001:db8::10"
@@ -341,6 +342,7 @@ class FakeRules(Rules):
         self.released = 0
         self.fault: SystemFault | None = None
         self.situation = Situation((4,), tables=(4,))
+        self.said: dict[IPAddress, tuple[Word, float]] = {}  # what members said of themselves last, and when that began
 
     def hold(self, group: Group) -> None:
         if self.fault is not None:
@@ -368,6 +370,16 @@ class FakeRules(Rules):
     def membership(self) -> Members:
         found = self.state()
         return Members(found.members, found.tables)
+
+    def words(self) -> Words:
+        if self.fault is not None:
+            raise self.fault
+        away = tuple((who, time.monotonic() - at) for who, (word, at) in self.said.items() if word is Word.LEAVES)
+        return Words(away, tuple(who for who, (word, _) in self.said.items() if word is Word.ENDS))
+
+    def hears(self, source: IPAddress, word: Word) -> None:
+        """Keep what ``source`` says of itself, as the kernel's rules do."""
+        self.said[source] = (word, time.monotonic())
 
     def stopped(self) -> tuple[int, int]:
         return self.situation.circled, self.situation.refused

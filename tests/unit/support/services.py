@@ -26,11 +26,13 @@ class FakeHandover(Handover):
         self.promotion = Ending(Promote.MASTER, "this node is MASTER", 1.1)
         self.fault: BaseException | None = None
         self.timeouts: list[float] = []
+        self.patiences: list[float] = []
         self.on_demote: Callable[[], object] = lambda: None
         self.on_promote: Callable[[], object] = lambda: None
 
-    def demote(self, timeout: float) -> Ending[Demote]:
+    def demote(self, timeout: float, patience: float = 0.0) -> Ending[Demote]:
         self.on_demote()
+        self.patiences.append(patience)
         return self._end(timeout, self.demotion)
 
     def promote(self, timeout: float) -> Ending[Promote]:

@@ -20,7 +20,7 @@ from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.ip import GROUP_V4, IPAddress, Packet
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.signals import Cancellation
-from vrrp_drain.vrrp import bands
+from vrrp_drain.vrrp import bands, hello
 from vrrp_drain.vrrp.advert import RESIGN, Advert, authentication, build
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.timing import master_down_interval, skew
@@ -156,6 +156,8 @@ class SimulatedMachine:
 
     def hears(self, packet: Packet) -> None:
         to_us = packet.destination == self.config.me.address
+        if hello.introduces(packet, self.services.membership.token, self.config.keepalived.virtual_router_id):
+            self.rules.hears(packet.source, hello.word(packet))
         for each in (*(self._listeners if to_us or packet.destination == GROUP_V4 else ()), *self._captures):
             if not each.closed:
                 each.packets.append(packet)

@@ -34,5 +34,5 @@ def command(session: Session, timeout: float | None, no_wait: bool, keep: bool, 
         if ending.state is Demote.CANCELLED:
             raise Cancelled(f"{instance.name} goes on as before")
         if ending.state is Demote.NO_SUCCESSOR and not keep:
-            services.control.write(Band.ACTIVE)
+            moves.stay(services)
             raise NoSuccessor(f"no successor: the priority of {instance.name} is back at {instance.active}. {LOOK_AT_PEERS}")

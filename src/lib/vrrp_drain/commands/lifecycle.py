@@ -7,9 +7,9 @@ VrrpDrainError on failure; what it returns means success.
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from vrrp_drain.handover import joining
 from vrrp_drain.handover.demote import Demote
@@ -20,6 +20,7 @@ from vrrp_drain.linux import listeners
 from vrrp_drain.runtime import files
 from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import LOOK_AT_PEERS, Cancelled, NoSuccessor, NotSettled, SystemFault, all_of
+from vrrp_drain.runtime.next_state import NextState, Told
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp.bands import Band
 
@@ -33,6 +34,21 @@ _COUNTING = 0.1  # of one core, at most: it serves clients
 _SAY_EVERY = 5.0  # seconds
 
 _LATE = 0.1  # seconds that an advert may be late
+_ONCE = 60.0  # seconds after a pre-stop that waited in vain, for which its drain does not wait again
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Until when (monotonic seconds) a handover must have ended, and until when a MASTER waits for somebody who may take over."""
+
+    until: float
+    patient_until: float
+
+    @classmethod
+    def of(cls, services: Services) -> "Bounds":
+        """Return those of a script that begins now; the wait for the lock counts."""
+        now, drain = time.monotonic(), services.instance.config.drain
+        return cls(now + drain.handover_timeout, now + drain.successor_timeout)
 
 
 def pre_start(services: Services) -> None:
@@ -54,12 +70,13 @@ def pre_start(services: Services) -> None:
         except SystemFault as error:
             log.warning("%s", error)
         raise NotSettled(stranger)
-    _deleted_marker(services, present=False)
+    Told(instance.paths.drain_run).write(NextState.UNKNOWN)
     for finding in findings:
         log.warning("%s", finding.line())
     services.control.mark(unhealthy=False)
     services.control.write(Band.DRAINING)
     Boot(instance.paths.drain_run).enter(Stage.STARTED)
+    services.announcements.greet(log.warning)
     log.info("%s will start on %s in the draining band; post-start promotes it", instance.vip, instance.attachment.vip_interface)
 
 
@@ -93,22 +110,27 @@ def _warn_of_listeners(services: Services) -> None:
         log.warning("%s: whether a listener is bound to the VIP itself is not known", error)
 
 
-def pre_stop(services: Services, environment: Mapping[str, str], until: float) -> None:
-    """Hand the VIP over, ``until`` a monotonic time, before any other job's drain closes a listener."""
-    deleting = environment.get("BOSH_DEPLOYMENT_NEXT_STATE") == "delete"
-    _deleted_marker(services, present=deleting)
-    if deleting:
+def pre_stop(services: Services, environment: Mapping[str, str], bounds: Bounds) -> None:
+    """Hand the VIP over before any other job's drain closes a listener."""
+    state = NextState.of(environment)
+    Told(services.instance.paths.drain_run).write(state)
+    _in_vain(services, remember=False)
+    if state is NextState.DEPLOYMENT_DELETED:
         log.info("the deployment is being deleted: all instances stop at once, so nobody is waited for")
         return
-    leave(services, until)
+    if leave(services, bounds, ends=state.ends()) is Demote.NO_SUCCESSOR:
+        _in_vain(services, remember=True)
 
 
-def drain(services: Services, until: float) -> bool:
+def drain(services: Services, arguments: Sequence[str], bounds: Bounds) -> bool:
     """The same again, for directors that know no pre-stop; after a pre-stop it confirms. Tell whether connections may end here then."""
-    if files.changed_at(_marker(services)) is not None:
+    state = Told(services.instance.paths.drain_run).read()
+    if state is NextState.DEPLOYMENT_DELETED:
         log.info("the deployment is being deleted: nobody is waited for")
         return False
-    return leave(services, until) and services.instance.hands_off
+    if _waited_in_vain(services):
+        bounds = Bounds(bounds.until, bounds.until)
+    return leave(services, bounds, ends=state.ends(arguments)) is Demote.DONE and services.instance.hands_off
 
 
 def finish_connections(services: Services, cancellation: Cancellation) -> None:
@@ -167,7 +189,7 @@ def _cancel(services: Services, word: str, *, finishing: bool) -> None:
         )
     if Boot(instance.paths.drain_run).word() != word:
         raise Cancelled(f"told to stop: {instance.name} stays as it was told to be since")
-    services.control.write(Band.ACTIVE)
+    moves.stay(services)
     raise Cancelled(f"told to stop: {instance.name} goes on as before")
 
 
@@ -185,16 +207,22 @@ def _remove_stale_vip(services: Services) -> None:
         log.warning("%s was still on %s after keepalived had ended: taken off", instance.vip, instance.attachment.vip_interface)
 
 
-def leave(services: Services, until: float) -> bool:
-    """Demote for BOSH, and tell whether a peer serves clients now; with nobody to take over, ``on_no_successor`` decides."""
+def leave(services: Services, bounds: Bounds, *, ends: bool) -> Demote | None:
+    """Demote for BOSH, and return how it ended; with nobody to take over, ``on_no_successor`` decides.
+
+    ``ends`` tells that BOSH does not start this instance again by itself. None where nothing could be done.
+    """
     instance = services.instance
     boot = Boot(instance.paths.drain_run)
     if (
         boot.stage() is not Stage.DEMOTED or priority_control.band(services.control) is not Band.DRAINING
     ):  # what an operator wants outlives a stop that fails
-        boot.enter(Stage.LEAVING)
+        boot.enter(Stage.ENDING if ends else Stage.LEAVING)
     try:
-        ending = services.handover.demote(max(until - time.monotonic(), instance.config.keepalived.slowest_takeover))
+        now = time.monotonic()
+        ending = services.handover.demote(
+            max(bounds.until - now, instance.config.keepalived.slowest_takeover), patience=max(0.0, bounds.patient_until - now)
+        )
     except SystemFault as error:
         if instance.config.drain.on_no_successor == "fail":
             raise
@@ -204,12 +232,12 @@ def leave(services: Services, until: float) -> bool:
             error,
             instance.vip,
         )
-        return False
+        return None
     if ending.state is Demote.CANCELLED:
         raise Cancelled(f"{instance.name} goes on as before")
     if ending.state is Demote.NO_SUCCESSOR:
         if instance.config.drain.on_no_successor == "fail":
-            services.control.write(Band.ACTIVE)
+            moves.stay(services)
             raise NoSuccessor(
                 f"no successor for {instance.vip}, and vrrp_drain.on_no_successor is fail: the priority of {instance.name} is "
                 f"back at {instance.config.keepalived.priority}, BOSH stops here. {LOOK_AT_PEERS}"
@@ -220,7 +248,7 @@ def leave(services: Services, until: float) -> bool:
             instance.name,
             instance.vip,
         )
-    return ending.state is Demote.DONE
+    return ending.state
 
 
 def _not_ready(services: Services) -> str:
@@ -232,16 +260,18 @@ def _not_ready(services: Services) -> str:
     return "the watcher still holds haproxy for dead" if services.control.unhealthy() else ""
 
 
-def _marker(services: Services) -> Path:
-    return services.instance.paths.drain_run / "deployment-delete"
-
-
-def _deleted_marker(services: Services, *, present: bool) -> None:
-    """drain is not told that the deployment is being deleted; pre-stop is, and leaves word."""
+def _in_vain(services: Services, *, remember: bool) -> None:
+    """Have drain know that pre-stop waited for a successor in vain, or forget it."""
+    path = services.instance.paths.drain_run / "no-successor"
     try:
-        if present:
-            files.replace(_marker(services), "")
+        if remember:
+            files.replace(path, "")
         else:
-            files.remove(_marker(services))
+            files.remove(path)
     except OSError as error:
-        log.warning("cannot change %s: %s; drain may wait for a successor that is being deleted too", _marker(services), error.strerror)
+        log.warning("cannot change %s: %s; drain may wait for a successor once more", path, error.strerror)
+
+
+def _waited_in_vain(services: Services) -> bool:
+    at = files.changed_at(services.instance.paths.drain_run / "no-successor")
+    return at is not None and time.time() - at < _ONCE

@@ -28,6 +28,12 @@ def change_band(services: Services, band: Band, as_json: bool) -> None:
         click.echo(json.dumps({"instance": instance.name, "vip": str(instance.vip), "state": str(band), "priority": priority}))
 
 
+def stay(services: Services) -> None:
+    """Take part in the election again, and tell the peers."""
+    services.control.write(Band.ACTIVE)
+    services.announcements.greet(log.warning)
+
+
 def print_ending(instance: Instance, ending: Ending[State]) -> None:
     """Print how a move ended, as JSON."""
     found = {

@@ -2,7 +2,7 @@
 
 import logging
 import os
-import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import click
@@ -28,33 +28,33 @@ def command(name: str) -> click.Command:
         if arguments:
             log.info("called with %s", " ".join(arguments))
         with session.opened() as opened:
-            _RUN[name](session, opened)
+            _RUN[name](session, opened, arguments)
 
     return script
 
 
-def _pre_start(session: Session, opened: Opened) -> None:
+def _pre_start(session: Session, opened: Opened, arguments: Sequence[str]) -> None:
     with _lock(session, opened):
         lifecycle.pre_start(opened.services)
 
 
-def _post_start(session: Session, opened: Opened) -> None:
+def _post_start(session: Session, opened: Opened, arguments: Sequence[str]) -> None:
     with _lock(session, opened):
         lifecycle.post_start(opened.services, opened.cancellation)
 
 
-def _pre_stop(session: Session, opened: Opened) -> None:
-    until = _deadline(opened)
+def _pre_stop(session: Session, opened: Opened, arguments: Sequence[str]) -> None:
+    bounds = lifecycle.Bounds.of(opened.services)
     with _lock(session, opened):
-        lifecycle.pre_stop(opened.services, os.environ, until)
+        lifecycle.pre_stop(opened.services, os.environ, bounds)
 
 
-def _drain(session: Session, opened: Opened) -> None:
+def _drain(session: Session, opened: Opened, arguments: Sequence[str]) -> None:
     """The lock is held while the VIP moves, and not while clients finish: nobody needs to wait for that."""
-    until = _deadline(opened)
+    bounds = lifecycle.Bounds.of(opened.services)
     with ExitStack() as finishing:
         with _lock(session, opened):
-            if not lifecycle.drain(opened.services, until):
+            if not lifecycle.drain(opened.services, arguments, bounds):
                 return
             try:
                 finishing.enter_context(Lock(session.paths.finishing, "vrrpctl drain", 0.0, opened.cancellation, log.info))
@@ -63,7 +63,7 @@ def _drain(session: Session, opened: Opened) -> None:
         lifecycle.finish_connections(opened.services, opened.cancellation)
 
 
-def _post_stop(session: Session, opened: Opened) -> None:
+def _post_stop(session: Session, opened: Opened, arguments: Sequence[str]) -> None:
     with ExitStack() as stack:
         try:
             stack.enter_context(_lock(session, opened))
@@ -79,8 +79,3 @@ def _lock(session: Session, opened: Opened) -> Lock:
     """Return the lock, for which as long is waited as a handover may take. A promotion by the watcher makes way for what BOSH wants."""
     seconds = opened.services.instance.config.drain.handover_timeout
     return Lock(session.paths.lock, f"vrrpctl {session.command}", seconds, opened.cancellation, log.info, outranks=True)
-
-
-def _deadline(opened: Opened) -> float:
-    """Return when a handover that begins now must have ended (monotonic seconds), the wait for the lock included."""
-    return time.monotonic() + opened.services.instance.config.drain.handover_timeout

@@ -26,7 +26,10 @@ from vrrp_drain.watcher import comeback
 from .session import Session
 
 _STORY = 500  # notices of the history that are looked through
-_WORDS = "`pre-start`, `drain` (or pre-stop), `demote`, `promote` (or post-start), `reboot`, or `unknown` (it cannot be read)"
+_WORDS = (
+    "`pre-start`, `drain` (or pre-stop), `last drain` (BOSH stops or deletes it), `demote`, `promote` (or post-start), `reboot`, or "
+    "`unknown` (it cannot be read)"
+)
 
 
 @dataclass(frozen=True)

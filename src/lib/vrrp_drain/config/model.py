@@ -108,6 +108,7 @@ class VrrpDrain:
     """
 
     handover_timeout: float
+    successor_timeout: float
     post_start_timeout: float
     on_no_successor: str
     fast_handover: bool

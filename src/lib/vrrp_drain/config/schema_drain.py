@@ -50,6 +50,15 @@ PROPERTIES: Final = (
         example=10,
     ),
     Property(
+        "successor_timeout",
+        Number(0, 86400),
+        "Seconds that pre-stop and drain of the MASTER wait for a peer that can take the VIP over, as long as one may yet come: where "
+        "several instances are updated at the same time, the last one waits for the first that is back, and serves meanwhile. After that "
+        "on_no_successor decides. It is never less than handover_timeout.",
+        default=300,
+        example=900,
+    ),
+    Property(
         "post_start_timeout",
         Number(1, 3600),
         "Seconds that post-start gives keepalived and haproxy to come up and the VRRP state to settle; after that the instance counts as "
@@ -60,8 +69,8 @@ PROPERTIES: Final = (
     Property(
         "on_no_successor",
         Choice("proceed", "fail"),
-        "What pre-stop and drain do when no peer takes the VIP over: proceed (warn, and stop this instance all the same) or fail (put the "
-        "priority back; BOSH stops the deploy).",
+        "What pre-stop and drain do when no peer has taken the VIP over in time: proceed (warn, and stop this instance all the same) or "
+        "fail (put the priority back; BOSH stops the deploy).",
         default="proceed",
         example="fail",
     ),

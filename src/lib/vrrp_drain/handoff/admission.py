@@ -2,7 +2,8 @@
 
 A packet of protocol 112 on our interface is one of these:
 
-- A hello (vrrp/hello.py) with our token: its sender becomes a member. Other hellos are for others.
+- A hello (vrrp/hello.py) with our token: its sender becomes a member, and what it says of itself is kept: whether it is away for a while,
+  or has ended. Other hellos are for others.
 - Not of our virtual router: none of our business.
 - Of a member, from this segment (TTL 255): keepalived gets it, whatever it says. One of the draining band that is whole and for our
   VIP says that its sender leaves, and arms the handoff (handoff/forwarding.py).
@@ -25,6 +26,7 @@ from collections.abc import Iterable, Sequence
 from vrrp_drain.linux.nftables.expressions import (
     ACCEPT,
     ADD,
+    DELETE,
     DROP,
     GOTO,
     GTE,
@@ -34,6 +36,7 @@ from vrrp_drain.linux.nftables.expressions import (
     NEQ,
     NETWORK,
     TRANSPORT,
+    UPDATE,
     Expression,
     compare,
     counter,
@@ -49,11 +52,12 @@ from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.vrrp import bands, hello
 from vrrp_drain.vrrp.advert import TYPE_ADVERT
 
-MEMBERS = "members"
-ADVERTS, HELLO, MEMBER, REFUSED = CHAINS = "adverts", "hello", "member", "refused"
+MEMBERS, AWAY, ENDED = "members", "away", "ended"
+ADVERTS, HELLO, WORD, MEMBER, REFUSED = CHAINS = "adverts", "hello", "word", "member", "refused"
 MOST_MEMBERS = 128  # whoever has copied our token fills no more than that
+REMEMBERED = 86400.0  # seconds for which a peer's word counts, unless it says another one
 DRAINING = (bands.LOWEST_BASE + bands.Band.DRAINING.value, bands.HIGHEST + bands.Band.DRAINING.value)
-_MEMBERS_ID = 3
+_MEMBERS_ID, _AWAY_ID, _ENDED_ID = 3, 5, 6
 _HEADER, _AUTHENTICATION = 8, 8  # bytes
 _V4_HEADER = b"\x45"  # version 4, five words: no options
 _MULTICAST_V4, _MULTICAST_V6 = b"\xe0", b"\xff"  # from here on no address is a host's, RFC 1112 section 4, RFC 4291 section 2.7
@@ -69,6 +73,16 @@ def members(family: Family, table: str, named: set[IPAddress], learned: set[IPAd
     there = [(each.packed, None) for each in known]
     made = new_set(family, table, _MEMBERS_ID, MEMBERS, family.kind, family.size, size=size)
     return [made, *([new_elements(family, table, MEMBERS, there)] if there else [])]
+
+
+def words(family: Family, table: str, ended: Iterable[IPAddress]) -> list[Order]:
+    """Return the orders that make the sets of who is away and who has ended, of whom some are known already."""
+    there = [(each.packed, None) for each in _sorted(ended)][:MOST_MEMBERS]
+    made = (
+        new_set(family, table, number, name, family.kind, family.size, seconds=REMEMBERED, size=MOST_MEMBERS)
+        for number, name in ((_AWAY_ID, AWAY), (_ENDED_ID, ENDED))
+    )
+    return [*made, *([new_elements(family, table, ENDED, there)] if there else [])]
 
 
 def _sorted(addresses: Iterable[IPAddress]) -> list[IPAddress]:
@@ -91,7 +105,7 @@ def rules(
 
     ``version`` is VRRP's in this family, ``vip`` the address that stands in adverts. Not ``guarded``: keepalived does not listen here.
     """
-    from_member = [*_here(family), payload(NETWORK, family.source, family.size), lookup(MEMBERS)]
+    from_member = [*_here(family), *_sender(family), lookup(MEMBERS)]
     found: list[tuple[str, Sequence[Expression], str]] = [
         (ADVERTS, [*_starts(bytes((hello.VERSION_TYPE, hello.NO_ROUTER, vrid))), verdict(GOTO, HELLO)], "a peer introduces itself"),
         (ADVERTS, [payload(TRANSPORT, 1, 1), compare(bytes((vrid,)), NEQ), verdict(ACCEPT)], "of another virtual router"),
@@ -103,8 +117,13 @@ def rules(
     if guarded:
         found.append((ADVERTS, [verdict(GOTO, REFUSED)], "of nobody we know"))
     found += [
-        (HELLO, [*_says(family, token), *_from_somebody(family, nobody), put(MEMBERS, ADD), verdict(DROP)], "a member from now on"),
+        (HELLO, [*_says(family, token), *_from_somebody(family, nobody), put(MEMBERS, ADD), verdict(GOTO, WORD)], "a member from now on"),
         (HELLO, [verdict(DROP)], "to somebody else"),
+        (WORD, [*_sender(family), put(AWAY, DELETE)], "it says anew what it is to do"),
+        (WORD, [*_sender(family), put(ENDED, DELETE)], "it says anew what it is to do"),
+        (WORD, [*_word(hello.Word.LEAVES), *_sender(family), put(AWAY, UPDATE)], "away for a while"),
+        (WORD, [*_word(hello.Word.ENDS), *_sender(family), put(ENDED, UPDATE)], "it has ended"),
+        (WORD, [verdict(DROP)], "keepalived need not hear it"),
         (REFUSED, [counter(), verdict(DROP)], "keepalived does not hear it"),
     ]
     if arms:
@@ -119,6 +138,14 @@ def is_advert() -> list[Expression]:
     What is asked of the advert itself stands in other chains: nft 1.0.6 aborts when it prints ``@th`` after this in one rule.
     """
     return [meta(L4PROTO), compare(bytes((ip.PROTOCOL,)))]
+
+
+def _sender(family: Family) -> list[Expression]:
+    return [payload(NETWORK, family.source, family.size)]
+
+
+def _word(said: hello.Word) -> list[Expression]:
+    return [payload(TRANSPORT, hello.WORD_OFFSET, 1), compare(bytes((said,)))]
 
 
 def _here(family: Family) -> list[Expression]:

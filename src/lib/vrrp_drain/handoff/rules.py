@@ -74,8 +74,8 @@ class Rules(Installed):
             ) from error
 
     def _install(self, group: Group, index: int) -> None:
-        known = self._membership().members
-        self._nftables.change([*removal(TABLE, 4, 6), *installation(group, index, known)], TABLE)
+        learned, ended = self._membership().members, self._words().ended
+        self._nftables.change([*removal(TABLE, 4, 6), *installation(group, index, learned, ended)], TABLE)
 
     def arm(self, vips: Sequence[IPAddress], peer: IPAddress) -> None:
         """Before we take ``vips`` over from ``peer``, which stays healthy: its connections go to it for a window.
@@ -125,12 +125,15 @@ class Rules(Installed):
             raise SystemFault(f"the kernel refuses the rules that hand open connections over ({_why(error, _LACKING)})") from error
 
 
-def installation(group: Group, index: int, learned: Sequence[IPAddress] = ()) -> list[Order]:
-    """Return the orders that make our tables where none is; ``index`` is the interface's, ``learned`` members that said hello before."""
-    return [order for version in group.versions for order in _table(group, version, index, set(learned))]
+def installation(group: Group, index: int, learned: Sequence[IPAddress] = (), ended: Sequence[IPAddress] = ()) -> list[Order]:
+    """Return the orders that make our tables where none is; ``index`` is the interface's.
+
+    ``learned`` are members that said hello before, ``ended`` those who said that they end.
+    """
+    return [order for version in group.versions for order in _table(group, version, index, set(learned), set(ended))]
 
 
-def _table(group: Group, version: int, index: int, learned: set[IPAddress]) -> list[Order]:
+def _table(group: Group, version: int, index: int, learned: set[IPAddress], ended: set[IPAddress]) -> list[Order]:
     family, vips = FAMILIES[version], group.of(version)
     is_first = version == group.vips[0].version  # keepalived adverts and listens in this family alone
     speaks = group.vrrp_version if is_first else _FURTHER_VERSION
@@ -153,6 +156,7 @@ def _table(group: Group, version: int, index: int, learned: set[IPAddress]) -> l
     return [
         new_table(family, TABLE),
         *admission.members(family, TABLE, named, known),
+        *admission.words(family, TABLE, _possible(ended - nobody, version)),
         *(forwarding.sets(family, TABLE, group.window) if group.window else ()),
         *(new_chain(family, TABLE, each, base=each == _BASE) for each in chains),
         *(new_rule(family, TABLE, chain, expressions, comment) for chain, expressions, comment in rules),

@@ -50,6 +50,13 @@ class Members(NamedTuple):
     tables: tuple[int, ...] = ()
 
 
+class Words(NamedTuple):
+    """What members said of themselves last (vrrp/hello.py): who is ``away`` for a while, since how many seconds, and who has ``ended``."""
+
+    away: tuple[tuple[IPAddress, float], ...] = ()
+    ended: tuple[IPAddress, ...] = ()
+
+
 class Installed:
     """Our table as it is, one for each address family. ``make`` opens a netlink socket. All public methods raise SystemFault."""
 
@@ -77,6 +84,11 @@ class Installed:
         with _told():
             return self._membership()
 
+    def words(self) -> Words:
+        """Return what the members said of themselves."""
+        with _told():
+            return self._words()
+
     def stopped(self) -> tuple[int, int]:
         """Return how many packets went round and how many adverts were refused: a part of ``state``."""
         with _told():
@@ -97,6 +109,17 @@ class Installed:
         members = {version: self._members(version) for version in FAMILIES}
         tables = tuple(version for version, found in members.items() if found is not None)  # there is none without its set of members
         return Members(tuple(each for version in tables for each in members[version] or ()), tables)
+
+    def _words(self) -> Words:
+        return Words(
+            away=tuple(each for version in FAMILIES for each in self._said(version, admission.AWAY)),
+            ended=tuple(who for version in FAMILIES for who, _ in self._said(version, admission.ENDED)),
+        )
+
+    def _said(self, version: int, name: str) -> list[tuple[IPAddress, float]]:
+        """Return who is in a set of words, and how many seconds ago he said so last."""
+        found = self._nftables.elements(version, TABLE, name) or ()
+        return [(ipaddress.ip_address(each.key), admission.REMEMBERED - (each.seconds or 0.0)) for each in found]
 
     def _members(self, version: int) -> list[IPAddress] | None:
         found = self._nftables.elements(version, TABLE, admission.MEMBERS)

@@ -12,10 +12,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from vrrp_drain.keepalived.instance import Instance
+from vrrp_drain.keepalived.priority_control import PriorityControl
+from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import SystemFault, all_of
 from vrrp_drain.runtime.ip import ALL_HOSTS_V4, ALL_HOSTS_V6, GROUP_V4, GROUP_V6, IPAddress
 from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.advert import RESIGN, Advert, authentication, build
+from vrrp_drain.vrrp.bands import Band
 
 from .machine import Machine
 
@@ -27,8 +30,9 @@ _LONGEST_V3 = 40.95  # seconds, RFC 9568 section 5.2.7
 class Announcements:
     """Each method raises SystemFault when all that can be said has been."""
 
-    def __init__(self, instance: Instance, machine: Machine) -> None:
-        self._instance, self._machine = instance, machine
+    def __init__(self, instance: Instance, machine: Machine, control: PriorityControl) -> None:
+        self._instance, self._machine, self._control = instance, machine, control
+        self._boot = Boot(instance.paths.drain_run)
 
     def greet(self, complain: Callable[[str], None]) -> bool:
         """Have the peers know from where our adverts come; ``complain`` of what that means where it cannot be said, and tell if so.
@@ -43,7 +47,7 @@ class Announcements:
         return True
 
     def say_hello(self) -> None:
-        """Say hello to every peer, in each family of which there are VIPs."""
+        """Say hello to every peer, in each family of which there are VIPs, and whether the VIP can come here."""
         sources = [each for each in (self._instance.attachment.source, self._instance.attachment.further_source) if each is not None]
         all_of(*(partial(self._say_hello, source) for source in sources for _ in range(_HELLOS)))
 
@@ -63,10 +67,20 @@ class Announcements:
         where = (successor,) if self._instance.attachment.peers else self._past_keepalived(self._instance.vip.version)
         all_of(self.say_hello, partial(self._tell, priority, where), partial(self._tell_the_other_family, priority))
 
+    def _word(self) -> hello.Word:
+        """Return what we are to do, as the band tells and whoever asked for it."""
+        try:
+            leaves = self._control.read() is Band.DRAINING
+        except SystemFault:  # keepalived goes by what it read before, and so may we
+            leaves = False
+        if not leaves:
+            return hello.Word.STAYS
+        return hello.Word.ENDS if self._boot.stage() in (Stage.DEMOTED, Stage.ENDING) else hello.Word.LEAVES
+
     def _say_hello(self, source: IPAddress) -> None:
-        vrid, where = self._instance.config.keepalived.virtual_router_id, self._past_keepalived(source.version)
+        vrid, where, word = self._instance.config.keepalived.virtual_router_id, self._past_keepalived(source.version), self._word()
         with self._machine.sender(self._instance.attachment.interface, source) as sender:
-            hellos = (partial(hello.build, hello.token(peer.id, vrid), vrid, source) for peer in self._instance.config.peers)
+            hellos = (partial(hello.build, hello.token(peer.id, vrid), vrid, source, word=word) for peer in self._instance.config.peers)
             all_of(*(partial(sender.send, each, where) for each in hellos))
 
     def _past_keepalived(self, family: int) -> Sequence[IPAddress]:

@@ -3,8 +3,9 @@
 The rules. Lowering our priority drops nothing: we serve until a successor adverts. The handover is proven by
 three things together: an active peer adverts a higher priority than ours, the VIP has left our interface, and a
 MAC that is not ours answers for it. The VIP is taken away by us in one case only: keepalived is not running here,
-so it cannot do it, and a peer has become MASTER. Without proof by the deadline there is no successor; whether the
-priority then goes back is the caller's policy.
+so it cannot do it, and a peer has become MASTER. While all peers are away, as when several instances are updated at the same time,
+the priority stays up: whoever has the VIP is the last to leave, and waits for the first that is back. Without proof by the deadline
+there is no successor; whether the priority then goes back is the caller's policy.
 """
 
 from enum import Enum, auto
@@ -17,6 +18,7 @@ class Demote(Enum):
     START = auto()
     LEAVING = auto()
     YIELDING = auto()
+    WAITING = auto()
     ABANDONED = auto()
     OUTRANKED = auto()
     RELEASED = auto()
@@ -30,6 +32,9 @@ _S, _A = Sign, Action
 _CANCELLED: Final = "told to stop: the priority is back at {active}"
 
 
+_HERE = frozenset({_S.ABLE, _S.ALONE, _S.UNSEEN})  # what matters only while the VIP is here
+
+
 def _cancel(state: Demote) -> Row[Demote]:
     return Row(state, _S.CANCEL, Demote.CANCELLED, _CANCELLED, (_A.RAISE,))
 
@@ -39,7 +44,11 @@ TABLE: Final = Table[Demote](
     final=frozenset({Demote.DONE, Demote.NO_SUCCESSOR, Demote.CANCELLED}),
     rows=(
         Row(Demote.START, _S.VIP_HERE, Demote.YIELDING,
-            "{vip} is on {vip_interface} here: priority lowered to {lowered}; serving until a successor has it", (_A.LOWER, _A.RESIGN)),
+            "{vip} is on {vip_interface} here: priority lowered to {lowered}; serving until a successor has it",
+            (_A.LOWER, _A.RESIGN, _A.LOOK_OUT)),
+        Row(Demote.START, _S.ALONE, Demote.WAITING,
+            "{vip} is on {vip_interface} here and no peer can take it: the priority stays {active}, clients are served from here ({whom})",
+            (_A.LOOK_OUT,)),
         Row(Demote.START, _S.VIP_GONE, Demote.LEAVING,
             "{vip} is not on {vip_interface} here: priority lowered to {lowered}, so that it does not come", (_A.LOWER,)),
         Row(Demote.START, _S.VIP_STALE, Demote.ABANDONED,
@@ -52,7 +61,7 @@ TABLE: Final = Table[Demote](
         Row(Demote.LEAVING, _S.LEAVER, Demote.DONE,
             "{peer} is MASTER with priority {priority}, and leaving itself: this node can go, but is no longer its backup"),
         Row(Demote.LEAVING, _S.VIP_HERE, Demote.YIELDING, "{vip} came to {vip_interface} here: serving until a successor has it",
-            (_A.RESIGN,)),
+            (_A.RESIGN, _A.LOOK_OUT)),
         Row(Demote.LEAVING, _S.KEEPALIVED_GONE, Demote.DONE,
             "keepalived ended here and {vip} is not on {vip_interface}: nothing to hand over"),
         Row(Demote.LEAVING, _S.DEADLINE, Demote.NO_SUCCESSOR,
@@ -62,12 +71,29 @@ TABLE: Final = Table[Demote](
         Row(Demote.YIELDING, _S.SUCCESSOR, Demote.OUTRANKED, "{peer} adverts priority {priority}, above our {lowered}: it takes over"),
         Row(Demote.YIELDING, _S.LEAVER, Demote.YIELDING,
             "{peer} adverts priority {priority}, above our {lowered}, but is leaving itself: it is no successor"),
+        Row(Demote.YIELDING, _S.ALONE, Demote.WAITING,
+            "no peer can take {vip}: the priority is back at {active}, clients are served from here ({whom})", (_A.RAISE,)),
+        Row(Demote.YIELDING, _S.UNSEEN, Demote.YIELDING, "{vip} is served from here until a peer takes it over ({whom})"),
         Row(Demote.YIELDING, _S.VIP_GONE, Demote.RELEASED, "{vip} left {vip_interface}; waiting for the advert of an active peer"),
         Row(Demote.YIELDING, _S.KEEPALIVED_GONE, Demote.ABANDONED,
             "keepalived ended here; if {vip} is still on {vip_interface} it stays until a peer is MASTER"),
         Row(Demote.YIELDING, _S.DEADLINE, Demote.NO_SUCCESSOR,
             "no active peer adverted a higher priority within {seconds} s: {vip} is still here and served"),
         _cancel(Demote.YIELDING),
+
+        Row(Demote.WAITING, _S.ALONE, Demote.WAITING, "{vip} is served from here until a peer can take it over ({whom})"),
+        Row(Demote.WAITING, _S.ABLE, Demote.YIELDING, "{able} can take {vip} over: priority lowered to {lowered}", (_A.LOWER, _A.RESIGN)),
+        Row(Demote.WAITING, _S.UNSEEN, Demote.YIELDING, "whoever may be there can take {vip} over: priority lowered to {lowered} ({whom})",
+            (_A.LOWER, _A.RESIGN)),
+        Row(Demote.WAITING, _S.SUCCESSOR, Demote.YIELDING, "{peer} adverts priority {priority}: priority lowered to {lowered}",
+            (_A.LOWER, _A.RESIGN)),
+        Row(Demote.WAITING, _S.VIP_GONE, Demote.RELEASED, "{vip} left {vip_interface}; waiting for the advert of an active peer",
+            (_A.LOWER,)),
+        Row(Demote.WAITING, _S.KEEPALIVED_GONE, Demote.ABANDONED,
+            "keepalived ended here; if {vip} is still on {vip_interface} it stays until a peer is MASTER", (_A.LOWER,)),
+        Row(Demote.WAITING, _S.DEADLINE, Demote.NO_SUCCESSOR,
+            "nobody to take {vip} over after {seconds} s: it is still here and served ({whom})", (_A.LOWER,)),
+        _cancel(Demote.WAITING),
 
         Row(Demote.ABANDONED, _S.SUCCESSOR, Demote.OUTRANKED,
             "{peer} is MASTER with priority {priority}: the stale {vip} is taken off {vip_interface}", (_A.REMOVE_STALE_VIP,)),
@@ -90,32 +116,37 @@ TABLE: Final = Table[Demote](
 
         Row(Demote.RELEASED, _S.SUCCESSOR, Demote.VERIFYING,
             "{peer} adverts priority {priority}, above our {lowered}: asking the segment who answers for {vip}", (_A.PROBE,)),
-        Row(Demote.RELEASED, _S.LEAVER, Demote.RELEASED,
-            "{peer} adverts priority {priority} and has {vip}, but is leaving itself: it is no successor"),
+        Row(Demote.RELEASED, _S.LEAVER, Demote.VERIFYING,
+            "{peer} adverts priority {priority} and has {vip}, though leaving itself: it is the last to go. Asking the segment who answers",
+            (_A.PROBE,)),
         Row(Demote.RELEASED, _S.VIP_HERE, Demote.YIELDING, "{vip} is back on {vip_interface}: serving until another successor has it",
-            (_A.RESIGN,)),
+            (_A.RESIGN, _A.LOOK_OUT)),
         Row(Demote.RELEASED, _S.DEADLINE, Demote.NO_SUCCESSOR,
             "{vip} left {vip_interface}, but no active peer adverted it within {seconds} s: clients may be without it"),
         _cancel(Demote.RELEASED),
 
         Row(Demote.VERIFYING, _S.PEER_ANSWERS, Demote.DONE, "{mac} answers for {vip}: handed over"),
         Row(Demote.VERIFYING, _S.VIP_HERE, Demote.YIELDING,
-            "the successor is gone and {vip} is back on {vip_interface}: serving until another successor has it", (_A.RESIGN,)),
+            "the successor is gone and {vip} is back on {vip_interface}: serving until another successor has it",
+            (_A.RESIGN, _A.LOOK_OUT)),
         Row(Demote.VERIFYING, _S.DEADLINE, Demote.NO_SUCCESSOR,
             "a peer adverts a higher priority, but nobody answered for {vip} on {interface} within {seconds} s: clients may be without it"),
         _cancel(Demote.VERIFYING),
     ),
     ignored={
-        Demote.START: frozenset({_S.SUCCESSOR, _S.LEAVER, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS, _S.DEADLINE}),
-        Demote.LEAVING: frozenset({_S.VIP_GONE, _S.VIP_STALE, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS}),
-        Demote.YIELDING: frozenset({_S.VIP_HERE, _S.VIP_STALE, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS}),
-        Demote.ABANDONED: frozenset(
-            {_S.VIP_HERE, _S.VIP_STALE, _S.KEEPALIVED_GONE, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS}),
-        Demote.OUTRANKED: frozenset(
-            {_S.VIP_HERE, _S.VIP_STALE, _S.SUCCESSOR, _S.LEAVER, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS}),
-        Demote.RELEASED: frozenset(
-            {_S.VIP_GONE, _S.VIP_STALE, _S.KEEPALIVED_GONE, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS}),
-        Demote.VERIFYING: frozenset(
-            {_S.VIP_GONE, _S.VIP_STALE, _S.KEEPALIVED_GONE, _S.SUCCESSOR, _S.LEAVER, _S.FOREIGN, _S.NOBODY_ANSWERS}),
+        Demote.START: frozenset(
+            {_S.SUCCESSOR, _S.LEAVER, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS, _S.DEADLINE, _S.ABLE, _S.UNSEEN}),
+        Demote.LEAVING: _HERE | {_S.VIP_GONE, _S.VIP_STALE, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS},
+        Demote.YIELDING: frozenset({_S.VIP_HERE, _S.VIP_STALE, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS, _S.ABLE}),
+        Demote.WAITING: frozenset({_S.VIP_HERE, _S.VIP_STALE, _S.LEAVER, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS}),
+        Demote.ABANDONED: _HERE
+        | {_S.VIP_HERE, _S.VIP_STALE, _S.KEEPALIVED_GONE, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS},
+        Demote.OUTRANKED: _HERE
+        | {_S.VIP_HERE, _S.VIP_STALE, _S.SUCCESSOR, _S.LEAVER, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS},
+        Demote.RELEASED: _HERE
+        | {_S.VIP_GONE, _S.VIP_STALE, _S.KEEPALIVED_GONE, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS},
+        Demote.VERIFYING: _HERE
+        | {_S.VIP_GONE, _S.VIP_STALE, _S.KEEPALIVED_GONE, _S.SUCCESSOR, _S.LEAVER, _S.FOREIGN, _S.NOBODY_ANSWERS},
     },
+    patient=frozenset({Demote.YIELDING, Demote.WAITING, Demote.ABANDONED}),
 )  # fmt: skip

@@ -1,22 +1,24 @@
-"""All that a handover hears, as one stream of events: adverts, the VIP on our interface, answers for it, keepalived's
-end, signals. The only place where what is heard becomes signs. It does nothing but hear, and ask when it is told to."""
+"""All that a handover hears, as one stream of events: adverts, what peers say of themselves, the VIP on our interface, answers for it,
+keepalived's end, signals. The only place where what is heard becomes signs. It does nothing but hear, and ask when it is told to."""
 
 import selectors
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 
 from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.linux.neighbour import Inquiry
+from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.signals import Cancellation
-from vrrp_drain.vrrp import bands
+from vrrp_drain.vrrp import bands, hello
 from vrrp_drain.vrrp.advert import RESIGN
 from vrrp_drain.vrrp.election import Heard, Register, Standing
 from vrrp_drain.vrrp.strangers import Strangers
 
-from .advert_stream import AdvertStream
+from .advert_stream import AdvertStream, WireStream
 from .machine import Machine, Watch
+from .prospects import Outlook, Prospects
 from .transitions import Event, Sign
 from .vip import Vip
 
@@ -24,11 +26,19 @@ from .vip import Vip
 class EventSource:
     """Opened before anything is changed, so that no event can be missed; use it as a context manager."""
 
-    def __init__(self, instance: Instance, machine: Machine, register: Register, our_priority: int, cancellation: Cancellation) -> None:
-        """A MASTER with a priority below ``our_priority`` is none that we would yield to."""
+    def __init__(
+        self,
+        instance: Instance,
+        machine: Machine,
+        register: Register,
+        our_priority: int,
+        cancellation: Cancellation,
+        prospects: Prospects | None = None,
+    ) -> None:
+        """A MASTER with a priority below ``our_priority`` is none that we would yield to. ``prospects`` are those of whoever leaves."""
         self._instance, self._machine, self._register = instance, machine, register
         self._strangers = Strangers(register.current.advert_int)
-        self._our_priority = our_priority
+        self._our_priority, self._prospects = our_priority, prospects
         self._cancellation = cancellation
         self._vip = Vip(instance, machine)
         self._vip_here = False
@@ -39,6 +49,11 @@ class EventSource:
             self._selector = stack.enter_context(self._machine.selector())
             self._adverts = stack.enter_context(AdvertStream(self._machine, self._instance, self._register))
             self._await(self._adverts.fileno(), self._hear_adverts)
+            if self._prospects is not None:
+                with suppress(SystemFault):  # then what peers say is learnt when the kernel is asked again
+                    wire = WireStream(self._machine, self._instance, self._register)
+                    stack.callback(wire.close)
+                    self._await(wire.fileno(), lambda: self._hear_words(wire))
             watch = self._machine.watch_addresses()
             stack.callback(watch.close)
             self._await(watch.fileno(), lambda: self._look_again(watch))
@@ -59,9 +74,24 @@ class EventSource:
         if self._cancellation.requested:
             return Event(Sign.CANCEL)
         self._vip_here = self._vip.is_here()
+        if self._prospects is not None and self._vip_here:
+            event = self.look_around()
+            if self._keepalived_runs and event.sign is Sign.ALONE:
+                return event
         if self._keepalived_runs:
             return Event(Sign.VIP_HERE if self._vip_here else Sign.VIP_GONE)
         return Event(Sign.VIP_STALE if self._vip_here else Sign.KEEPALIVED_GONE)
+
+    def look_around(self) -> Event:
+        """Return whether a peer can take the VIP over now."""
+        outlook = self._prospects.look() if self._prospects is not None else Outlook()
+        sign = Sign.ABLE if outlook.able else Sign.ALONE if outlook.alone else Sign.UNSEEN
+        return Event(sign, {"able": ", ".join(outlook.able), "whom": str(outlook)})
+
+    @property
+    def hopeful(self) -> bool:
+        """Tell whether anybody may yet come, as far as was seen last."""
+        return self._prospects is None or self._prospects.latest.hopeful
 
     def wait(self, seconds: float) -> list[Event]:
         """Return the next events, or nothing when ``seconds`` are over."""
@@ -91,6 +121,12 @@ class EventSource:
 
     def _hear_adverts(self) -> list[Event]:
         return [event for heard in self._adverts.receive() for event in self._signs(heard)]
+
+    def _hear_words(self, wire: WireStream) -> list[Event]:
+        """Take in what peers say of themselves, and look around where that is new."""
+        said = [each for each in wire.receive() if each.standing is Standing.HELLO]
+        news = [self._prospects.hear(each.source, hello.word(each.packet)) for each in said] if self._prospects is not None else []
+        return [self.look_around()] if any(news) and self._vip_here else []
 
     def _signs(self, heard: Heard) -> Iterator[Event]:
         """Yield the sign that ``heard`` is to this handover, if it is one."""

@@ -17,6 +17,7 @@ from .arming import Arming
 from .event_source import EventSource
 from .machine import Machine
 from .membership import Membership
+from .prospects import Prospects
 from .runner import Ending, Farewell, Runner
 from .transitions import Action, State, Table
 from .vip import Vip
@@ -28,14 +29,21 @@ class Handover:
     """Moves of one instance; a signal (``cancellation``) ends one at any time, with the priority back."""
 
     def __init__(
-        self, instance: Instance, machine: Machine, control: PriorityControl, membership: Membership, cancellation: Cancellation
+        self,
+        instance: Instance,
+        machine: Machine,
+        control: PriorityControl,
+        membership: Membership,
+        announcements: Announcements,
+        cancellation: Cancellation,
     ) -> None:
         self._instance, self._machine, self._control = instance, machine, control
-        self._membership, self._cancellation = membership, cancellation
-        self._announcements = Announcements(instance, machine)
+        self._membership, self._announcements, self._cancellation = membership, announcements, cancellation
 
-    def demote(self, timeout: float) -> Ending[demote.Demote]:
+    def demote(self, timeout: float, patience: float = 0.0) -> Ending[demote.Demote]:
         """Hand the VIP over, or find out within ``timeout`` seconds that nobody takes it.
+
+        A MASTER without a successor waits ``patience`` seconds where they are more, as long as somebody may come.
 
         With NO_SUCCESSOR the priority stays lowered: what then is the caller's policy. When we ourselves fail on the
         way, the priority goes back.
@@ -45,7 +53,8 @@ class Handover:
             log.warning("%s: clients of %s are not served from here, any healthy peer takes it", problem, self._instance.vip)
             priority = bands.effective(priority + self._instance.config.keepalived.unhealthy_weight)
         self._announcements.greet(log.warning)
-        return self._run(demote.TABLE, priority, timeout, Band.ACTIVE, lowered=priority)
+        prospects = Prospects(self._instance, self._membership)
+        return self._run(demote.TABLE, priority, timeout, Band.ACTIVE, prospects, lowered=priority, patience=patience)
 
     def promote(self, timeout: float) -> Ending[promote.Promote]:
         """Compete for the VIP and prove the result within ``timeout`` seconds; otherwise the band goes back."""
@@ -54,14 +63,24 @@ class Handover:
         Arming(self._instance, self._machine, self._membership).leave_with_the_master()
         return self._run(promote.TABLE, self._instance.needed_to_outrank, timeout, before)
 
-    def _run(self, table: Table[State], our_priority: int, timeout: float, before: Band, *, lowered: int = 0) -> Ending[State]:
+    def _run(
+        self,
+        table: Table[State],
+        our_priority: int,
+        timeout: float,
+        before: Band,
+        prospects: Prospects | None = None,
+        *,
+        lowered: int = 0,
+        patience: float = 0.0,
+    ) -> Ending[State]:
         """Run ``table``; ``before`` is the band that is put back where that is called for, also when we ourselves fail."""
-        actor = _Actor(self._instance, self._machine, self._control, self._membership, before)
+        actor = _Actor(self._instance, self._machine, self._control, self._announcements, prospects, before)
         register = self._membership.register()
         try:
-            with EventSource(self._instance, self._machine, register, our_priority, self._cancellation) as source:
+            with EventSource(self._instance, self._machine, register, our_priority, self._cancellation, prospects) as source:
                 runner = Runner(source, actor, self._instance.config.keepalived.advert_int, log.info)
-                return runner.run(table, timeout, self._facts(lowered))
+                return runner.run(table, timeout, self._facts(lowered), patience)
         except Exception:
             priority_control.put_back(self._control, before)
             raise
@@ -80,23 +99,35 @@ class Handover:
 class _Actor:
     """Does what the actions of a table say."""
 
-    def __init__(self, instance: Instance, machine: Machine, control: PriorityControl, membership: Membership, before: Band) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        machine: Machine,
+        control: PriorityControl,
+        announcements: Announcements,
+        prospects: Prospects | None,
+        before: Band,
+    ) -> None:
         self._instance, self._control, self._before = instance, control, before
-        self._membership = membership
-        self._announcements, self._vip = Announcements(instance, machine), Vip(instance, machine)
+        self._announcements, self._prospects, self._vip = announcements, prospects, Vip(instance, machine)
 
     def perform(self, action: Action) -> None:
         match action:
             case Action.LOWER:
-                self._control.write(Band.DRAINING)
+                self._write(Band.DRAINING)
             case Action.RAISE:
-                self._control.write(Band.ACTIVE)
+                self._write(Band.ACTIVE)
             case Action.PUT_BACK:
-                self._control.write(self._before)
+                self._write(self._before)
             case Action.REMOVE_STALE_VIP:
                 self._vip.remove_stale()
-            case Action.PROBE | Action.RESIGN:  # the runner's: they are done again and again
+            case Action.PROBE | Action.RESIGN | Action.LOOK_OUT:  # the runner's: they are done again and again
                 raise AssertionError(action)
+
+    def _write(self, band: Band) -> None:
+        """Write the band, and tell the peers what it means for them."""
+        self._control.write(band)
+        self._announcements.greet(log.warning)
 
     def farewell(self) -> Farewell:
         """Return how it is said that we leave, and decide once whether priority 0 is part of it."""
@@ -124,7 +155,7 @@ class _Actor:
             return True
         if not self._instance.config.drain.fast_handover:
             return False
-        healthy = self._membership.healthy_peers()
+        healthy = self._prospects.recent().healthy if self._prospects is not None else ()
         if not healthy:
             log.info("no peer's haproxy answers us, so none is hurried: the handover takes three advert intervals")
         return bool(healthy)

@@ -1,7 +1,7 @@
 """Who is of our group, as the link, the operator, the machine and the kernel's rules know it now."""
 
 from vrrp_drain.handoff.rules import Group
-from vrrp_drain.handoff.situation import Members
+from vrrp_drain.handoff.situation import Members, Words
 from vrrp_drain.keepalived import attachment
 from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.runtime.errors import SystemFault
@@ -57,11 +57,26 @@ class Membership:
             window=self._instance.config.drain.handoff_window if self._instance.hands_off else 0.0,
         )
 
+    @property
+    def asks_peers(self) -> bool:
+        """Tell whether the health check can be asked of peers."""
+        return self._instance.config.drain.health_check.scheme != "unix"
+
+    def words(self) -> Words:
+        """Return what the members said of themselves; nothing where the kernel does not keep it."""
+        try:
+            return self._machine.rules.words()
+        except SystemFault:
+            return Words()
+
     def healthy_peers(self) -> list[IPAddress]:
         """Return the peers whose haproxy answers us; nobody where the health check cannot be asked from here."""
+        return self._machine.haproxy.answering(self._instance.config.drain, self.peers())
+
+    def peers(self) -> list[IPAddress]:
+        """Return where the others of the group are, as far as it is known."""
         own = self._machine.netlink.addresses()
-        peers = [each for each in self._instance.config.peer_addresses if each not in own]
-        return self._machine.haproxy.answering(self._instance.config.drain, peers)
+        return [each for each in self._instance.config.peer_addresses if each not in own]
 
     @property
     def _closed(self) -> bool:

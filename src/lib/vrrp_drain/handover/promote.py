@@ -25,6 +25,7 @@ class Promote(Enum):
 
 
 _S, _A = Sign, Action
+_LEAVING = frozenset({_S.ABLE, _S.ALONE, _S.UNSEEN})  # who can take over matters to whoever leaves
 
 
 def _failures(state: Promote) -> tuple[Row[Promote], ...]:
@@ -78,10 +79,9 @@ TABLE: Final = Table[Promote](
         *_failures(Promote.CONTESTED),
     ),
     ignored={
-        Promote.START: frozenset(
-            {_S.SUCCESSOR, _S.LEAVER, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS, _S.DEADLINE}),
-        Promote.CONTENDING: frozenset({_S.VIP_GONE, _S.VIP_STALE, _S.LEAVER, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS}),
-        Promote.SETTLING: frozenset({_S.VIP_HERE, _S.VIP_STALE, _S.SUCCESSOR, _S.LEAVER}),
-        Promote.CONTESTED: frozenset({_S.VIP_HERE, _S.VIP_STALE, _S.SUCCESSOR, _S.LEAVER}),
+        Promote.START: _LEAVING | {_S.SUCCESSOR, _S.LEAVER, _S.FOREIGN, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS, _S.DEADLINE},
+        Promote.CONTENDING: _LEAVING | {_S.VIP_GONE, _S.VIP_STALE, _S.LEAVER, _S.PEER_ANSWERS, _S.NOBODY_ANSWERS},
+        Promote.SETTLING: _LEAVING | {_S.VIP_HERE, _S.VIP_STALE, _S.SUCCESSOR, _S.LEAVER},
+        Promote.CONTESTED: _LEAVING | {_S.VIP_HERE, _S.VIP_STALE, _S.SUCCESSOR, _S.LEAVER},
     },
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Runs a transition table: events in, actions out, one log line for every transition, and always an end.
 
-What has to be done again and again until something happens (ask who answers for the VIP, say that we leave) is timed here.
+What has to be done again and again until something happens (ask who answers for the VIP, say that we leave, look for a peer that can
+take over) is timed here.
 """
 
 import time
@@ -15,6 +16,10 @@ from .transitions import Action, Event, Sign, State, Table
 ASK_EVERY = 0.1  # seconds between two questions who answers for the VIP
 QUIET_ASKS = 3  # unanswered questions that prove silence, at least (RFC 5227 section 1.1, PROBE_NUM)
 SAY_EVERY = 0.7  # advert intervals between two times that we say that we leave
+LOOK_EVERY = 1.0  # seconds between two looks for a peer that can take over
+TELL_EVERY = 5.0  # seconds between two times that whoever reads the log is told what is waited for
+
+WHOM = "whom"  # the fact that is remembered: who cannot take over, and why
 
 Farewell = Callable[[IPAddress | None], None]  # says that we leave, to all, or once more to the successor
 
@@ -25,6 +30,10 @@ class Source(Protocol):
     def look(self) -> Event: ...
     def wait(self, seconds: float) -> list[Event]: ...
     def ask(self) -> bool: ...
+    def look_around(self) -> Event: ...
+
+    @property
+    def hopeful(self) -> bool: ...
 
 
 class Actor(Protocol):
@@ -50,18 +59,21 @@ class Runner:
         self._source, self._actor, self._log = source, actor, log
         self._questions = _Questions(source, max(QUIET_ASKS * ASK_EVERY, 1.1 * advert_int))
         self._farewells = _Farewells(max(ASK_EVERY, SAY_EVERY * advert_int))
+        self._lookout = _Lookout(source)
 
-    def run(self, table: Table[State], timeout: float, facts: Mapping[str, object]) -> Ending[State]:
+    def run(self, table: Table[State], timeout: float, facts: Mapping[str, object], patience: float = 0.0) -> Ending[State]:
         """Step through ``table`` until a final state, at most ``timeout`` seconds; then its DEADLINE row decides.
 
-        ``facts`` fill the reasons, with those of the event on top.
+        In a patient state it is ``patience`` seconds where they are more, and none where nobody can come. ``facts`` fill the reasons, with
+        those of the event on top.
         """
         started = time.monotonic()
-        everything: dict[str, Any] = {**facts, "seconds": f"{timeout:.1f}"}
+        everything: dict[str, Any] = {**facts}
         state, said = table.start, ""
         events = [self._source.look()]
         while True:
             for event in events:
+                everything.update({name: value for name, value in event.facts.items() if name == WHOM})
                 self._farewells.hear(event)
                 row = table.step(state, event.sign)
                 if row is None:
@@ -75,7 +87,9 @@ class Runner:
                     said = reason
                 if state in table.final:
                     return Ending(state, reason, time.monotonic() - started)
-            events = self._next(started + timeout)
+            is_patient = state in table.patient
+            seconds = (max(timeout, patience) if self._source.hopeful else 0.0) if is_patient else timeout
+            events = self._next(started, seconds, look_out=is_patient)
 
     def _perform(self, action: Action) -> None:
         match action:
@@ -83,16 +97,23 @@ class Runner:
                 self._questions.begin()
             case Action.RESIGN:
                 self._farewells.begin(self._actor.farewell())
+            case Action.LOOK_OUT:
+                self._lookout.begin()
+            case Action.RAISE:
+                self._farewells.end()
+                self._actor.perform(action)
             case _:
                 self._actor.perform(action)
 
-    def _next(self, deadline: float) -> list[Event]:
+    def _next(self, started: float, seconds: float, *, look_out: bool) -> list[Event]:
         """Do what is due, and return what happens next; with nothing in the list only time has passed."""
-        if time.monotonic() >= deadline:
-            return [Event(Sign.DEADLINE)]
+        if time.monotonic() >= started + seconds:
+            return [Event(Sign.DEADLINE, {"seconds": f"{seconds:.1f}"})]
         self._questions.do_what_is_due()
         self._farewells.do_what_is_due()
-        until = min(deadline, self._questions.due, self._farewells.due)
+        if look_out and (found := self._lookout.do_what_is_due()):
+            return found
+        until = min(started + seconds, self._questions.due, self._farewells.due, self._lookout.due if look_out else float("inf"))
         return self._source.wait(until - time.monotonic()) or self._questions.silence()
 
 
@@ -130,6 +151,30 @@ class _Questions:
             self._quiet_at = time.monotonic() + self._quiet
 
 
+class _Lookout:
+    """Who can take the VIP over, looked for every LOOK_EVERY; what has not changed is told again every TELL_EVERY."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._told: Sign | None = None
+        self._tell_at = 0.0
+        self.due = float("inf")
+
+    def begin(self) -> None:
+        self.due = time.monotonic() + LOOK_EVERY
+        self._told, self._tell_at = None, time.monotonic() + TELL_EVERY
+
+    def do_what_is_due(self) -> list[Event]:
+        if time.monotonic() < self.due:
+            return []
+        found = self._source.look_around()
+        self.due = time.monotonic() + LOOK_EVERY
+        if found.sign is self._told and time.monotonic() < self._tell_at:
+            return []
+        self._told, self._tell_at = found.sign, time.monotonic() + TELL_EVERY
+        return [found]
+
+
 class _Farewells:
     """That we leave, said every ``every`` seconds until a peer takes over: a regular advert of our own may undo one resignation.
 
@@ -148,6 +193,10 @@ class _Farewells:
 
     def begin(self, say: Farewell) -> None:
         self._say, self._successor, self._say_at = say, None, time.monotonic()
+
+    def end(self) -> None:
+        """We stay."""
+        self._say = None
 
     def do_what_is_due(self) -> None:
         if time.monotonic() >= self.due:

@@ -36,7 +36,7 @@ class Services:
 def assemble(config: Config, paths: Paths, machine: Machine, cancellation: Cancellation) -> Services:
     """Return the services of this instance. Raises ConfigError when there is no interface for the VIP."""
     instance, control = Instance.find(config, paths, machine.netlink), priority_control.find(config, paths)
-    membership = Membership(instance, machine)
+    membership, announcements = Membership(instance, machine), Announcements(instance, machine, control)
     return Services(
         instance=instance,
         machine=machine,
@@ -44,7 +44,7 @@ def assemble(config: Config, paths: Paths, machine: Machine, cancellation: Cance
         vip=Vip(instance, machine),
         membership=membership,
         installation=Installation(instance, machine, membership),
-        announcements=Announcements(instance, machine),
+        announcements=announcements,
         arming=Arming(instance, machine, membership),
-        handover=Handover(instance, machine, control, membership, cancellation),
+        handover=Handover(instance, machine, control, membership, announcements, cancellation),
     )

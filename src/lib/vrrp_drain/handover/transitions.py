@@ -20,6 +20,9 @@ class Sign(Enum):
     KEEPALIVED_GONE = "keepalived does not run here"
     SUCCESSOR = "an active peer adverts a priority that is not below ours"
     LEAVER = "a peer that is itself draining adverts a priority that is not below ours"
+    ABLE = "a peer can take the VIP over"
+    ALONE = "no peer can take the VIP over, and one that is leaving too must not get it"
+    UNSEEN = "no peer's haproxy answers, and nobody said why"
     FOREIGN = "somebody who is not of our cluster adverts our VRID"
     PEER_ANSWERS = "a MAC that is not ours answers for the VIP"
     NOBODY_ANSWERS = "no other MAC answers for the VIP"
@@ -35,6 +38,7 @@ class Action(Enum):
     PUT_BACK = "write the band that was there before"
     RESIGN = "say that we leave until a peer takes over, and advert priority 0 if a healthy one is there or peers do not preempt"
     PROBE = "ask the segment who answers for the VIP"
+    LOOK_OUT = "look for a peer that can take over, until the VIP has left"
     REMOVE_STALE_VIP = "take the VIP off our interface, because keepalived is not there to do it"
 
 
@@ -72,6 +76,7 @@ class Table(Generic[State]):
     final: frozenset[State]
     rows: tuple[Row[State], ...]
     ignored: Mapping[State, frozenset[Sign]]
+    patient: frozenset[State] = frozenset()  # in which the deadline is put off while somebody may yet come
 
     def step(self, state: State, sign: Sign) -> Row[State] | None:
         """Return the row for this pair, or None where it changes nothing.

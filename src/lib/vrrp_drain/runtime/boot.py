@@ -18,6 +18,7 @@ class Stage(Enum):
     REBOOTED = "reboot"
     STARTED = "pre-start"
     LEAVING = "drain"  # or pre-stop
+    ENDING = "last drain"  # or pre-stop: BOSH stops or deletes this instance, and does not start it again by itself
     DEMOTED = "demote"
     PROMOTED = "promote"  # or post-start
     UNKNOWN = "unknown"  # it cannot be read

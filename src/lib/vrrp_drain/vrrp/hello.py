@@ -1,4 +1,4 @@
-"""Hello: an instance tells its peers from which address its adverts will come, and proves that it is of their group.
+"""Hello: an instance tells its peers from which address its adverts will come, proves that it is of their group, and says what it is to do.
 
 The keepalived link names the addresses of the instances. Adverts come from others where the VIP's interface is a second one, where
 they are IPv6 (RFC 5798 section 5.1.2.1: from a link-local address), and from an instance that was given a new address while its
@@ -9,11 +9,15 @@ It looks like an advert of virtual router 0, which no router has (RFC 9568 secti
 and it gets wherever adverts get. ``priority`` is the VRID that is meant, the token stands where the addresses are. It is sent to the
 group of all hosts, which keepalived does not listen to, or to the unicast peers.
 
+Adverts come from a MASTER alone, so a hello also carries the one word that peers need of a backup: whether the VIP can go to it
+(``Word``). It stands where the interval is; releases before this one say 100 there, and are taken for one that stays.
+
 Whoever can listen on the segment can copy a token. What that means is in docs/security.md.
 """
 
 import hashlib
 import struct
+from enum import IntEnum
 
 from vrrp_drain.runtime.ip import TTL, IPAddress, Packet, internet_checksum, pseudo_header
 
@@ -22,9 +26,17 @@ from .advert import TYPE_ADVERT
 TOKEN_BYTES = 16
 VERSION_TYPE = 3 << 4 | TYPE_ADVERT
 NO_ROUTER = 0  # the VRID that it is sent with
+WORD_OFFSET = 5  # bytes: the lower half of what is the interval in an advert
 _HEADER = struct.Struct("!BBBBHH")
-_INTERVAL = 100  # centiseconds; means nothing here
 EVERY = 10.0  # seconds between two hellos of an instance whose watcher runs
+
+
+class Word(IntEnum):
+    """What an instance is to do, as it says itself."""
+
+    STAYS = 100  # takes part: the VIP may go to it
+    LEAVES = 101  # is being stopped or has just been started, and will take part again
+    ENDS = 102  # takes part only when somebody wants it to: BOSH stops or deletes it, or an operator has taken it out
 
 
 def token(instance_id: str, vrid: int) -> bytes:
@@ -32,12 +44,20 @@ def token(instance_id: str, vrid: int) -> bytes:
     return hashlib.blake2b(f"{instance_id}/{vrid}".encode(), digest_size=TOKEN_BYTES, person=b"vrrp-drain hello").digest()
 
 
-def build(proof: bytes, vrid: int, source: IPAddress, destination: IPAddress) -> bytes:
+def build(proof: bytes, vrid: int, source: IPAddress, destination: IPAddress, word: Word = Word.STAYS) -> bytes:
     """Return a hello as the payload of an IP packet of protocol 112."""
     count = TOKEN_BYTES // len(source.packed)
-    message = _HEADER.pack(VERSION_TYPE, NO_ROUTER, vrid, count, _INTERVAL, 0) + proof
+    message = _HEADER.pack(VERSION_TYPE, NO_ROUTER, vrid, count, word, 0) + proof
     total = internet_checksum(pseudo_header(source, destination, len(message)) + message)
     return message[:6] + total.to_bytes(2, "big") + message[8:]
+
+
+def word(packet: Packet) -> Word:
+    """Return what the sender of a hello says that it is to do; a word that we do not know is one of a later release, which stays."""
+    try:
+        return Word(packet.payload[WORD_OFFSET])
+    except ValueError:
+        return Word.STAYS
 
 
 def introduces(packet: Packet, proof: bytes, vrid: int) -> bool:

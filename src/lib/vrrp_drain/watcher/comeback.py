@@ -28,6 +28,7 @@ _WHY = {
     Stage.REBOOTED: "the machine was started anew",
     Stage.STARTED: "no post-start promotes this instance",
     Stage.LEAVING: "BOSH stopped this instance half way, and nobody drains it any more",
+    Stage.ENDING: "BOSH stopped this instance half way, and nobody drains it any more",
 }
 
 
@@ -38,7 +39,7 @@ def quiet_seconds(stage: Stage | None, drain: VrrpDrain) -> float | None:
             return 0.0
         case Stage.STARTED:
             return _POST_START_SECONDS
-        case Stage.LEAVING:
+        case Stage.LEAVING | Stage.ENDING:
             return drain.promote_after
     return None
 
