@@ -14,7 +14,7 @@ from lab.fabric.wait import until
 
 RUN = {
     "keepalived": ("keepalived.conf", "keepalived.pid", "vrrp.pid", "band", "health"),
-    "vrrp-drain": ("lock", "boot", "overlap.json", "watch.pid", "deployment-delete"),
+    "vrrp-drain": ("lock", "boot", "overlap.json", "watch.pid", "next-state", "no-successor"),
 }
 LOGS = {
     "keepalived": ("keepalived.log", "vrrpctl.log"),

@@ -148,7 +148,7 @@ def test_two_nodes_that_both_left_do_not_play_ping_pong(make_cluster: MakeCluste
     first, second = cluster.nodes
     demote(first)
     second.vrrpctl("demote", "--keep")  # no successor, but the first is higher, also in the draining band
-    assert cluster.holders() == [first]
+    until(lambda: cluster.holders() == [first], "the first node to have the VIP alone")
     until(lambda: situation(first).armed, "the first node to be armed")
     assert [each.peer for node in cluster.nodes for each in situation(node).armed] == [SECOND, FIRST]
     before = [situation(node).sent for node in cluster.nodes]

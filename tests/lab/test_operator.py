@@ -35,11 +35,11 @@ def test_results_as_json(make_cluster: MakeCluster) -> None:
     """--json prints one object on stdout, whatever the end."""
     cluster = make_cluster(1)
     (only,) = cluster.nodes
-    code, stdout, _ = only.vrrpctl("demote", "--timeout", "1", "--json")
+    code, stdout, _ = only.vrrpctl("demote", "--json")
     assert code == 3
     found = json.loads(stdout)
     assert (found["instance"], found["vip"], found["state"]) == ("haproxy/0", "10.0.0.10", "no_successor")
-    assert 1.0 <= found["seconds"] < 2.0
+    assert 0.0 <= found["seconds"] < 5.0, "there is nobody to wait for"
 
 
 def test_no_wait(make_cluster: MakeCluster) -> None:

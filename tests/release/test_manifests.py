@@ -121,7 +121,7 @@ def test_an_operations_file_says_what_it_does(name: str) -> None:
 
 
 def test_instances_are_updated_one_by_one(bosh: Bosh) -> None:
-    """Two or more instances, one canary, one at a time: there is always one that can take the VIP."""
+    """Two or more instances, one canary, one at a time: nobody waits for another one's update."""
     manifest = _interpolated(bosh, ())
     update = manifest.content["update"]
     assert manifest.group["instances"] >= 2

@@ -69,12 +69,14 @@ class Play:
         self.lines: list[str] = []
         self.farewells: list[tuple[float, IPAddress | None]] = []  # when, counted from the beginning, and to whom
         self.reachable, self.held_up = True, 0.0
+        self.around, self.hopeful, self.patience = Event(Sign.ABLE, {"able": "haproxy/1"}), True, 0.0
 
     def __call__(self, table: Table[Any], first: Event, *script: tuple[float, Event]) -> Ending[Any]:
         self.story = Story(self._clock, first, list(script))
         self.story.reachable, self.story.held_up = self.reachable, self.held_up
+        self.story.around, self.story.hopeful = self.around, self.hopeful
         self.began = time.monotonic()
-        return Runner(self.story, self, self.advert_int, self.lines.append).run(table, TIMEOUT, FACTS)
+        return Runner(self.story, self, self.advert_int, self.lines.append).run(table, TIMEOUT, FACTS, self.patience)
 
     @property
     def asked(self) -> list[float]:
@@ -322,3 +324,57 @@ def test_farewells_can_begin_again(play: Play) -> None:
     """When the successor dies and the VIP is back, the next round begins at once."""
     play(demote.TABLE, HERE, (0.1, SUCCESSOR), (0.1, GONE), (0.1, HERE), (0.1, CANCEL))
     assert play.farewells == [(0, None), (0.1, ip_address(PEER)), (pytest.approx(0.3), None)], "to the successor, and then as at first"
+
+
+ALONE = Event(Sign.ALONE, {"able": "", "whom": "haproxy/1 said 2 s ago that it is being stopped or started"})
+ABLE = Event(Sign.ABLE, {"able": "haproxy/1", "whom": ""})
+
+
+def test_whoever_is_alone_waits_with_its_priority_up(play: Play) -> None:
+    """Nothing is lowered before somebody can take over; then the handover has its whole time, however long was waited."""
+    play.patience, play.around = 300.0, ALONE
+    ending = play(demote.TABLE, ALONE, (100.0, ABLE), (0.1, SUCCESSOR), (3.0, GONE), (2.0, ANSWER))
+    assert (ending.state, play.actions) == (Demote.DONE, [Action.LOWER, Action.RESIGN])
+    assert ending.seconds == pytest.approx(105.1, abs=1e-3)
+
+
+def test_who_is_waited_for_is_told_every_few_seconds(play: Play) -> None:
+    """Somebody who reads the log knows whom the script waits for; a peer is looked for every second."""
+    play.patience, play.around = 21.5, ALONE
+    ending = play(demote.TABLE, ALONE)
+    assert ending.state is Demote.NO_SUCCESSOR
+    assert [round(at - play.began) for at in play.story.looked] == [*range(1, 22)]
+    assert ending.reason == f"nobody to take 10.0.0.10 over after 21.5 s: it is still here and served ({ALONE.facts['whom']})"
+    assert len(set(play.lines)) == 3, "that it waits, that it still does, and that it gave up"
+    assert play.actions == [Action.LOWER]
+
+
+def test_where_nobody_comes_nobody_waits(play: Play) -> None:
+    """Without hope the end is there at once."""
+    play.patience, play.hopeful = 300.0, False
+    assert play(demote.TABLE, ALONE).seconds == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_look_finds_who_said_nothing(play: Play) -> None:
+    """A peer whose word was lost is found by its haproxy, a second later."""
+    play.patience = 300.0
+    ending = play(demote.TABLE, ALONE, (2.0, SUCCESSOR), (0.1, GONE), (0.1, ANSWER))
+    assert ending.state is Demote.DONE
+    assert play.story.looked[0] - play.began == pytest.approx(1.0, abs=1e-3)
+    assert "haproxy/1 can take 10.0.0.10 over: priority lowered to 99" in play.lines
+
+
+def test_all_others_leave_in_the_middle_of_a_handover(play: Play) -> None:
+    """The priority goes up again, and nobody is told any more that we leave."""
+    play.patience, play.around = 20.0, ALONE
+    ending = play(demote.TABLE, HERE, (0.1, ALONE), (15.0, ABLE), (0.1, SUCCESSOR), (0.1, GONE), (0.1, ANSWER))
+    assert (ending.state, play.actions) == (Demote.DONE, [Action.LOWER, Action.RESIGN, Action.RAISE, Action.LOWER, Action.RESIGN])
+    assert [at for at, _ in play.farewells if 0.2 < at < 15.0] == []
+
+
+def test_a_wait_can_be_called_off(play: Play) -> None:
+    """SIGTERM ends it at once."""
+    play.patience, play.around = 300.0, ALONE
+    ending = play(demote.TABLE, ALONE, (7.0, CANCEL))
+    assert ending.state is Demote.CANCELLED
+    assert ending.seconds == pytest.approx(7.0, abs=1e-3)

@@ -123,6 +123,10 @@ class SimulatedMachine:
         self.ipr = _Kernel([address(1, "127.0.0.1/8"), address(_ETH0, f"{config.me.address}/24")], self._addresses_changed)
         self.ipr.links = [link(1, "lo", "00:00:00:00:00:00"), link(_ETH0, "eth0", self.mac)]
         self.netlink = Netlink(self.ipr)
+        for setting in ("arp_ignore", "arp_announce"):
+            file = paths.interface_settings / "eth0" / setting
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("0\n")
         self.rules = FakeRules()
         self.haproxy = SimulatedHaproxy(self)
         self.health = Health()

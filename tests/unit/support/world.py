@@ -2,8 +2,10 @@
 
 import select
 import selectors
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
@@ -24,6 +26,40 @@ class Timer:
         self.action = None
 
 
+class Script:
+    """One of several that run side by side: a thread of its own that goes on while it is its turn, and gives that up where it waits."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._act = act
+        self._turn, self._waits = threading.Semaphore(0), threading.Semaphore(0)
+        self._end = 0.0
+        self._stop: Callable[[], bool] = lambda: True
+        self.future: Future[object] = Future()
+        self.thread = threading.Thread(target=self._run, daemon=True)  # one that waits for ever must not keep the tests
+
+    def goes_on(self) -> bool:
+        """Tell whether what it waits for is there."""
+        return time.monotonic() >= self._end or self._stop()
+
+    def take_turn(self) -> None:
+        """Have it go on until it waits again, or is at its end."""
+        self._turn.release()
+        self._waits.acquire()
+
+    def wait(self, end: float, stop: Callable[[], bool]) -> None:
+        self._end, self._stop = end, stop
+        self._waits.release()
+        self._turn.acquire()
+
+    def _run(self) -> None:
+        self._turn.acquire()
+        try:
+            self.future.set_result(self._act())
+        except BaseException as error:  # it is the test's
+            self.future.set_exception(error)
+        self._waits.release()
+
+
 class World:
     """What happens when. File descriptors are those of its objects, each readable when its ``pending`` says so."""
 
@@ -33,6 +69,7 @@ class World:
         self._order, self._fds = count(), count(1000)
         self._pending: dict[int, Callable[[], bool]] = {}
         self.syncs: list[Callable[[], object]] = []  # called before time goes on: what was written meanwhile is seen
+        self._scripts: list[Script] = []
 
     def at(self, when: float, action: Callable[[], object]) -> Timer:
         """Have ``action`` happen at a monotonic time."""
@@ -57,8 +94,32 @@ class World:
     def sleep(self, seconds: float) -> None:
         self.run(time.monotonic() + seconds, lambda: False)
 
+    def together(self, acts: Iterable[Callable[[], object]], seconds: float) -> None:
+        """Run all ``acts`` side by side, each going on while the others wait; raise what one raised, or that they are not at their end
+        after so many seconds."""
+        self._scripts = [Script(act) for act in acts]
+        for each in self._scripts:
+            each.thread.start()
+
+        def ended() -> bool:
+            for each in self._scripts:
+                if not each.future.done() and each.goes_on():
+                    each.take_turn()
+            return all(each.future.done() for each in self._scripts)
+
+        self.run(time.monotonic() + seconds, ended)
+        scripts, self._scripts = self._scripts, []
+        for each in scripts:
+            assert each.future.done(), f"one of {len(scripts)} is not at its end after {seconds:g} s"
+            each.future.result()
+
     def run(self, end: float, stop: Callable[[], bool]) -> None:
         """Let things happen until ``stop`` is so, or ``end``."""
+        for each in self._scripts:
+            if each.thread is threading.current_thread():
+                self.at(end, lambda: None)  # then it is awake, whatever else happens
+                each.wait(end, stop)
+                return
         for _ in range(_SPINS):
             for sync in self.syncs:
                 sync()

@@ -51,7 +51,7 @@ class Outlook:
         if self.unseen:
             yield f"haproxy of {', '.join(self.unseen)} does not answer"
         if self.ended:
-            yield f"{', '.join(self.ended)} said that it was taken out or stopped, and does not come back by itself"
+            yield f"taken out or stopped, until somebody starts them: {', '.join(self.ended)}"
 
 
 class Prospects:
@@ -86,10 +86,10 @@ class Prospects:
         names = {each.address: str(each) for each in self._instance.config.peers}
         families = {self._instance.vip.version, *(each.version for each in peers)}
         away = {who: now - at for who, at in self._away.items() if who.version in families}
-        ended = {who for who in self._ended if who.version in families}
+        ended = sorted((who for who in self._ended if who.version in families), key=lambda who: (who.version, int(who)))
         here = [each for each in peers if each not in away and each not in ended]
         # Who speaks from another address than the link gives it cannot be told from the rest: so many of them are not counted on.
-        here = here[len((away.keys() | ended) - {*peers}) :]
+        here = here[len({*away, *ended} - {*peers}) :]
         healthy = [each for each in self._membership.healthy_peers() if each in here]
         able = healthy if self._membership.asks_peers else here
 

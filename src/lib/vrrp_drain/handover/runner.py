@@ -64,10 +64,10 @@ class Runner:
     def run(self, table: Table[State], timeout: float, facts: Mapping[str, object], patience: float = 0.0) -> Ending[State]:
         """Step through ``table`` until a final state, at most ``timeout`` seconds; then its DEADLINE row decides.
 
-        In a patient state it is ``patience`` seconds where they are more, and none where nobody can come. ``facts`` fill the reasons, with
-        those of the event on top.
+        In a patient state it is ``patience`` seconds where they are more, and none where nobody can come. What is to follow then has
+        ``timeout`` seconds again. ``facts`` fill the reasons, with those of the event on top.
         """
-        started = time.monotonic()
+        started = moves_from = time.monotonic()
         everything: dict[str, Any] = {**facts}
         state, said = table.start, ""
         events = [self._source.look()]
@@ -87,9 +87,11 @@ class Runner:
                     said = reason
                 if state in table.final:
                     return Ending(state, reason, time.monotonic() - started)
-            is_patient = state in table.patient
-            seconds = (max(timeout, patience) if self._source.hopeful else 0.0) if is_patient else timeout
-            events = self._next(started, seconds, look_out=is_patient)
+            if state in table.patient:
+                events = self._next(started, max(timeout, patience) if self._source.hopeful else 0.0, look_out=True)
+                moves_from = time.monotonic() if patience > timeout else started
+            else:
+                events = self._next(moves_from, timeout, look_out=False)
 
     def _perform(self, action: Action) -> None:
         match action:
