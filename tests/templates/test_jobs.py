@@ -62,7 +62,10 @@ def test_every_property_reaches_the_configuration(render: Render) -> None:
     drain = {
         "handover_timeout": 9,
         "post_start_timeout": 60,
+        "successor_timeout": 600,
         "on_no_successor": "fail",
+        "takeover_proof": "command",
+        "takeover_command": ["/bin/true", ""],
         "fast_handover": False,
         "connection_handoff": False,
         "handoff_window": 600,

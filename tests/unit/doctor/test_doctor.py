@@ -14,7 +14,7 @@ from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP, FakeIPR,
 from unit.support.services import FakeServices
 from unit.support.words import of_python
 from vrrp_drain import doctor
-from vrrp_drain.config.model import Config
+from vrrp_drain.config.model import Config, Proof
 from vrrp_drain.doctor import Check, Finding, Found, Patient, Report, Severity, Wait, foreign_source, machine, moves, segment
 from vrrp_drain.doctor.foreign_source import Outcome
 from vrrp_drain.doctor.survey import Router, Survey
@@ -245,6 +245,36 @@ def test_who_answers(patient: Patient, survey: Survey, what: str) -> None:
     patient.survey = survey
     (found,) = told(segment.answers(patient))
     assert (found.severity, found.what) == (Severity.PROBLEM, what)
+
+
+def by_adverts(patient: Patient) -> None:
+    configure(patient, replace(patient.config, drain=replace(patient.config.drain, takeover_proof=Proof.ADVERTS)))
+
+
+def test_who_answers_where_nobody_does(patient: Patient, ipr: FakeIPR) -> None:
+    """With another proof than ARP the MASTER need not answer, nor the VIP lie in a network of the interface."""
+    by_adverts(patient)
+    patient.survey = heard(master(), vip=())
+    assert segment.answers(patient) == []
+    ipr.addresses = [address(2, "10.9.0.1/24"), address(2, f"{VIP}/32")]
+    assert machine.interface(patient) == []
+
+
+def test_the_program_that_proves_a_takeover(patient: Patient, tmp_path: Path) -> None:
+    """Where there is one it must be there and executable; a directory is none."""
+    assert moves.takeover_proof(patient) is None
+    program = tmp_path / "vip-is-at-master"
+
+    def found(at: Path) -> list[str]:
+        drain = replace(patient.config.drain, takeover_proof=Proof.COMMAND, takeover_command=(str(at),))
+        configure(patient, replace(patient.config, drain=drain))
+        return severities(moves.takeover_proof(patient))
+
+    assert found(program) == ["problem"]
+    program.write_text("")
+    assert (found(program), found(tmp_path)) == (["problem"], ["problem"])
+    program.chmod(0o755)
+    assert found(program) == []
 
 
 def test_two_machines_answer(patient: Patient) -> None:

@@ -29,7 +29,7 @@ ELECTORATE = Electorate(1, 2, 1.0, ip_address(VIP), frozenset({ip_address(OWN)})
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
 PLACE = Attachment("eth0", "eth0", None, ())
 SUCCESSOR = Event(Sign.SUCCESSOR, {"peer": ip_address(PEER), "priority": 253})
-ANSWER = Event(Sign.PEER_ANSWERS, {"mac": PEER_MAC})
+ANSWER = Event(Sign.PEER_ANSWERS, {"proof": f"{PEER_MAC} answers for {VIP}"})
 
 
 class Stage:

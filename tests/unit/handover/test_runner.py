@@ -15,11 +15,16 @@ from vrrp_drain.handover.transitions import Action, Event, Sign, Table
 from vrrp_drain.runtime.ip import IPAddress
 
 FACTS = {"vip": "10.0.0.10", "interface": "eth0", "vip_interface": "eth0", "vrid": 1, "active": 254, "lowered": 99}
+FACTS |= {
+    "asked": "asking the segment who answers for it",
+    "nobody": "nobody else answers for 10.0.0.10",
+    "unproven": "nobody answered for 10.0.0.10 on eth0",
+}
 TIMEOUT = 5.1
 
 SUCCESSOR = Event(Sign.SUCCESSOR, {"peer": ip_address(PEER), "priority": 253})
 LEAVER = Event(Sign.LEAVER, {"peer": ip_address(PEER), "priority": 99})
-ANSWER = Event(Sign.PEER_ANSWERS, {"mac": PEER_MAC})
+ANSWER = Event(Sign.PEER_ANSWERS, {"proof": f"{PEER_MAC} answers for 10.0.0.10"})
 HERE, GONE, CANCEL = Event(Sign.VIP_HERE), Event(Sign.VIP_GONE), Event(Sign.CANCEL)
 
 
@@ -32,6 +37,7 @@ class Story:
         self._script = script
         self._rest = 0.0
         self.asked: list[float] = []
+        self.begun: list[float] = []
         self.looked: list[float] = []
         self.around, self.hopeful = Event(Sign.ABLE, {"able": "haproxy/1"}), True
         self.reachable = True
@@ -53,6 +59,9 @@ class Story:
     def look_around(self) -> Event:
         self.looked.append(time.monotonic())
         return self.around
+
+    def begin(self) -> None:
+        self.begun.append(time.monotonic())
 
     def ask(self) -> bool:
         self.asked.append(time.monotonic())
@@ -193,7 +202,7 @@ def test_a_second_master_is_accused(play: Play) -> None:
     """When somebody did answer until the end, the reason says so, and the log has the MAC."""
     ending = play(promote.TABLE, HERE, *[(1.0, ANSWER)] * 10)
     assert ending.state is Promote.FAILED
-    assert "another machine still answers for 10.0.0.10" in ending.reason
+    assert "another machine still has 10.0.0.10" in ending.reason
     assert f"{PEER_MAC} answers for 10.0.0.10 as well: waiting for it to stop" in play.lines
 
 
@@ -296,7 +305,7 @@ def test_a_farewell_is_said_at_once_and_again(play: Play, advert_int: float, eve
 
 def test_what_happens_meanwhile_hurries_no_farewell(play: Play) -> None:
     """Waits that end early leave the interval as it is."""
-    play(demote.TABLE, HERE, *[(0.1, Event(Sign.PEER_ANSWERS, {"mac": PEER_MAC}))] * 8, (0.01, CANCEL))
+    play(demote.TABLE, HERE, *[(0.1, Event(Sign.PEER_ANSWERS, {"proof": f"{PEER_MAC} answers for 10.0.0.10"}))] * 8, (0.01, CANCEL))
     assert play.farewells == [(0, None), (pytest.approx(0.7, abs=0.001), None)]
 
 

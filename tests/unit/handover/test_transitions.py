@@ -35,11 +35,14 @@ FACTS = {
     "lowered": 99,
     "seconds": "5.1",
     "whom": "haproxy/1",
+    "asked": "asking the segment who answers for it",
+    "nobody": "nobody else answers for 10.0.0.10",
+    "unproven": "nobody answered for 10.0.0.10 on eth0",
 }
 EVENT_FACTS: dict[Sign, dict[str, object]] = {
     Sign.SUCCESSOR: {"peer": PEER, "priority": 253},
     Sign.LEAVER: {"peer": PEER, "priority": 99},
-    Sign.PEER_ANSWERS: {"mac": MAC},
+    Sign.PEER_ANSWERS: {"proof": f"{MAC} answers for 10.0.0.10"},
     Sign.ABLE: {"able": "haproxy/1"},
     Sign.FOREIGN: {"peer": PEER, "why": "another cluster uses VRID 1"},
 }

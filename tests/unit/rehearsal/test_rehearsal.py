@@ -253,13 +253,14 @@ def test_check_refuses_what_doctor_refuses(services: FakeServices, well: list[do
     ("sections", "said"),
     [
         ({"keepalived": {"use_vmac": True}}, "keepalived.use_vmac"),
+        ({"vrrp_drain": {"takeover_proof": "adverts"}}, "vrrp_drain.takeover_proof is adverts: .* vrrpctl demote and vrrpctl promote"),
         ({}, "haproxy/0 is in the draining band"),
     ],
 )
 def test_check_refuses_where_a_drill_would_prove_nothing(
     services: FakeServices, well: list[doctor.Finding], sections: dict[str, Any], said: str
 ) -> None:
-    """A virtual MAC tells nobody apart; a leaving instance has moves of its own."""
+    """A virtual MAC tells nobody apart, ARP nothing where it is no proof; a leaving instance has moves of its own."""
     services.configure(Config.parse(rendered(**sections)))
     services.control.write(Band.DRAINING)
     with pytest.raises(Unwell, match=said):

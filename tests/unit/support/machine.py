@@ -1,7 +1,7 @@
 """A machine of which a test says everything; what it is told to do is noted. simulation.py has two that are on one segment."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +93,31 @@ class HeardInquiry(FakeInquiry):
         return self._fd
 
 
+class FakeRunning:
+    """A program that ends a tenth of a second after its start, as ``how`` says then."""
+
+    def __init__(self, world: World, name: str, how: Callable[[], str]) -> None:
+        self.name, self.closed, self.expirations = name, False, 0
+        self._outcome: str | None = None
+        self._fd = world.fd(lambda: self._outcome is not None)
+        world.after(0.1, lambda: self._end(how()))
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def expire(self) -> None:
+        self.expirations += 1
+
+    def outcome(self) -> str | None:
+        return self._outcome
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _end(self, outcome: str) -> None:
+        self._outcome = outcome
+
+
 class FakeHaproxyHere:
     """Haproxy, and its clients, as its machine has them."""
 
@@ -160,6 +185,10 @@ class FakeMachine:
         self.inquiring_fault: SystemFault | None = None
         self.asking_fault: OSError | None = None
         self.counting_fault: SystemFault | None = None
+
+        self.programs: list[tuple[Sequence[str], Mapping[str, str], FakeRunning]] = []
+        self.program_ends: list[str] = [""]  # how programs end: each its own, and the last for ever
+        self.program_fault: SystemFault | None = None
 
     # what happens
 
@@ -257,3 +286,10 @@ class FakeMachine:
 
     def close(self, fd: int) -> None:
         self.closed.append(fd)
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str], seconds: float) -> FakeRunning:
+        if self.program_fault is not None:
+            raise self.program_fault
+        ends = self.program_ends.pop(0) if len(self.program_ends) > 1 else self.program_ends[0]
+        self.programs.append((command, environment, FakeRunning(self.world, command[0], lambda: ends)))
+        return self.programs[-1][2]

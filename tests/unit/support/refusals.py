@@ -66,6 +66,8 @@ WRONG: dict[str, list[object]] = {
     "vrrp_drain.haproxy_soft_stop": [1, "yes"],
     "vrrp_drain.haproxy_pid_file": ["haproxy.pid", "", 5, *(f"/a{each}b" for each in SEPARATORS), "/a\u00a0b"],
     "vrrp_drain.on_no_successor": ["stop", "", True],
+    "vrrp_drain.takeover_proof": ["ARP", "", "hook", True],
+    "vrrp_drain.takeover_command": ["/bin/true", [], ["bin/true"], [7], {}],
     "vrrp_drain.health_interval": [0, 0.05, 61, "1", True],
     "vrrp_drain.health_fall": [0, 21, "2", 1.5, True],
     "vrrp_drain.health_rise": [0, 21, "2", 1.5, True],
@@ -81,6 +83,12 @@ WRONG: dict[str, list[object]] = {
 }
 
 REFUSED_TOGETHER: list[tuple[dict[str, Any], str, str]] = [
+    (
+        {"vrrp_drain": {"takeover_proof": "command"}},
+        "vrrp_drain.takeover_command",
+        "must be given where vrrp_drain.takeover_proof is command",
+    ),
+    ({"vrrp_drain": {"takeover_command": ["/bin/true"]}}, "vrrp_drain.takeover_command", "is used only where vrrp_drain.takeover_proof is"),
     (
         {"keepalived": {"vip": f"{IPV6_VIP}/64", "vrrp_version": 2}},
         "keepalived.vrrp_version",

@@ -6,12 +6,12 @@ services of one instance: while it waits, everything else goes on.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from unit.support.fakes import Clock, FakeIPR, FakeRules, Message, address, link, rendered
-from unit.support.machine import FakeSender, FakeWatch, HeardInquiry, HeardListener
+from unit.support.machine import FakeRunning, FakeSender, FakeWatch, HeardInquiry, HeardListener
 from unit.support.world import Timer, World, WorldSelector
 from vrrp_drain.config.model import Config, VrrpDrain
 from vrrp_drain.handover.services import Services, assemble
@@ -40,12 +40,23 @@ class Moment:
 class Segment:
     """What connects the machines: everybody hears what the others send."""
 
-    def __init__(self, clock: Clock, root: Path, cancellation: Cancellation, instances: int = 2, **keepalived: object) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        root: Path,
+        cancellation: Cancellation,
+        instances: int = 2,
+        drain: Mapping[str, object] | None = None,
+        **keepalived: object,
+    ) -> None:
         self.world = World(clock)
         self.story: list[Moment] = []
         self.said: list[tuple[int, Packet]] = []
         self.deaf: set[int] = set()  # machines that hear nothing of the others, nor they of them
-        base = rendered(instances, keepalived=dict(keepalived))
+        self.carries_arp = True  # for the VIP
+        self.network = ""  # to whose address something else than ARP sends the VIP
+        self.ran: list[tuple[int, Mapping[str, str]]] = []
+        base = rendered(instances, keepalived=dict(keepalived), vrrp_drain=dict(drain or {}))
         self.machines: list[SimulatedMachine] = []
         for number, me in enumerate(base["instances"]):
             config = Config.parse({**base, "instance": me})
@@ -143,6 +154,8 @@ class SimulatedMachine:
         return self.services.vip.is_here()
 
     def answers_for(self, target: IPAddress) -> bool:
+        if target == self.config.vip and not self.segment.carries_arp:
+            return False
         return target in self.netlink.addresses_on("eth0", target.version)
 
     def vip(self, *, here: bool) -> None:
@@ -208,6 +221,11 @@ class SimulatedMachine:
 
     def close(self, fd: int) -> None:
         pass
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str], seconds: float) -> FakeRunning:
+        """Run a program that takes a tenth of a second, and has success where the network sends the VIP to its MASTER."""
+        self.segment.ran.append((self.number, environment))
+        return FakeRunning(self.world, command[0], lambda: "" if self.segment.network == environment["VRRP_DRAIN_MASTER"] else "not there")
 
 
 class Keepalived:

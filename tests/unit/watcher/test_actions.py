@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeIPR, address
+from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeIPR, address, rendered
 from unit.support.machine import FakeMachine, Said
 from unit.support.services import FakeServices
+from vrrp_drain.config.model import Config
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import ALL_HOSTS_V4
 from vrrp_drain.runtime.logs import Complaints
@@ -303,6 +304,13 @@ def test_nobody_is_asked_while_the_vip_is_here(services: FakeServices, clock: Cl
     assert len(services.machine.inquiries) == 1
     assert services.machine.inquiries[0][1].closed
     assert ask(question, clock, 5.0) == [None] * 20
+
+
+def test_nobody_is_asked_where_nobody_answers(services: FakeServices, clock: Clock) -> None:
+    """With another vrrp_drain.takeover_proof than arp silence says nothing: no MASTER is silent there."""
+    services.configure(Config.parse(rendered(vrrp_drain={"takeover_proof": "adverts"})))
+    assert set(ask(Question(services.instance, services.machine), clock, 20.0)) == {None}
+    assert services.machine.inquiries == []
 
 
 @pytest.mark.parametrize("when", ["opening", "asking", "asking again"])

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult
 
 from vrrp_drain.runtime.errors import ConfigError, what_happened
 from vrrp_drain.runtime.ip import IPAddress, IPInterface, IPNetwork
+from vrrp_drain.runtime.str_enum import StrEnum
 from vrrp_drain.vrrp import bands
 
 from .check import Wrong, check, slowest_takeover
@@ -21,6 +22,15 @@ from .receivers import Hook, Webhook
 from .schema import BESIDE, DOCUMENT
 from .upstream_job import LOWERED_BY, UpstreamJob
 from .upstream_job import read as read_upstream_job
+
+
+class Proof(StrEnum):
+    """What proves who has the VIP: vrrp_drain.takeover_proof."""
+
+    ARP = "arp"
+    ADVERTS = "adverts"
+    COMMAND = "command"
+
 
 GRACE = 2.0  # seconds that a handover gets on top of Master_Down_Interval
 
@@ -111,6 +121,8 @@ class VrrpDrain:
     successor_timeout: float
     post_start_timeout: float
     on_no_successor: str
+    takeover_proof: Proof
+    takeover_command: tuple[str, ...] | None
     fast_handover: bool
     connection_handoff: bool
     handoff_window: float
@@ -219,6 +231,7 @@ def _vrrp_drain(section: dict[str, Any], slowest: float) -> VrrpDrain:
     return VrrpDrain(
         handover_timeout=section.pop("handover_timeout") or slowest + GRACE,
         post_start_timeout=section.pop("post_start_timeout") or max(120.0, 2 * slowest),
+        takeover_proof=Proof(section.pop("takeover_proof")),
         metrics_port=section.pop("metrics_port") or None,
         hooks=tuple(Hook(**each) for each in section.pop("hooks")),
         webhooks=tuple(Webhook(**each) for each in section.pop("webhooks")),

@@ -9,6 +9,7 @@ from .objects import BEGINS, GIVEN, IS, LONGER, NOT, Derived, Headers, Object, O
 from .texts import CERTIFICATES, HEALTH_CHECK, PATH, URL
 
 _PATH = Text(PATH, "an absolute path", into=Path)
+_BY_COMMAND = Where("takeover_proof", IS, "command")
 
 HOOK: Final = Object(
     (
@@ -73,6 +74,23 @@ PROPERTIES: Final = (
         "fail (put the priority back; BOSH stops the deploy).",
         default="proceed",
         example="fail",
+    ),
+    Property(
+        "takeover_proof",
+        Choice("arp", "adverts", "command"),
+        "What proves that a peer has the VIP, or after a promotion that nobody else has: arp (who answers for it on the segment), adverts "
+        "(the MASTER's adverts alone, where nobody answers for the VIP: clouds, VIPs that are routed), or command (the adverts, and the "
+        "success of vrrp_drain.takeover_command).",
+        default="arp",
+        example="adverts",
+    ),
+    Property(
+        "takeover_command",
+        Words(),
+        "With takeover_proof command: the program that ends with status 0 once the network sends VRRP_DRAIN_VIP to the instance with the "
+        "address VRRP_DRAIN_MASTER; it may send it there itself. Otherwise it is run again, within handover_timeout. It has these two "
+        "and VRRP_DRAIN_INSTANCE in its environment, and 30 seconds.",
+        example=["/var/vcap/jobs/my-job/bin/vip-is-at-master", "--verbose"],
     ),
     Property(
         "fast_handover",
@@ -207,6 +225,16 @@ RULES: Final = (
             (Where(on, GIVEN), Where("ours", IS, True)),
         )
         for on in ("keepalived_config", "keepalived_pid_file")
+    ),
+    Rule(
+        "takeover_command",
+        "must be given where vrrp_drain.takeover_proof is command",
+        (_BY_COMMAND, Where("takeover_command", NOT + GIVEN)),
+    ),
+    Rule(
+        "takeover_command",
+        "is used only where vrrp_drain.takeover_proof is command",
+        (Where("takeover_proof", NOT + IS, "command"), Where("takeover_command", GIVEN)),
     ),
 )
 

@@ -38,6 +38,7 @@ TABLE: tuple[Check, ...] = (
     Check("band", "the track file has a band, the active one", machine.band),
     Check("haproxy", "haproxy answers the health check", machine.haproxy_here),
     Check("successor", "every peer's haproxy answers us", moves.successor),
+    Check("takeover-proof", "the program that proves a takeover can be run", moves.takeover_proof, at_start=True),
     Check("foreign-adverts", "nobody else uses the VRID, and all who do agree with us", segment.foreign),
     Check("firewall", "adverts that reach the interface reach keepalived", segment.firewall),
     Check("adverts", "one MASTER adverts, and is heard here", segment.adverts),

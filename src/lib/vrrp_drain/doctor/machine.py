@@ -4,6 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from vrrp_drain.config.model import Proof
 from vrrp_drain.handoff.vip_on_lo import WANTED
 from vrrp_drain.haproxy import health_check
 from vrrp_drain.linux import proc_connector
@@ -80,6 +81,8 @@ def interface(patient: Patient) -> list[Found]:
         return [findings.Impassable(name, patient.services.instance.attachment.vip_interface, vip, obstacle)]
     if patient.services.instance.attachment.source is None:
         return [findings.NoSource(name, vip.version)]
+    if patient.config.drain.takeover_proof is not Proof.ARP:  # the network sends the VIP here by other means
+        return []
     networks = patient.networks(vip.version)
     return [] if any(vip in each.network for each in networks) else [findings.OtherNetwork(vip, name, tuple(networks))]
 

@@ -1,5 +1,8 @@
 """Checks of what a move needs: somebody to take over, the kernel's rules, and the way between the instances."""
 
+import os
+from pathlib import Path
+
 from vrrp_drain.runtime.errors import SystemFault, what_happened
 
 from . import foreign_source
@@ -24,8 +27,18 @@ def successor(patient: Patient) -> list[Found]:
         what, _PEER_SECONDS, lambda: patient.services.machine.haproxy.answering(config.drain, patient.peers, _PEER_SECONDS)
     )
     silent = [peer for peer in patient.peers if peer not in healthy]
-    gone = [peer for peer in silent if peer not in patient.peer_macs]
+    networks = patient.networks(patient.vip.version)
+    near = [peer for peer in silent if peer.is_link_local or any(peer in each.network for each in networks)]
+    gone = [peer for peer in near if peer not in patient.peer_macs]  # one behind a router answers no ARP
     return [findings.NoAnswer(silent, gone, bool(healthy), asked, patient.vip)] if silent else []
+
+
+def takeover_proof(patient: Patient) -> list[Found] | None:
+    """The program that proves a takeover can be run."""
+    command = patient.config.drain.takeover_command
+    if command is None:
+        return None
+    return [] if os.access(command[0], os.X_OK) and Path(command[0]).is_file() else [findings.NoCommand(command[0], patient.vip)]
 
 
 def rules(patient: Patient) -> list[Found]:

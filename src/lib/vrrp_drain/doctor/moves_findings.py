@@ -51,6 +51,21 @@ class NoAnswer(Found):
 
 
 @dataclass(frozen=True)
+class NoCommand(Found):
+    """vrrp_drain.takeover_command is nothing that can be run."""
+
+    program: str
+    vip: IPAddress
+
+    def told(self) -> Finding:
+        return problem(
+            f"{self.program}, of vrrp_drain.takeover_command, is no program that can be run",
+            f"no handover of {self.vip} is ever proven: with on_no_successor fail no deploy gets past this instance",
+            "the job that brings it must be on this instance; is its path right, and is it executable?",
+        )
+
+
+@dataclass(frozen=True)
 class NotHandedOver(Found):
     """Open connections, by what the properties say."""
 

@@ -1,5 +1,6 @@
 """Checks of the segment: whose adverts arrive, whose do not, and who answers for the VIP."""
 
+from vrrp_drain.config.model import Proof
 from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.vrrp import bands
 from vrrp_drain.vrrp.bands import Band
@@ -123,7 +124,7 @@ def answers(patient: Patient) -> list[Found]:
         found.append(findings.StrangersAnswer(strangers, vip, silent))
     if not patient.is_master and len(holders) > 1:
         found.append(findings.TwoAnswer(holders, vip))
-    if survey.current_masters and not holders and not patient.vip_here:
+    if survey.current_masters and not holders and not patient.vip_here and patient.config.drain.takeover_proof is Proof.ARP:
         found.append(findings.SilentMaster(survey.current_masters[0].source, vip))
     for own in patient.own_addresses:
         if others := patient.holders(own):

@@ -1,11 +1,12 @@
 """Demote: hand the VIP over before this node stops. One pure table.
 
 The rules. Lowering our priority drops nothing: we serve until a successor adverts. The handover is proven by
-three things together: an active peer adverts a higher priority than ours, the VIP has left our interface, and a
-MAC that is not ours answers for it. The VIP is taken away by us in one case only: keepalived is not running here,
-so it cannot do it, and a peer has become MASTER. While all peers are away, as when several instances are updated at the same time,
-the priority stays up: whoever has the VIP is the last to leave, and waits for the first that is back. Without proof by the deadline
-there is no successor; whether the priority then goes back is the caller's policy.
+three things together: an active peer adverts a higher priority than ours, the VIP has left our interface, and what
+vrrp_drain.takeover_proof asks for (proof.py), as a rule a MAC that is not ours that answers for it. The VIP is taken
+away by us in one case only: keepalived is not running here, so it cannot do it, and a peer has become MASTER. While all
+peers are away, as when several instances are updated at the same time, the priority stays up: whoever has the VIP is the
+last to leave, and waits for the first that is back. Without proof by the deadline there is no successor; whether the
+priority then goes back is the caller's policy.
 """
 
 from enum import Enum, auto
@@ -107,7 +108,7 @@ TABLE: Final = Table[Demote](
         _cancel(Demote.ABANDONED),
 
         Row(Demote.OUTRANKED, _S.VIP_GONE, Demote.VERIFYING,
-            "{vip} left {vip_interface}: asking the segment who answers for it", (_A.PROBE,)),
+            "{vip} left {vip_interface}: {asked}", (_A.PROBE,)),
         Row(Demote.OUTRANKED, _S.KEEPALIVED_GONE, Demote.OUTRANKED,
             "keepalived ended here while a peer takes over: a stale {vip} is taken off {vip_interface}", (_A.REMOVE_STALE_VIP,)),
         Row(Demote.OUTRANKED, _S.DEADLINE, Demote.NO_SUCCESSOR,
@@ -115,9 +116,9 @@ TABLE: Final = Table[Demote](
         _cancel(Demote.OUTRANKED),
 
         Row(Demote.RELEASED, _S.SUCCESSOR, Demote.VERIFYING,
-            "{peer} adverts priority {priority}, above our {lowered}: asking the segment who answers for {vip}", (_A.PROBE,)),
+            "{peer} adverts priority {priority}, above our {lowered}: {asked}", (_A.PROBE,)),
         Row(Demote.RELEASED, _S.LEAVER, Demote.VERIFYING,
-            "{peer} adverts priority {priority} and has {vip}, though leaving itself: it is the last to go. Asking the segment who answers",
+            "{peer} adverts priority {priority} and has {vip}, though leaving itself, as the last to go: {asked}",
             (_A.PROBE,)),
         Row(Demote.RELEASED, _S.VIP_HERE, Demote.YIELDING, "{vip} is back on {vip_interface}: serving until another successor has it",
             (_A.RESIGN, _A.LOOK_OUT)),
@@ -125,12 +126,13 @@ TABLE: Final = Table[Demote](
             "{vip} left {vip_interface}, but no active peer adverted it within {seconds} s: clients may be without it"),
         _cancel(Demote.RELEASED),
 
-        Row(Demote.VERIFYING, _S.PEER_ANSWERS, Demote.DONE, "{mac} answers for {vip}: handed over"),
+        Row(Demote.VERIFYING, _S.PEER_ANSWERS, Demote.DONE, "{proof}: handed over"),
         Row(Demote.VERIFYING, _S.VIP_HERE, Demote.YIELDING,
             "the successor is gone and {vip} is back on {vip_interface}: serving until another successor has it",
             (_A.RESIGN, _A.LOOK_OUT)),
         Row(Demote.VERIFYING, _S.DEADLINE, Demote.NO_SUCCESSOR,
-            "a peer adverts a higher priority, but nobody answered for {vip} on {interface} within {seconds} s: clients may be without it"),
+            "a peer adverts a higher priority, but that it has {vip} is not proven ({unproven} within {seconds} s): clients may be "
+            "without it"),
         _cancel(Demote.VERIFYING),
     ),
     ignored={

@@ -8,7 +8,6 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 
 from vrrp_drain.keepalived.instance import Instance
-from vrrp_drain.linux.neighbour import Inquiry
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp import bands, hello
@@ -16,6 +15,7 @@ from vrrp_drain.vrrp.advert import RESIGN
 from vrrp_drain.vrrp.election import Heard, Register, Standing
 from vrrp_drain.vrrp.strangers import Strangers
 
+from . import proof
 from .advert_stream import AdvertStream, WireStream
 from .machine import Machine, Watch
 from .prospects import Outlook, Prospects
@@ -38,31 +38,33 @@ class EventSource:
         """A MASTER with a priority below ``our_priority`` is none that we would yield to. ``prospects`` are those of whoever leaves."""
         self._instance, self._machine, self._register = instance, machine, register
         self._strangers = Strangers(register.current.advert_int)
-        self._our_priority, self._prospects = our_priority, prospects
+        self._prospects = prospects
         self._cancellation = cancellation
         self._vip = Vip(instance, machine)
         self._vip_here = False
-        self._inquiry: Inquiry | None = None
+        outranks = max(our_priority, RESIGN + 1)
+        self._outranks, self._proof = outranks, proof.find(instance, machine, self, None if prospects is None else outranks)
 
     def __enter__(self) -> "EventSource":
         with ExitStack() as stack:
             self._selector = stack.enter_context(self._machine.selector())
+            stack.callback(self._proof.close)
             self._adverts = stack.enter_context(AdvertStream(self._machine, self._instance, self._register))
-            self._await(self._adverts.fileno(), self._hear_adverts)
+            self.listen(self._adverts.fileno(), self._hear_adverts)
             if self._prospects is not None:
                 with suppress(SystemFault):  # then what peers say is learnt when the kernel is asked again
                     wire = WireStream(self._machine, self._instance, self._register)
                     stack.callback(wire.close)
-                    self._await(wire.fileno(), lambda: self._hear_words(wire))
+                    self.listen(wire.fileno(), lambda: self._hear_words(wire))
             watch = self._machine.watch_addresses()
             stack.callback(watch.close)
-            self._await(watch.fileno(), lambda: self._look_again(watch))
+            self.listen(watch.fileno(), lambda: self._look_again(watch))
             keepalived = self._machine.keepalived_fd(self._instance.pid_file)
             self._keepalived_runs = keepalived is not None
             if keepalived is not None:
                 stack.callback(self._machine.close, keepalived)
-                self._await(keepalived, lambda: self._ended(keepalived))
-            self._await(self._cancellation.fileno(), self._cancelled)
+                self.listen(keepalived, lambda: self._ended(keepalived))
+            self.listen(self._cancellation.fileno(), self._cancelled)
             self._open = stack.pop_all()
         return self
 
@@ -103,24 +105,23 @@ class EventSource:
             if events or time.monotonic() >= end:
                 return events
 
-    def ask(self) -> bool:
-        """Ask the segment who answers for the VIP; tell whether that could be asked. Raises SystemFault."""
-        if self._inquiry is None:
-            inquiry = self._machine.inquire(self._instance.interface, self._instance.vip)
-            self._open.callback(inquiry.close)
-            self._await(inquiry.fileno(), lambda: self._hear_answers(inquiry))
-            self._inquiry = inquiry
-        try:
-            self._inquiry.ask()
-        except OSError:  # the interface is down for the moment
-            return False
-        return True
+    def begin(self) -> None:
+        """From now on it is to be proven who has the VIP: what was heard before counts no more."""
+        self._proof.begin()
 
-    def _await(self, fd: int, heard: Callable[[], list[Event]]) -> None:
+    def ask(self) -> bool:
+        """Ask who has the VIP; tell whether it would be a proof if nobody spoke up. Raises SystemFault."""
+        return self._proof.ask()
+
+    def listen(self, fd: int, heard: Callable[[], list[Event]]) -> None:
+        """Call ``heard`` whenever ``fd`` is readable, for the proof."""
         self._selector.register(fd, selectors.EVENT_READ, heard)
 
+    def ignore(self, fd: int) -> None:
+        self._selector.unregister(fd)
+
     def _hear_adverts(self) -> list[Event]:
-        return [event for heard in self._adverts.receive() for event in self._signs(heard)]
+        return [event for heard in self._adverts.receive() for event in (*self._signs(heard), *self._proof.hear(heard))]
 
     def _hear_words(self, wire: WireStream) -> list[Event]:
         """Take in what peers say of themselves, and look around where that is new."""
@@ -135,13 +136,9 @@ class EventSource:
         if heard.standing is Standing.STRANGER:
             if self._strangers.hear(heard).confirmed:
                 yield Event(Sign.FOREIGN, {"peer": heard.source, "why": heard.why})
-        elif heard.standing is Standing.PEER and heard.advert.priority >= max(self._our_priority, RESIGN + 1):
+        elif heard.standing is Standing.PEER and heard.advert.priority >= self._outranks:
             sign = Sign.SUCCESSOR if bands.is_active(heard.advert.priority) else Sign.LEAVER
             yield Event(sign, {"peer": heard.source, "priority": heard.advert.priority})
-
-    def _hear_answers(self, inquiry: Inquiry) -> list[Event]:
-        ours = self._machine.netlink.macs()
-        return [Event(Sign.PEER_ANSWERS, {"mac": mac}) for mac in inquiry.answers() if mac not in ours][:1]
 
     def _look_again(self, watch: Watch) -> list[Event]:
         watch.drain()

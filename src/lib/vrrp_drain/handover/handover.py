@@ -11,7 +11,7 @@ from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp import bands
 from vrrp_drain.vrrp.bands import Band
 
-from . import demote, promote
+from . import demote, promote, proof
 from .announcements import Announcements
 from .arming import Arming
 from .event_source import EventSource
@@ -93,6 +93,7 @@ class Handover:
             "vrid": self._instance.config.keepalived.virtual_router_id,
             "active": self._instance.active,
             "lowered": lowered,
+            **proof.words(self._instance),
         }
 
 

@@ -7,7 +7,7 @@ played on a frozen clock. What time it is now everybody asks time.monotonic() at
 import os
 import selectors
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -21,6 +21,7 @@ from vrrp_drain.linux.advert_sender import AdvertSender
 from vrrp_drain.linux.advert_socket import AdvertListener
 from vrrp_drain.linux.neighbour import Inquiry
 from vrrp_drain.linux.packet_capture import PacketCapture
+from vrrp_drain.linux.program import Program
 from vrrp_drain.linux.rtnetlink import AddressWatch, Netlink
 from vrrp_drain.runtime.ip import IPAddress, Packet
 
@@ -59,6 +60,23 @@ class Watch(Protocol):
     def fileno(self) -> int: ...
     def drain(self) -> None: ...
     def close(self) -> None: ...
+
+
+class Running(Protocol):
+    """A program that runs; readable when there is news of it."""
+
+    name: str
+
+    def fileno(self) -> int: ...
+
+    def expire(self) -> None:
+        """End it where its time is over."""
+
+    def outcome(self) -> str | None:
+        """Return None while it runs, nothing when it has succeeded, or else how it ended; not asked again then."""
+
+    def close(self) -> None:
+        """End it, if it has not."""
 
 
 class Haproxy(Protocol):
@@ -122,6 +140,9 @@ class Machine(Protocol):
 
     def close(self, fd: int) -> None: ...
 
+    def run(self, command: Sequence[str], environment: Mapping[str, str], seconds: float) -> Running:
+        """Start a program of the operator's, which has ``seconds``."""
+
 
 class _ThisHaproxy:
     def health(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
@@ -180,3 +201,6 @@ class ThisMachine:
 
     def close(self, fd: int) -> None:
         os.close(fd)
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str], seconds: float) -> Program:
+        return Program(command, environment, seconds)

@@ -1,7 +1,7 @@
 """Promote: let this node compete for the VIP again, and prove how that ended. One pure table.
 
 The rules. Two ends are good: we are MASTER (the VIP is on our interface, and for one advert interval nobody else
-answers for it), or a peer adverts a higher priority than our active one (we are its backup). Our own kernel does
+has it: proof.py), or a peer adverts a higher priority than our active one (we are its backup). Our own kernel does
 not answer our own broadcast, so silence of the others is the proof. Whoever adverts our VRID but is not of our
 cluster ends the promotion at once: keepalived ignores his adverts, and two masters would follow. When it fails,
 the band goes back to what it was.
@@ -45,7 +45,7 @@ TABLE: Final = Table[Promote](
     final=frozenset({Promote.MASTER, Promote.BACKUP, Promote.FAILED, Promote.CANCELLED}),
     rows=(
         Row(Promote.START, _S.VIP_HERE, Promote.SETTLING,
-            "{vip} is on {vip_interface} here: priority is {active}; making sure that nobody else answers for it", (_A.RAISE, _A.PROBE)),
+            "{vip} is on {vip_interface} here: priority is {active}; making sure that nobody else has it", (_A.RAISE, _A.PROBE)),
         Row(Promote.START, _S.VIP_GONE, Promote.CONTENDING,
             "priority raised to {active}: waiting for {vip} or for a peer that outranks us", (_A.RAISE,)),
         Row(Promote.START, _S.VIP_STALE, Promote.FAILED, _NOT_RUNNING),
@@ -55,27 +55,27 @@ TABLE: Final = Table[Promote](
         Row(Promote.CONTENDING, _S.SUCCESSOR, Promote.BACKUP,
             "{peer} is MASTER with priority {priority}, we have {active}: this node is its backup"),
         Row(Promote.CONTENDING, _S.VIP_HERE, Promote.SETTLING,
-            "{vip} came to {vip_interface} here: making sure that nobody else answers for it", (_A.PROBE,)),
+            "{vip} came to {vip_interface} here: making sure that nobody else has it", (_A.PROBE,)),
         Row(Promote.CONTENDING, _S.DEADLINE, Promote.FAILED,
             "after {seconds} s {vip} is not on {vip_interface} and no peer outranks our {active}: "
             "is keepalived in FAULT, or its health check failing? See keepalived.log", (_A.PUT_BACK,)),
         *_failures(Promote.CONTENDING),
 
-        Row(Promote.SETTLING, _S.NOBODY_ANSWERS, Promote.MASTER, "nobody else answers for {vip}: this node is MASTER"),
-        Row(Promote.SETTLING, _S.PEER_ANSWERS, Promote.CONTESTED, "{mac} answers for {vip} as well: waiting for it to stop", (_A.PROBE,)),
+        Row(Promote.SETTLING, _S.NOBODY_ANSWERS, Promote.MASTER, "{nobody}: this node is MASTER"),
+        Row(Promote.SETTLING, _S.PEER_ANSWERS, Promote.CONTESTED, "{proof} as well: waiting for it to stop", (_A.PROBE,)),
         Row(Promote.SETTLING, _S.VIP_GONE, Promote.CONTENDING,
             "{vip} left {vip_interface}: waiting for it or for a peer that outranks us"),
         Row(Promote.SETTLING, _S.DEADLINE, Promote.FAILED,
-            "{vip} came to {vip_interface} too late to make sure within {seconds} s that nobody else answers for it", (_A.PUT_BACK,)),
+            "{vip} came to {vip_interface}, but that nobody else has it was not proven within {seconds} s", (_A.PUT_BACK,)),
         *_failures(Promote.SETTLING),
 
-        Row(Promote.CONTESTED, _S.PEER_ANSWERS, Promote.CONTESTED, "{mac} answers for {vip} as well: waiting for it to stop", (_A.PROBE,)),
-        Row(Promote.CONTESTED, _S.NOBODY_ANSWERS, Promote.MASTER, "nobody else answers for {vip} any more: this node is MASTER"),
+        Row(Promote.CONTESTED, _S.PEER_ANSWERS, Promote.CONTESTED, "{proof} as well: waiting for it to stop", (_A.PROBE,)),
+        Row(Promote.CONTESTED, _S.NOBODY_ANSWERS, Promote.MASTER, "{nobody}: this node is MASTER"),
         Row(Promote.CONTESTED, _S.VIP_GONE, Promote.CONTENDING,
             "{vip} left {vip_interface}: waiting for it or for a peer that outranks us"),
         Row(Promote.CONTESTED, _S.DEADLINE, Promote.FAILED,
-            "after {seconds} s another machine still answers for {vip}: clients reach one of two; "
-            "find its MAC in the log above and take the address off it", (_A.PUT_BACK,)),
+            "after {seconds} s another machine still has {vip}: clients reach one of two; "
+            "find it in the log above and take the address off it", (_A.PUT_BACK,)),
         *_failures(Promote.CONTESTED),
     ),
     ignored={

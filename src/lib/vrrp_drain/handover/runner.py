@@ -1,6 +1,6 @@
 """Runs a transition table: events in, actions out, one log line for every transition, and always an end.
 
-What has to be done again and again until something happens (ask who answers for the VIP, say that we leave, look for a peer that can
+What has to be done again and again until something happens (ask who has the VIP, say that we leave, look for a peer that can
 take over) is timed here.
 """
 
@@ -13,7 +13,7 @@ from vrrp_drain.runtime.ip import IPAddress
 
 from .transitions import Action, Event, Sign, State, Table
 
-ASK_EVERY = 0.1  # seconds between two questions who answers for the VIP
+ASK_EVERY = 0.1  # seconds between two questions who has the VIP
 QUIET_ASKS = 3  # unanswered questions that prove silence, at least (RFC 5227 section 1.1, PROBE_NUM)
 SAY_EVERY = 0.7  # advert intervals between two times that we say that we leave
 LOOK_EVERY = 1.0  # seconds between two looks for a peer that can take over
@@ -29,6 +29,7 @@ class Source(Protocol):
 
     def look(self) -> Event: ...
     def wait(self, seconds: float) -> list[Event]: ...
+    def begin(self) -> None: ...
     def ask(self) -> bool: ...
     def look_around(self) -> Event: ...
 
@@ -120,7 +121,7 @@ class Runner:
 
 
 class _Questions:
-    """Who answers for the VIP, asked every ASK_EVERY from the first time on; silence is proven after ``quiet`` seconds of it."""
+    """Who has the VIP, asked every ASK_EVERY from the first time on; that nobody else has is proven after ``quiet`` seconds of silence."""
 
     def __init__(self, source: Source, quiet: float) -> None:
         self._source, self._quiet = source, quiet
@@ -132,6 +133,7 @@ class _Questions:
 
     def begin(self) -> None:
         """Ask, or begin anew to listen for silence. Raises SystemFault."""
+        self._source.begin()
         self._quiet_at = time.monotonic() + self._quiet
         if self._ask_at == float("inf"):
             self._ask()
@@ -149,7 +151,7 @@ class _Questions:
 
     def _ask(self) -> None:
         self._ask_at = time.monotonic() + ASK_EVERY
-        if not self._source.ask() and self._quiet_at != float("inf"):  # a question that was not asked proves nothing
+        if not self._source.ask() and self._quiet_at != float("inf"):  # silence proves nothing yet
             self._quiet_at = time.monotonic() + self._quiet
 
 

@@ -24,8 +24,8 @@ class Sign(Enum):
     ALONE = "no peer can take the VIP over, and one that is leaving too must not get it"
     UNSEEN = "no peer's haproxy answers, and nobody said why"
     FOREIGN = "somebody who is not of our cluster adverts our VRID"
-    PEER_ANSWERS = "a MAC that is not ours answers for the VIP"
-    NOBODY_ANSWERS = "no other MAC answers for the VIP"
+    PEER_ANSWERS = "it is proven that a peer has the VIP"
+    NOBODY_ANSWERS = "it is proven that nobody else has the VIP"
     DEADLINE = "the time is over"
     CANCEL = "SIGTERM or SIGINT"
 
@@ -37,7 +37,7 @@ class Action(Enum):
     RAISE = "write the active band"
     PUT_BACK = "write the band that was there before"
     RESIGN = "say that we leave until a peer takes over, and advert priority 0 if a healthy one is there or peers do not preempt"
-    PROBE = "ask the segment who answers for the VIP"
+    PROBE = "ask who has the VIP"
     LOOK_OUT = "look for a peer that can take over, until the VIP has left"
     REMOVE_STALE_VIP = "take the VIP off our interface, because keepalived is not there to do it"
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 
 from vrrp_drain import doctor
+from vrrp_drain.config.model import Proof
 from vrrp_drain.doctor import survey
 from vrrp_drain.handover.demote import Demote
 from vrrp_drain.handover.promote import Promote
@@ -129,6 +130,11 @@ def _nothing_to_move(services: Services) -> str:
     me, vip = instance.name, instance.vip
     if instance.config.keepalived.use_vmac:
         return f"with keepalived.use_vmac every instance has the same MAC for {vip}, so that a client played here cannot tell them apart"
+    if (proof := instance.config.drain.takeover_proof) is not Proof.ARP:
+        return (
+            f"vrrp_drain.takeover_proof is {proof}: clients find {vip} by what the network knows, and a client played here asks by ARP. "
+            f"vrrpctl demote and vrrpctl promote prove the moves; a client beyond the network shows what is felt"
+        )
     if not instance.config.peers:
         return f"{me} is the only instance: there is nobody to move {vip} to"
     if not services.vip.is_here():

@@ -4,6 +4,7 @@ import logging
 import time
 from functools import partial
 
+from vrrp_drain.config.model import Proof
 from vrrp_drain.handover.announcements import Announcements
 from vrrp_drain.handover.machine import Machine
 from vrrp_drain.handover.services import Services
@@ -132,7 +133,7 @@ class Question:
 
     def tick(self, now: float, *, vip_here: bool) -> None:
         """Take answers in, and ask again when it is time; ``answered`` is None while there is no answer to rely on."""
-        if vip_here:
+        if vip_here or self._instance.config.drain.takeover_proof is not Proof.ARP:  # where nobody answers, silence says nothing
             self._forget(now)
         elif self._inquiry is not None:
             self._listen(self._inquiry, now)
