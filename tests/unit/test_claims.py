@@ -15,20 +15,23 @@ from lab.benches.scenarios import QUICK6, Outcome
 from lab.clients.load import Found, Request
 from lab.clients.transfers import Transfer
 from lab.fabric.agent import ScriptRun
-from lab.scenarios.recorder import Mark, Move
+from lab.scenarios.ownership import Mark, Move, Owners, Why
 from lab.scenarios.upgrade import Upgrade
 from lab.scenarios.ways import WAYS
 
 NODES = ("haproxy/0", "haproxy/1", "haproxy/2")
-MOVES = [Move(2.0, NODES[0], NODES[1], 10.0), Move(4.0, NODES[1], NODES[0], 3000.0)]
+MOVES = [Move(2.0, NODES[0], NODES[1], 10.0), Move(4.0, NODES[1], NODES[0], 3000.0, Why.WAY_BACK)]
+OWNERS = [Owners(1.0, 2.0, frozenset(NODES[:1]))]
 ANSWERED = [Request("new", n / 200, 2.0, "ok", "request", NODES[0]) for n in range(3001)]
 LOST = Request("new", 2.0, 5000.0, "timeout", "connect", "")
 CUT = Request("established", 2.0, 1.0, "reset", "request", "", client=1)
 WHOLE = [Transfer(kind, 1.0, 2.0, 20.0, "ok") for kind in ("download", "upload", "slow")]
 BROKEN = Transfer("upload", 1.0, 2.0, 20.0, "ConnectionResetError")
 DRAINED = ScriptRun("vrrp-drain", "drain", 0, "0\n", "", 0.4)
-OURS = Upgrade("with", NODES, Found(ANSWERED, 1.0, 50), WHOLE, [Mark(1.0, NODES[0], "vip")], MOVES, [(name, DRAINED) for name in NODES])
-WITHOUT = Upgrade("without", NODES, Found([*ANSWERED, LOST, CUT], 1.0, 50), [*WHOLE, BROKEN], [], MOVES, [])
+OURS = Upgrade(
+    "with", NODES, Found(ANSWERED, 1.0, 50), WHOLE, [Mark(1.0, NODES[0], "vip")], MOVES, OWNERS, [(name, DRAINED) for name in NODES]
+)
+WITHOUT = Upgrade("without", NODES, Found([*ANSWERED, LOST, CUT], 1.0, 50), [*WHOLE, BROKEN], [], MOVES, OWNERS, [])
 
 
 def test_a_command_fails_by_the_claims_that_do_not_hold(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,7 +56,7 @@ def test_a_demo_as_it_should_be(tmp_path: Path) -> None:
     [
         {"found": Found([*ANSWERED, LOST], 1.0, 50)},
         {"found": Found([*ANSWERED, CUT], 1.0, 50)},
-        {"found": Found([*ANSWERED, replace(LOST, ms=1001.0, outcome="ok")], 1.0, 50)},
+        {"found": Found([*ANSWERED, replace(LOST, syns_resent=1, outcome="ok")], 1.0, 50)},
         {"found": Found(ANSWERED[:3000], 1.0, 50)},
         {"transfers": [*WHOLE, BROKEN]},
         {"transfers": WHOLE[1:]},
@@ -112,7 +115,8 @@ def test_crashes() -> None:
     assert list(crashes.claims({"outage_s": None}, {"outage_s": None}).values()) == [False, False]
 
 
-NOTHING, ALL = Round(0, 0, 0, 0, 0, 1.0, 1.0, 1.0), Round(0, 0, 0, compare.KEEP_ALIVE, 3 * compare.EACH, 1.0, 1.0, 1.0)
+_TIMES = (1.0,) * 5
+NOTHING, ALL = Round(0, 0, 0, 0, 0, *_TIMES), Round(0, 0, 0, compare.KEEP_ALIVE, 3 * compare.EACH, *_TIMES)
 UPLOAD, DOWNLOAD = (Bulk(kind, Window(8.0, 0.7), Window(8.0, 0.7), forwarded) for kind, forwarded in (("upload", 1.0), ("download", 0.01)))
 
 

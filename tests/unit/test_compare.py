@@ -9,10 +9,15 @@ from lab.benches import results
 from lab.benches.compare import Comparison, Round, round_of
 from lab.clients.load import Found, Request
 from lab.clients.transfers import Transfer
-from lab.scenarios.recorder import Mark, Move
+from lab.scenarios.ownership import Mark, Move, Why
 
 MARKS = [Mark(1.0, "a", "stop"), Mark(10.0, "a", "stop"), Mark(10.3, "a", "band -50"), Mark(12.0, "a", "start")]
-MOVES = [Move(1.1, "a", "b", 100), Move(2.0, "b", "a", 200), Move(10.4, "a", "b", 100), Move(15.0, "b", "a", 3000)]
+MOVES = [
+    Move(1.1, "a", "b", 100),
+    Move(2.0, "b", "a", 200),
+    Move(10.4, "a", "b", 100, nobody_ms=40),
+    Move(15.0, "b", "a", 3000, Why.WAY_BACK, nobody_ms=2, two_ms=3),
+]
 
 
 def new(t: float, outcome: str = "ok", *, ms: float = 1.0, phase: str = "request", kind: str = "new") -> Request:
@@ -43,6 +48,7 @@ def test_a_round_times_the_cause_and_the_command() -> None:
     found = round_of(Found([], 0.0, 1), [], MOVES, MARKS, 10.0, 20.0)
     assert (found.handover_ms, found.back_ms) == (100, 3000)
     assert found.command_ms == pytest.approx(400)
+    assert (found.nobody_ms, found.two_ms) == (42, 3)
 
 
 def test_a_vip_that_did_not_come_back_is_no_round() -> None:
@@ -53,7 +59,7 @@ def test_a_vip_that_did_not_come_back_is_no_round() -> None:
 
 def test_a_comparison_is_told_in_medians() -> None:
     """One round that went wrong does not make the figure; a way in which no transfer lasted has no pause to tell."""
-    rounds = [Round(failed, 0, 0, 0, 0, 10.0, 20.0, 30.0) for failed in (3, 500, 4)]
+    rounds = [Round(failed, 0, 0, 0, 0, 10.0, 20.0, 30.0, 0.0, 0.0) for failed in (3, 500, 4)]
     told = Comparison("stop", "stopped", rounds, None, 0.0).as_json()
     assert (told["median"]["failed"], told["longest_pause_ms"]) == (4, None)
     assert [each["failed"] for each in told["rounds"]] == [3, 500, 4]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -18,14 +18,15 @@ _PANELS = (
     ("slow", "new connections slow\n(over 100 ms)", 1.0, "{:.0f}"),
     ("reset", "established connections\nbroken", 1.0, "{:.0f}"),
     ("transfers_broken", "downloads, uploads,\nslow streams broken", 1.0, "{:.0f}"),
-    ("command_ms", "seconds from the command\nto the VIP on the other node", 0.001, "{:.2f}"),
+    ("nobody_ms", "seconds in which\nnobody had the VIP", 0.001, "{:.2f}"),
+    ("command_ms", "seconds from command\nto VIP elsewhere", 0.001, "{:.2f}"),
 )
 _BULK = (("gbit_per_second", "speed, Gbit/s", "{:.1f}"), ("cpu_seconds_per_gb", "CPU seconds per GB", "{:.2f}"))
 
 
 def draw(comparisons: "Sequence[Comparison]", transfers: Sequence[Bulk], path: Path) -> None:
     """Draw the medians and write a PNG."""
-    figure = plt.figure(figsize=(14, 6), layout="constrained")
+    figure = plt.figure(figsize=(15, 6.2), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.1, 1), hspace=0.05)[:, 0]
     colours = [_OURS if each.key == "handoff" else _THEIRS for each in comparisons]
     above.suptitle("The virtual IP leaves a node and comes back, under load", x=0.01, ha="left", fontweight="bold")
@@ -43,8 +44,9 @@ def draw(comparisons: "Sequence[Comparison]", transfers: Sequence[Bulk], path: P
 def _bars(axes: Axes, title: str, labels: Sequence[str], values: Sequence[float], colours: Sequence[str], form: str) -> None:
     places = range(len(values), 0, -1)
     axes.barh(places, values, color=colours, height=0.7)
-    for place, value in zip(places, values, strict=True):
-        axes.annotate(form.format(value), (value, place), xytext=(4, 0), textcoords="offset points", va="center")
+    for place, value, colour in zip(places, values, colours, strict=True):
+        look: dict[str, Any] = {"color": _OURS, "fontweight": "bold"} if colour == _OURS else {}
+        axes.annotate(form.format(value), (value, place), xytext=(4, 0), textcoords="offset points", va="center", **look)
     axes.set_yticks(places, labels)
     axes.set_xlim(0, 1.3 * max(values) or 1)
     axes.set_title(title, loc="left", fontsize=10)

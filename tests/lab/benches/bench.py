@@ -15,6 +15,7 @@ from lab.fabric.cluster import Cluster, compiled_package
 from lab.fabric.namespace import missing
 from lab.fabric.node import Node
 from lab.fabric.release import BUILD
+from lab.scenarios.ownership import Why
 from lab.scenarios.recorder import Recorder
 
 from . import results
@@ -44,13 +45,15 @@ def measure(package: Path, label: str, keepalived: Mapping[str, Any], console: C
                 commands.append(_demote(first))
                 _promote(first)
                 console.print(f"[dim]{label}: {number + 1} of {RUNS}[/dim]", highlight=False)
-        handovers = [move.handover_ms / 1000 for move in recorder.moves() if move.source == first.name]
+        moves = recorder.moves()
     return {
         "setting": label,
         "drain_of_master_s": summary(masters),
         "drain_of_backup_s": summary(backups),
         "vrrpctl_demote_s": summary(commands),
-        "vip_live_after_s": summary(handovers),
+        "handover_s": summary([move.ms / 1000 for move in moves if move.why is Why.HANDOVER]),
+        "way_back_s": summary([move.ms / 1000 for move in moves if move.why is Why.WAY_BACK]),
+        "nobody_s": summary([move.nobody_ms / 1000 for move in moves]),
     }
 
 
@@ -90,11 +93,12 @@ def main() -> int:
     with compiled_package() as package:
         measured = [measure(package, label, keepalived, console) for label, keepalived in _SETTINGS]
     table = Table(title=f"Seconds, medians of {RUNS} (lowest to highest)")
-    columns = ("drain_of_master_s", "drain_of_backup_s", "vrrpctl_demote_s", "vip_live_after_s")
-    for heading in ("", "drain of the MASTER", "drain of a BACKUP", "vrrpctl demote", "VIP live on the successor"):
+    columns = ("drain_of_master_s", "drain_of_backup_s", "vrrpctl_demote_s", "handover_s", "nobody_s", "way_back_s")
+    headings = ("drain of the MASTER", "drain of a BACKUP", "vrrpctl demote", "told to leave, VIP elsewhere", "nobody had it", "way back")
+    for heading in ("", *headings):
         table.add_column(heading)
     for result in measured:
-        table.add_row(result["setting"], *(f"{c['median']:.2f} ({c['min']:.2f} to {c['max']:.2f})" for c in (result[k] for k in columns)))
+        table.add_row(result["setting"], *(f"{c['median']:.3f} ({c['min']:.3f} to {c['max']:.3f})" for c in (result[k] for k in columns)))
     console.print(table)
     path = results.put({"moves": RUNS, "settings": measured}, anew=True)
     console.print(f"wrote {path.relative_to(BUILD.parent)}")

@@ -23,7 +23,8 @@ from lab.fabric.namespace import missing
 from lab.fabric.node import Node
 from lab.fabric.release import BUILD
 from lab.fabric.wait import until
-from lab.scenarios.recorder import Mark, Move, Recorder
+from lab.scenarios.ownership import Mark, Move
+from lab.scenarios.recorder import Recorder
 from lab.scenarios.ways import WAYS, Way
 
 from . import bars, bulk, cost, results
@@ -45,7 +46,7 @@ class Round:
     """The VIP left and came back once. Counts of new connections, of requests on established ones, and of transfers.
 
     ``handover_ms`` and ``back_ms`` are from the cause, as the Recorder knows it, to the VIP's being live on the other node; ``command_ms``
-    is from the command that led to it.
+    is from the command that led to it. ``nobody_ms`` and ``two_ms`` are for how long in all nobody had the VIP, and two nodes.
     """
 
     failed: int
@@ -56,6 +57,8 @@ class Round:
     handover_ms: float
     command_ms: float
     back_ms: float
+    nobody_ms: float
+    two_ms: float
 
 
 @dataclass(frozen=True)
@@ -136,9 +139,11 @@ def round_of(
         slow=sum(began <= each.t < ended for each in found.slow("new")),
         reset=sum(began <= each.t < ended for each in found.failed("established")),
         transfers_broken=sum(not each.whole and began <= each.t + each.s < ended for each in transfers),
-        handover_ms=away.handover_ms,
+        handover_ms=away.ms,
         command_ms=(away.t - command) * 1000,
-        back_ms=back.handover_ms,
+        back_ms=back.ms,
+        nobody_ms=sum(move.nobody_ms for move in moves if began <= move.t < ended),
+        two_ms=sum(move.two_ms for move in moves if began <= move.t < ended),
     )
 
 
@@ -176,14 +181,18 @@ def table(comparisons: Sequence[Comparison]) -> Table:
         "established broken",
         "transfers broken",
         "longest pause, ms",
-        "handover, ms",
         "command, ms",
+        "handover, ms",
+        "nobody had the VIP, ms",
+        "two had it, ms",
+        "way back, ms",
     ):
         shown.add_column(heading)
     for each in comparisons:
         counts = [f"{each.median(what):g}" for what in ("failed", "refused", "slow", "reset", "transfers_broken")]
         pause = "none whole" if each.longest_pause_ms is None else f"{each.longest_pause_ms:.0f}"
-        shown.add_row(each.name, *counts, pause, f"{each.median('handover_ms'):.0f}", f"{each.median('command_ms'):.0f}")
+        times = ("command_ms", "handover_ms", "nobody_ms", "two_ms", "back_ms")
+        shown.add_row(each.name, *counts, pause, *(f"{each.median(what):.0f}" for what in times))
     return shown
 
 

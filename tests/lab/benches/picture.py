@@ -1,4 +1,7 @@
-"""The timeline: one lane per node with its VRRP state and the requests that it answered, one for what clients felt."""
+"""The timeline: one lane per node with its part in the virtual router and the requests that it answered, one for what clients felt.
+
+Between the lanes stands what each move of the virtual IP was: from the marks of the recorder, which has them from the kernel and the wire.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,13 +13,17 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from lab.scenarios.ownership import Move, Why
 from lab.scenarios.upgrade import Upgrade
-from vrrp_drain.vrrp.bands import Band
 
 _BIN = 0.5  # seconds
+_OPEN = 0.1  # seconds after which an answer is none to a request that was under way when the VIP went
+_NOTICEABLE_MS = 5.0  # less passes between keepalived's advert and its address
 _CLUSTER = 1.0  # seconds: marks closer than this share one label
-_HAS_VIP, _LEAVING, _STANDBY, _DOWN = "#1f6f54", "#7fbfa5", "#e4e7ea", "#ffffff"
-_FAILED, _SLOW, _RESET, _BROKEN, _LINE = "#c81d25", "#e07a00", "#7a3b9a", "#1d5fc8", "#f2c14e"
+_LANE = 0.64  # of a row; what is left is for the words between two lanes
+_HAS_VIP, _FINISHING, _STANDBY, _DOWN, _TURN = "#1f6f54", "#a9d3c1", "#e4e7ea", "#ffffff", "#c9d8e6"
+_FAILED, _SLOW, _RESET, _BROKEN, _LINE = "#c81d25", "#e07a00", "#7a3b9a", "#1d5fc8", "#f2b632"
+_INK, _QUIET = "#1b2a33", "#5c6b75"
 
 
 @dataclass(frozen=True)
@@ -32,14 +39,18 @@ def spans(upgrade: Upgrade, node: str, begin: float, end: float) -> Iterator[Spa
     """Yield the states of ``node``, one after the other without a gap."""
     vip, leaving, down = False, False, False
     since, state = begin, "standby"
-    for mark in upgrade.marks:
-        if mark.node != node:
-            continue
-        vip = {"vip": True, "no-vip": False}.get(mark.what, vip)
-        leaving = {f"band {Band.DRAINING.value}": True, f"band {Band.ACTIVE.value}": False}.get(mark.what, leaving)
-        down = {"stop": True, "start": False}.get(mark.what, down)
-        now = "down" if down and not vip else "leaving" if vip and leaving else "vip" if vip else "standby"
-        at = max(mark.t, begin)
+    turns = [(move.t - move.ms / 1000, move.t) for move in upgrade.moves if move.target == node and move.why is Why.WAY_BACK]
+    changes = [(mark.t, mark.what) for mark in upgrade.marks if mark.node == node] + [(start, "its turn is next") for start, _ in turns]
+    answered = [each.t for each in upgrade.found.requests if each.ok and each.node == node]
+    for t, what in sorted(changes):
+        vip = {"vip": True, "no-vip": False}.get(what, vip)
+        if what == "no-vip":
+            leaving = any(t + _OPEN < each < t + _BIN for each in answered)  # its connections live on, so it has something to finish
+        leaving = leaving and not vip and what != "start"
+        down = {"stop": True, "start": False}.get(what, down)
+        next_one = any(start <= t < arrival for start, arrival in turns)
+        now = "vip" if vip else "down" if down else "turn" if next_one else "finishing" if leaving else "standby"
+        at = max(t, begin)
         if now != state:
             if at > since:
                 yield Span(since, at, state)
@@ -52,7 +63,7 @@ def draw(upgrades: Sequence[Upgrade], path: Path) -> None:
     lengths = [max(r.t for r in u.found.requests) - min(r.t for r in u.found.requests) for u in upgrades]
     rows = [len(u.nodes) + 1 for u in upgrades]
     figure, panels = plt.subplots(
-        len(upgrades), 1, figsize=(13, 0.78 * sum(rows) + 1.3), height_ratios=rows, squeeze=False, layout="constrained"
+        len(upgrades), 1, figsize=(13.5, 0.8 * sum(rows) + 2.2), height_ratios=rows, squeeze=False, layout="constrained"
     )
     for axes, upgrade in zip(panels[:, 0], upgrades, strict=True):
         _panel(axes, upgrade)
@@ -60,7 +71,8 @@ def draw(upgrades: Sequence[Upgrade], path: Path) -> None:
     panels[-1, 0].set_xlabel("seconds")
     handles = [
         Patch(facecolor=_HAS_VIP, label="has the virtual IP (VRRP: MASTER)"),
-        Patch(facecolor=_LEAVING, label="has it, priority lowered: still serving"),
+        Patch(facecolor=_FINISHING, label="gave it away, finishes what is open"),
+        Patch(facecolor=_TURN, label="wants it back, the other one serves"),
         Patch(facecolor=_STANDBY, label="standby (BACKUP)"),
         Patch(facecolor=_DOWN, edgecolor="#98a2a8", hatch="///", label="stopped for its upgrade"),
         Line2D([], [], color=_LINE, linewidth=2, label="requests that it answers"),
@@ -74,23 +86,35 @@ def draw(upgrades: Sequence[Upgrade], path: Path) -> None:
     plt.close(figure)
 
 
+def ms(value: float) -> str:
+    """Return milliseconds; of few the tenths too, which is as exact as the recorder is."""
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+
+
 def _panel(axes: Axes, upgrade: Upgrade) -> None:
     begin, end = upgrade.found.requests[0].t, upgrade.found.requests[-1].t
     result = upgrade.as_json()
     new, established = result["new"], result["established"]
-    axes.set_title(
-        f"{upgrade.name} vrrp-drain: of {new['attempted']} new connections {new['failed']} failed and {new['slow']} were slow; "
-        f"{established['reset']} times an established connection broke, {result['transfers']['broken']} transfers did",
-        loc="left",
-        fontsize=11,
-        fontweight="bold",
+    axes.set_title(f"{upgrade.name} vrrp-drain", loc="left", fontsize=13, fontweight="bold", color=_INK, pad=24)
+    axes.annotate(
+        f"{new['failed']} of {new['attempted']} new connections failed, {new['slow']} were slow; "
+        f"established ones broke {established['reset']} times, {result['transfers']['broken']} transfers broke; "
+        f"nobody had the virtual IP for {ms(result['vip']['nobody_ms'])} ms, two had it for {ms(result['vip']['two_ms'])} ms",
+        (0, 1),
+        xytext=(0, 8),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=10,
+        color=_INK,
     )
     top = len(upgrade.nodes)
     for lane, node in enumerate(upgrade.nodes):
         _lane(axes, upgrade, node, top - 1 - lane, begin, end)
+    for move in upgrade.moves:
+        _move(axes, upgrade, move, begin)
     _clients(axes, upgrade, top, begin)
     axes.set_ylim(-0.1, top + 0.95)
-    axes.set_yticks([top + 0.4, *(top - 1 - n + 0.4 for n in range(top))], ["clients felt", *upgrade.nodes])
+    axes.set_yticks([top + 0.4, *(top - 1 - n + _LANE / 2 for n in range(top))], ["clients felt", *upgrade.nodes])
     axes.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -99,12 +123,13 @@ def _panel(axes: Axes, upgrade: Upgrade) -> None:
 def _lane(axes: Axes, upgrade: Upgrade, node: str, bottom: int, begin: float, end: float) -> None:
     looks: dict[str, dict[str, Any]] = {
         "vip": {"facecolor": _HAS_VIP},
-        "leaving": {"facecolor": _LEAVING},
+        "finishing": {"facecolor": _FINISHING},
+        "turn": {"facecolor": _TURN},
         "standby": {"facecolor": _STANDBY},
         "down": {"facecolor": _DOWN, "edgecolor": "#98a2a8", "hatch": "///"},
     }
     for span in spans(upgrade, node, begin, end):
-        axes.broken_barh([(span.start - begin, span.end - span.start)], (bottom, 0.8), linewidth=0, **looks[span.state])
+        axes.broken_barh([(span.start - begin, span.end - span.start)], (bottom, _LANE), linewidth=0, **looks[span.state])
     bins = int((end - begin) / _BIN)
     counts = [0] * bins
     for request in upgrade.found.requests:
@@ -112,14 +137,45 @@ def _lane(axes: Axes, upgrade: Upgrade, node: str, bottom: int, begin: float, en
         if request.ok and request.node == node and at < bins:
             counts[at] += 1
     highest = 1.25 * max(1, len([r for r in upgrade.found.requests if r.ok]) / bins)
-    heights = [bottom + 0.8 * min(1.0, count / highest) for count in counts]
+    heights = [bottom + _LANE * min(1.0, count / highest) for count in counts]
     if any(counts):
         axes.plot([(n + 0.5) * _BIN for n in range(bins)], heights, color=_LINE, linewidth=1.8)
+
+
+def _move(axes: Axes, upgrade: Upgrade, move: Move, begin: float) -> None:
+    """An arrow from lane to lane, and what the move was."""
+    rows = {node: len(upgrade.nodes) - 1 - n for n, node in enumerate(upgrade.nodes)}
+    source, target = rows[move.source], rows[move.target]
+    down = source > target
+    tail, head = (source, target + _LANE) if down else (source + _LANE, target)
+    at = move.t - begin
+    axes.annotate("", (at, head), (at, tail), arrowprops={"arrowstyle": "-|>", "color": _INK, "shrinkA": 0, "shrinkB": 0})
+    where: dict[str, Any] = {
+        "xytext": (7, 0),
+        "textcoords": "offset points",
+        "va": "center",
+        "fontsize": 8,
+        "linespacing": 1.0,
+        "color": _INK,
+    }
+    axes.annotate(told(move), (at, (tail + head) / 2), **where)
+
+
+def told(move: Move) -> str:
+    """Return in two short lines how long ``move`` took, and who served meanwhile."""
+    took = {
+        Why.HANDOVER: f"handover: {move.ms:.0f} ms",
+        Why.WAY_BACK: f"way back: {move.ms / 1000:.1f} s",
+        Why.TAKEOVER: f"taken over: {move.ms:.0f} ms",
+    }[move.why]
+    return f"{took}\n" + (f"nobody had it {move.nobody_ms:.0f} ms" if move.nobody_ms >= _NOTICEABLE_MS else f"{move.source} served")
 
 
 def _clients(axes: Axes, upgrade: Upgrade, bottom: int, begin: float) -> None:
     axes.axhline(bottom + 0.4, color="#d5dade", linewidth=0.8, zorder=0)
     found = upgrade.found
+    if upgrade.kept and not found.slow("new") + found.slow("established"):
+        axes.text(0.25, bottom + 0.4, "nothing", va="center", fontsize=10, color=_QUIET, style="italic", backgroundcolor="white")
     for instants, height, color, marker in (
         ([each.t + each.s for each in upgrade.broken], 0.0, _BROKEN, "d"),
         ([each.t for each in found.failed("established")], 0.22, _RESET, "|"),

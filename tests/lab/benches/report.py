@@ -35,10 +35,17 @@ def rows(upgrades: Sequence[Upgrade]) -> list[tuple[str, list[Cell]]]:
         ("downloads, uploads, slow streams", [(", ".join(str(run["transfers"][k]) for k in _TRANSFERS), False) for run in runs]),
         line("  broken", "transfers", "broken"),
         ("  longest pause of one, ms", [(f"{run['transfers']['longest_pause_ms']:.0f}", False) for run in runs]),
-        ("moves of the virtual IP", [(str(len(run["moves"])), False) for run in runs]),
-        ("  from the cause to live elsewhere, ms", [(", ".join(f"{m['handover_ms']:.0f}" for m in run["moves"]), False) for run in runs]),
+        ("the virtual IP moved, times", [(str(len(run["moves"])), False) for run in runs]),
+        ("  nobody had it, ms in all", [(picture.ms(run["vip"]["nobody_ms"]), run["vip"]["nobody_ms"] > SLOW_MS) for run in runs]),
+        ("  two had it, ms in all", [(picture.ms(run["vip"]["two_ms"]), run["vip"]["two_ms"] > SLOW_MS) for run in runs]),
+        ("  handover of the one that leaves, ms", [(_each(run["vip"]["handover_ms"]), False) for run in runs]),
+        ("  way back, the other one serves, ms", [(_each(run["vip"]["way_back_ms"]), False) for run in runs]),
         ("drain scripts, seconds", [(", ".join(f"{d['seconds']:.1f}" for d in run["drains"]) or "none", False) for run in runs]),
     ]
+
+
+def _each(values: Sequence[float]) -> str:
+    return ", ".join(map(picture.ms, values)) or "none"
 
 
 def table(upgrades: Sequence[Upgrade]) -> Table:

@@ -9,14 +9,13 @@ from lab.fabric.namespace import Namespace
 from .program import Program
 from .traffic import SLOW_MS
 
-LOST_SYN_MS = 900.0  # a SYN that was lost is sent again after a second: nothing else takes that long
-
 
 @dataclass(frozen=True)
 class Request:
     """One request: ``t`` monotonic seconds when it began, ``kind`` new or established, ``phase`` connect or request.
 
-    ``ms`` is how long it took, without the time in which the machine did not run the client (``stalled_ms``).
+    ``ms`` is how long it took, without the time in which the machine did not run the client (``stalled_ms``). ``syns_resent`` is how
+    often the kernel had to send its first packet again, which it does a second later.
     """
 
     kind: str
@@ -27,6 +26,7 @@ class Request:
     node: str
     client: int = -1
     stalled_ms: float = 0.0
+    syns_resent: int = 0
 
     @property
     def ok(self) -> bool:
@@ -55,8 +55,8 @@ class Found:
         return [each for each in self.of(kind) if each.slow]
 
     def lost_syns(self) -> list[Request]:
-        """Return the new connections whose first packet was lost; a busy machine alone makes none."""
-        return [each for each in self.of("new") if each.ok and each.ms > LOST_SYN_MS]
+        """Return the new connections whose first packet was lost, as the client's kernel says; a busy machine alone makes none."""
+        return [each for each in self.of("new") if each.ok and each.syns_resent]
 
     def refused(self) -> list[Request]:
         """Return the new connections that were never established: refused, timed out, unreachable.

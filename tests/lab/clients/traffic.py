@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -25,6 +26,7 @@ SLOW_MS = 100.0
 KEEP_ALIVE_PAUSE = 0.1  # seconds between two requests on one connection
 _HEARTBEAT = 0.005  # seconds
 NEW_PORTS = range(10_000, 60_000)  # the kernel takes the others for keep-alive clients
+_RESENT_AT = 100  # offset in bytes of tcpi_total_retrans, struct tcp_info of linux/tcp.h
 LANE = 10_000  # ports of each load where several run side by side: lanes 1 to 4
 
 
@@ -62,13 +64,13 @@ class Traffic:
     async def _new_connection(self) -> None:
         started = time.monotonic()
         phase = "connect"
-        outcome, node = "timeout", ""
+        outcome, node, resent = "timeout", "", 0
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(TIMEOUT):
                 local = ("::" if ":" in self._vip else "0.0.0.0", next(self._ports))
                 reader, writer = await asyncio.open_connection(self._vip, self._port, local_addr=local)
-                phase = "request"
+                phase, resent = "request", _resent(writer)
                 node = await self._ask(reader, writer, "close")
                 outcome = "ok"
         except (OSError, EOFError) as error:
@@ -76,7 +78,7 @@ class Traffic:
         finally:
             if writer:
                 writer.close()
-        self._record("new", started, outcome, phase, node)
+        self._record("new", started, outcome, phase, node, syns_resent=resent)
 
     async def _stay_connected(self, client: int) -> None:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -138,6 +140,12 @@ class Traffic:
         while not self._stopping.is_set():
             print(self._answered, self._failed, self._slow, flush=True)
             await asyncio.sleep(0.5)
+
+
+def _resent(connected: asyncio.StreamWriter) -> int:
+    """Return how often a packet of this connection, which has just been established, was sent again: none but the SYN was sent yet."""
+    info = connected.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RESENT_AT + 4)
+    return int.from_bytes(info[_RESENT_AT:], sys.byteorder)
 
 
 def _outcome(error: Exception) -> str:

@@ -1,37 +1,22 @@
-"""Who had the VIP when, and who was asked to leave when: on the monotonic clock, from the kernel's own notices."""
+"""Records who had the VIP, what it said of it, and who was asked to leave when: on the monotonic clock, from the kernel and the wire."""
 
 import ipaddress
+import os
 import select
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from lab.fabric.node import Node
-from vrrp_drain.linux.rtnetlink import AddressWatch, Netlink
+from vrrp_drain.linux.rtnetlink import Netlink
+
+from . import ownership
+from .ownership import Mark, Move, Owners
+from .wire import AddressNotices, Sent
 
 _BAND_EVERY = 0.05  # seconds; the file's own time stamp gives the instant, this only has to see each one
-_TRIGGER_SECONDS = 20.0  # a move later than this has another cause
-
-
-@dataclass(frozen=True)
-class Mark:
-    """At ``t`` (monotonic) ``what`` became true of ``node``: vip, no-vip, band N, or a step of the director."""
-
-    t: float
-    node: str
-    what: str
-
-
-@dataclass(frozen=True)
-class Move:
-    """The VIP went from one node to another; ``t`` is when it was live there (monotonic)."""
-
-    t: float
-    source: str
-    target: str
-    handover_ms: float
 
 
 class Recorder:
@@ -43,6 +28,7 @@ class Recorder:
         self._marks: list[Mark] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._ended: float | None = None
 
     def __enter__(self) -> "Recorder":
         ready = [threading.Event() for _ in self._nodes]
@@ -56,14 +42,14 @@ class Recorder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended = time.monotonic()
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
     def note(self, node: str, what: str) -> None:
         """Add a mark of the director's."""
-        with self._lock:
-            self._marks.append(Mark(time.monotonic(), node, what))
+        self._add(time.monotonic(), node, what)
 
     @property
     def marks(self) -> list[Mark]:
@@ -71,69 +57,67 @@ class Recorder:
             return sorted(self._marks, key=lambda mark: mark.t)
 
     def moves(self) -> list[Move]:
-        """Return the moves of the VIP. A handover begins with the last thing that was done to any node before it: a band
-        was changed, or a keepalived stopped or started."""
-        moves, holder = [], ""
-        marks = self.marks
-        for mark in marks:
-            if mark.what != "vip":
-                continue
-            if holder and holder != mark.node:
-                causes = [m.t for m in marks if mark.t - _TRIGGER_SECONDS < m.t <= mark.t and _is_cause(m.what)]
-                since = max(causes, default=mark.t)
-                moves.append(Move(mark.t, holder, mark.node, (mark.t - since) * 1000))
-            holder = mark.node
-        return moves
+        """Return the moves of the VIP."""
+        return ownership.moves(self.marks, self._until())
+
+    def owners(self) -> list[Owners]:
+        """Return who had the VIP, from the first time that anybody had it until the end, or until now."""
+        return list(ownership.owners(self.marks, self._until()))
 
     def overlap_seconds(self) -> float:
         """Return for how long, at most, two nodes had the VIP at once."""
-        return self._longest(lambda holders: len(holders) > 1)
+        return max((each.ms / 1000 for each in self.owners() if len(each.nodes) > 1), default=0.0)
 
     def vacant_seconds(self) -> float:
-        """Return for how long, at most, no node had the VIP between two that had it."""
-        return self._longest(lambda holders: not holders)
+        """Return for how long, at most, no node had the VIP."""
+        return max((each.ms / 1000 for each in self.owners() if not each.nodes), default=0.0)
 
-    def _longest(self, counts: Callable[[set[str]], bool]) -> float:
-        """Return the longest time from the first time that anybody had the VIP on, while ``counts`` holds of the nodes that had it."""
-        holders: set[str] = set()
-        longest, since, seen = 0.0, 0.0, False
-        for mark in self.marks:
-            if mark.what not in ("vip", "no-vip"):
-                continue
-            if seen and counts(holders):
-                longest = max(longest, mark.t - since)
-            holders = holders | {mark.node} if mark.what == "vip" else holders - {mark.node}
-            since, seen = mark.t, True
-        return longest
+    def _until(self) -> float:
+        return time.monotonic() if self._ended is None else self._ended
 
     def _watch(self, node: Node, ready: threading.Event) -> None:
-        node.machine.enter_network()
-        watch = AddressWatch()
+        with suppress(PermissionError):  # this thread alone: when it sees what happens is what is measured
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+        here = False
+        while not self._stop.is_set():
+            if node.powered:
+                here = self._watch_boot(node, ready, here=here)
+            self._stop.wait(_BAND_EVERY)
+
+    def _watch_boot(self, node: Node, ready: threading.Event, *, here: bool) -> bool:
+        """Watch the machine until it is another one, made anew; return whether it had the VIP."""
+        machine = node.machine
+        machine.enter_network()
+        addresses, sent = AddressNotices("eth0", self._vip), Sent("eth0", self._vip)
         with Netlink() as netlink:
-            here = None
-            band = node.band()
-            while not self._stop.is_set():
-                now = time.monotonic()
-                if (found := netlink.has_address("eth0", self._vip)) is not here:
-                    if found or here is not None:
-                        self._add(now, node, "vip" if found else "no-vip")
-                    here = found
-                ready.set()
-                readable, _, _ = select.select([watch.fileno()], [], [], _BAND_EVERY)
-                if readable:
-                    watch.drain()
+            has = netlink.has_address("eth0", self._vip)
+        if has is not here:
+            self._add(time.monotonic(), node.name, "vip" if has else "no-vip")
+        here, band, said = has, node.band(), ""
+        ready.set()
+        while node.machine is machine and not self._stop.is_set():
+            readable, _, _ = select.select([addresses.fileno(), sent.fileno()], [], [], _BAND_EVERY)
+            now = time.monotonic()
+            # whoever takes the VIP says so first: marks of one instant keep that order
+            for word in sent.read() if sent.fileno() in readable else ():
+                if word != said or word == "announced":
+                    self._add(now, node.name, word)
+                said = said if word == "announced" else word
+            for came in addresses.read() if addresses.fileno() in readable else ():
+                if came is not here:
+                    here = came
+                    self._add(now, node.name, "vip" if came else "no-vip")
+            with suppress(FileNotFoundError):  # a machine without power has no files
                 if (written := node.band()) != band:
                     band = written
-                    self._add(_written_at(node), node, f"band {band}")
-        watch.close()
+                    self._add(_written_at(node), node.name, f"band {band}")
+        addresses.close()
+        sent.close()
+        return here
 
-    def _add(self, t: float, node: Node, what: str) -> None:
+    def _add(self, t: float, node: str, what: str) -> None:
         with self._lock:
-            self._marks.append(Mark(t, node.name, what))
-
-
-def _is_cause(what: str) -> bool:
-    return what.startswith("band ") or what in ("stop", "start")
+            self._marks.append(Mark(t, node, what))
 
 
 def _written_at(node: Node) -> float:

@@ -11,7 +11,8 @@ from lab.clients.transfers import BACKEND, Transfer, Transfers
 from lab.fabric.agent import Agent, MakeAgent, ScriptRun
 from lab.fabric.cluster import Cluster, update
 
-from .recorder import Mark, Move, Recorder
+from .ownership import Mark, Move, Owners, Why
+from .recorder import Recorder
 
 WATCH_SECONDS = 5.0  # the director's update_watch_time: it waits this long before the next instance
 RATE = 200.0  # new connections per second
@@ -29,6 +30,7 @@ class Upgrade:
     transfers: list[Transfer]
     marks: list[Mark]
     moves: list[Move]
+    owners: list[Owners]
     drains: list[tuple[str, ScriptRun]]
 
     @property
@@ -40,6 +42,20 @@ class Upgrade:
     def kept(self) -> bool:
         """Tell whether nothing failed: no request, no transfer, no first packet. Slow answers are counted; a busy machine makes some."""
         return not (self.broken or self.found.failed("new") or self.found.failed("established") or self.found.lost_syns())
+
+    @property
+    def nobody_ms(self) -> float:
+        """Return for how long in all the VIP was on no interface."""
+        return sum(each.ms for each in self.owners if not each.nodes)
+
+    @property
+    def two_ms(self) -> float:
+        """Return for how long in all it was on two or more."""
+        return sum(each.ms for each in self.owners if len(each.nodes) > 1)
+
+    def took_ms(self, why: Why) -> list[float]:
+        """Return how long each move of that kind took, in order."""
+        return [each.ms for each in self.moves if each.why is why]
 
     def as_json(self) -> dict[str, Any]:
         """Return the run as build/demo/result.json has it."""
@@ -66,7 +82,15 @@ class Upgrade:
                 "broken": len(self.broken),
                 "longest_pause_ms": round(max((each.pause_ms for each in self.transfers), default=0.0), 1),
             },
-            "moves": [{"from": m.source, "to": m.target, "handover_ms": round(m.handover_ms, 1)} for m in self.moves],
+            "vip": {
+                "nobody_ms": round(self.nobody_ms, 1),
+                "two_ms": round(self.two_ms, 1),
+                **{f"{why.value}_ms".replace(" ", "_"): [round(ms, 1) for ms in self.took_ms(why)] for why in Why},
+            },
+            "moves": [
+                {"from": m.source, "to": m.target, "why": m.why.value, "ms": round(m.ms, 1), "announced_ms": _rounded(m.announced_ms)}
+                for m in self.moves
+            ],
             "drains": [
                 {"node": node, "seconds": round(run.seconds, 3), "exit_code": run.exit_code, "stdout": run.stdout}
                 for node, run in self.drains
@@ -111,7 +135,11 @@ def run(
                 drains += [(node.name, each) for each in runs if each.job == "vrrp-drain"]
                 _watch(watch_seconds)
         names = tuple(node.name for node in cluster.nodes)
-        return Upgrade(name, names, load.found, transfers.ended, recorder.marks, recorder.moves(), drains)
+        return Upgrade(name, names, load.found, transfers.ended, recorder.marks, recorder.moves(), recorder.owners(), drains)
+
+
+def _rounded(ms: float | None) -> float | None:
+    return None if ms is None else round(ms, 1)
 
 
 def _watch(seconds: float) -> None:
