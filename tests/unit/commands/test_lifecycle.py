@@ -336,27 +336,6 @@ def test_post_stop_tells_everything_that_stays(services: FakeServices, ipr: Fake
     assert services.machine.rules.released == 1
 
 
-@leaving
-def test_an_instance_that_cannot_lower_its_priority_can_be_stopped(
-    services: FakeServices, leave: Script, log: pytest.LogCaptureFixture
-) -> None:
-    """With a run directory that is read-only nothing is handed over; proceed lets BOSH go on, and the log says what that costs."""
-    policy(services, "proceed")
-    services.handover.fault = SystemFault("the priority is unchanged")
-    leave(services)
-    assert [(record.levelno, VIP in record.getMessage()) for record in log.records] == [(logging.WARNING, True)]
-    assert "the priority is unchanged: nothing was handed over" in log.text
-
-
-@leaving
-def test_an_instance_that_cannot_lower_its_priority_fails_where_it_should(services: FakeServices, leave: Script) -> None:
-    """on_no_successor: fail stops BOSH there."""
-    policy(services, "fail")
-    services.handover.fault = SystemFault("the priority is unchanged")
-    with pytest.raises(SystemFault, match=r"^the priority is unchanged$"):
-        leave(services)
-
-
 def drain_properties(services: FakeServices, **properties: object) -> None:
     services.configure(replace(services.instance.config, drain=replace(services.instance.config.drain, **properties)))  # type: ignore[arg-type]
 

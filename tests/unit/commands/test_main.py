@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 import pytest
 
@@ -112,24 +112,27 @@ def test_an_error_becomes_its_exit_code(
 
 
 @every_error
-@pytest.mark.parametrize(("script", "told"), [*((script, 1) for script in SCRIPTS if script != "post-stop"), ("post-stop", 0)])
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_for_bosh_every_error_is_1(
     vrrpctl: Vrrpctl,
     services: FakeServices,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     script: str,
-    told: int,
     error: BaseException,
     code: ExitCode,
 ) -> None:
-    """A lifecycle script knows success and failure only; post-stop, after which nothing can be saved, logs and succeeds."""
+    """A lifecycle script knows success and failure only; post-stop, after which nothing can be saved, logs and succeeds.
+
+    So do those before a stop where this instance is broken.
+    """
+    is_broken = script in ("pre-stop", "drain") and isinstance(error, ConfigError | SystemFault)
 
     def fail(*arguments: object) -> None:
         raise error
 
     monkeypatch.setattr(lifecycle, script.replace("-", "_"), fail)
-    assert vrrpctl(script) == told
+    assert vrrpctl(script) == (0 if script == "post-stop" or is_broken else 1)
     said = capsys.readouterr()
     assert said.out == ""
     assert str(error) in said.err
@@ -550,16 +553,61 @@ def test_drain_fails_without_a_word_on_stdout(tmp_path: Path, ending: str) -> No
     ids=["no file", "an integer", "an empty object", "no VIP"],
 )
 def test_drain_with_a_bad_configuration(paths: Paths, content: str | None, said: str) -> None:
-    """The file or the property is named on stderr, the exit code is 1, and stdout is empty."""
+    """The file or the property is named on stderr, and BOSH may stop the instance, which has to be mended."""
     if content is not None:
         paths.drain_config.parent.mkdir(parents=True)
         paths.drain_config.write_text(content)
     done = python("-m", "vrrp_drain", "--root", paths.root, "drain", "job_changed", "hash_changed")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (0, "0\n")
     assert said.format(file=paths.drain_config) in done.stderr
+    assert "nothing was handed over; stopping this instance moves the VIP, if it is here, the hard way" in done.stderr
 
 
-@pytest.mark.parametrize("words", [["--unknown", "drain"], ["--root"], ["drain", "--root"]])
+DELETED = {"BOSH_INSTANCE_NEXT_STATE": "delete"}, {"BOSH_DEPLOYMENT_NEXT_STATE": "delete"}
+KEPT = {"BOSH_VM_NEXT_STATE": "keep"}, {"BOSH_VM_NEXT_STATE": "delete"}
+
+
+@pytest.mark.parametrize("fault", [ConfigError("keepalived.interface", "eth7", "must be there"), SystemFault("the lock: No space left")])
+@pytest.mark.parametrize(
+    ("policy", "environment", "passes"),
+    [
+        *(("proceed", environment, True) for environment in (*DELETED, *KEPT)),
+        *(("fail", environment, True) for environment in DELETED),
+        *(("fail", environment, False) for environment in KEPT),
+    ],
+)
+def test_a_broken_instance_can_be_stopped(
+    vrrpctl: Vrrpctl,
+    paths: Paths,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Exception,
+    policy: str,
+    environment: dict[str, str],
+    *,
+    passes: bool,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """pre-stop and the drain after it fail where the operator wants it, and the instance is not deleted; otherwise they warn."""
+    paths.drain_config.parent.mkdir(parents=True)
+    paths.drain_config.write_text(json.dumps(rendered(vrrp_drain={"on_no_successor": policy})))
+
+    def opened(session: Session) -> NoReturn:
+        raise fault
+
+    monkeypatch.setattr(Session, "opened", opened)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert vrrpctl("pre-stop") == (0 if passes else 1)
+    for name in environment:
+        monkeypatch.delenv(name)
+    assert vrrpctl("drain", "job_shutdown", "hash_unchanged") == (0 if passes else 1)
+    text = capfd.readouterr().err
+    assert text.count(str(fault)) == 2
+    assert text.count("nothing was handed over") == (2 if passes else 0)
+    assert vrrpctl("pre-start") == vrrpctl("post-start") == 1, "nothing that is broken is started"
+
+
+@pytest.mark.parametrize("words", [["--unknown", "drain"], ["--root"]])
 def test_drain_with_a_wrong_command_line(words: list[str], tmp_path: Path) -> None:
     """A launcher that calls us wrongly gets no integer either."""
     done = python("-m", "vrrp_drain", "--root", tmp_path, *words)

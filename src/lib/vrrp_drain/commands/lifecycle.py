@@ -207,10 +207,10 @@ def _remove_stale_vip(services: Services) -> None:
         log.warning("%s was still on %s after keepalived had ended: taken off", instance.vip, instance.attachment.vip_interface)
 
 
-def leave(services: Services, bounds: Bounds, *, ends: bool) -> Demote | None:
+def leave(services: Services, bounds: Bounds, *, ends: bool) -> Demote:
     """Demote for BOSH, and return how it ended; with nobody to take over, ``on_no_successor`` decides.
 
-    ``ends`` tells that BOSH does not start this instance again by itself. None where nothing could be done.
+    ``ends`` tells that BOSH does not start this instance again by itself. Raises SystemFault where nothing could be done.
     """
     instance = services.instance
     boot = Boot(instance.paths.drain_run)
@@ -218,21 +218,10 @@ def leave(services: Services, bounds: Bounds, *, ends: bool) -> Demote | None:
         boot.stage() is not Stage.DEMOTED or priority_control.band(services.control) is not Band.DRAINING
     ):  # what an operator wants outlives a stop that fails
         boot.enter(Stage.ENDING if ends else Stage.LEAVING)
-    try:
-        now = time.monotonic()
-        ending = services.handover.demote(
-            max(bounds.until - now, instance.config.keepalived.slowest_takeover), patience=max(0.0, bounds.patient_until - now)
-        )
-    except SystemFault as error:
-        if instance.config.drain.on_no_successor == "fail":
-            raise
-        log.warning(
-            "%s: nothing was handed over; stopping this instance moves %s the hard way, and cuts its connections "
-            "(vrrp_drain.on_no_successor is proceed)",
-            error,
-            instance.vip,
-        )
-        return None
+    now = time.monotonic()
+    ending = services.handover.demote(
+        max(bounds.until - now, instance.config.keepalived.slowest_takeover), patience=max(0.0, bounds.patient_until - now)
+    )
     if ending.state is Demote.CANCELLED:
         raise Cancelled(f"{instance.name} goes on as before")
     if ending.state is Demote.NO_SUCCESSOR:

@@ -8,13 +8,15 @@ from contextlib import ExitStack
 import click
 
 from vrrp_drain.runtime import logs
-from vrrp_drain.runtime.errors import Busy
+from vrrp_drain.runtime.errors import Busy, ConfigError, SystemFault
 from vrrp_drain.runtime.lock import Lock
 
-from . import lifecycle
+from . import broken, lifecycle
 from .session import Opened, Session
 
 log = logging.getLogger(__name__)
+
+_LEAVING = ("pre-stop", "drain")
 
 
 def command(name: str) -> click.Command:
@@ -27,8 +29,13 @@ def command(name: str) -> click.Command:
         logs.set_up(name, session.paths.drain_log, chatty=True)
         if arguments:
             log.info("called with %s", " ".join(arguments))
-        with session.opened() as opened:
-            _RUN[name](session, opened, arguments)
+        try:
+            with session.opened() as opened:
+                _RUN[name](session, opened, arguments)
+        except (ConfigError, SystemFault) as error:
+            if name not in _LEAVING:
+                raise
+            broken.let_go(session.paths, os.environ, error)
 
     return script
 
@@ -58,7 +65,7 @@ def _drain(session: Session, opened: Opened, arguments: Sequence[str]) -> None:
                 return
             try:
                 finishing.enter_context(Lock(session.paths.finishing, "vrrpctl drain", 0.0, opened.cancellation, log.info))
-            except Busy as error:
+            except (Busy, SystemFault) as error:
                 log.info("%s", error)
         lifecycle.finish_connections(opened.services, opened.cancellation)
 
