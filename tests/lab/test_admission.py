@@ -255,6 +255,33 @@ def test_what_keepalived_hears(
     assert situation(node).refused == (0 if through else 1)
 
 
+@pytest.mark.parametrize(("source", "vip"), [(PEER, VIP), (PEER6, VIP6)], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize(
+    ("hops", "ttl", "through", "arms"),
+    [
+        (0, 255, True, True),
+        (0, 254, False, False),
+        (1, 255, True, True),
+        (1, 254, True, False),
+        (1, 253, False, False),
+        (254, 1, True, False),
+    ],
+)
+def test_how_far_a_member_may_be(
+    bench: Cluster, node: Namespace, source: str, vip: IPAddress, hops: int, ttl: int, through: bool, arms: bool
+) -> None:
+    """Over as many routers as are allowed keepalived hears it, and takes its hello; only one of this segment arms the handoff."""
+    to, family = (ALL_HOSTS_V4, socket.AF_INET) if vip.version == 4 else (ALL_HOSTS_V6, socket.AF_INET6)
+    hold(node, group(str(vip), members=[source], hops=hops))
+    with heard(node, family) as receive:
+        send(bench, build(Advert(3, VRID, LEAVES, 1.0, (vip,)), ip_address(source), to), source, to=str(to), ttl=ttl)
+        assert receive() is through
+    assert (armed(node) == [source]) is arms
+    other = ip_address("10.0.0.77" if vip.version == 4 else "fe80::77")
+    send(bench, hello.build(hello.token(ID, VRID), VRID, other, to), str(other), to=str(to), ttl=ttl)
+    assert (other in situation(node).members) is through
+
+
 class heard:  # noqa: N801  # reads as a word
     """A raw socket as keepalived has it: `receive` tells whether something got through, once everything that was sent has arrived."""
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from . import release
 from .agent import Agent, MakeAgent, ScriptRun
@@ -69,13 +69,13 @@ class Cluster:
         self._disk = Path(tempfile.mkdtemp(prefix="disks-", dir=package.parent))
         self.switch = Switch()
         self.group = [
-            Spec("haproxy", n, str(uuid.uuid5(uuid.NAMESPACE_DNS, f"haproxy-{n}")), f"10.0.0.{n + 1}", n == 0) for n in range(nodes)
+            Spec("haproxy", n, str(uuid.uuid5(uuid.NAMESPACE_DNS, f"haproxy-{n}")), self._address(n), n == 0) for n in range(nodes)
         ]
         self.nodes = [self._machine(spec) for spec in self.group]
         self.client = Namespace("client")
-        self.switch.attach(self.client, 200, ("10.0.0.200/24", "fd00::200/64"))
+        self._plug_in_client()
 
-    def __enter__(self) -> "Cluster":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -110,6 +110,12 @@ class Cluster:
         """Tell whether the client has learnt that the VIP is at ``node``; what it sends before goes to whom it knew."""
         found = self.client.run(["/usr/sbin/ip", "neighbour", "show", self.vip, "dev", "eth0"]).stdout
         return f"lladdr {node.mac} " in found
+
+    def _address(self, index: int) -> str:
+        return f"10.0.0.{index + 1}"
+
+    def _plug_in_client(self) -> None:
+        self.switch.attach(self.client, 200, ("10.0.0.200/24", "fd00::200/64"))
 
     def _machine(self, spec: Spec) -> Node:
         disk = self._disk / f"{spec.name}-{spec.index}"

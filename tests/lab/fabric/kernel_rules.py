@@ -14,7 +14,9 @@ WINDOW = 60.0
 ID = "the-instance"
 
 
-def group(*vips: str, members: Sequence[str] = (), version: int = 3, closed: bool = True, nobody: Sequence[str] = ()) -> Group:
+def group(
+    *vips: str, members: Sequence[str] = (), version: int = 3, closed: bool = True, nobody: Sequence[str] = (), hops: int = 0
+) -> Group:
     return Group(
         vips=tuple(map(ip_address, vips)),
         interface="eth0",
@@ -24,6 +26,7 @@ def group(*vips: str, members: Sequence[str] = (), version: int = 3, closed: boo
         members=frozenset(map(ip_address, members)),
         nobody=frozenset(map(ip_address, nobody)),
         closed=closed,
+        hops=hops,
         window=WINDOW,
     )
 

@@ -23,12 +23,12 @@ class Switch:
         self._ports = 0
         self.namespace.in_network(self._make_bridge)
 
-    def attach(self, machine: Namespace, number: int, addresses: tuple[str, ...]) -> str:
-        """Give ``machine`` an eth0 with ``addresses`` (with prefix lengths) and return the switch's port."""
+    def attach(self, machine: Namespace, number: int, addresses: tuple[str, ...], interface: str = "eth0") -> str:
+        """Give ``machine`` an ``interface`` with ``addresses`` (with prefix lengths) and return the switch's port."""
         self._ports += 1
         port = f"port{self._ports}"
-        self.namespace.in_network(lambda: self._add_port(port, machine.pid, mac_of(number)))
-        machine.in_network(lambda: _configure(addresses))
+        self.namespace.in_network(lambda: self._add_port(port, machine.pid, mac_of(number), interface))
+        machine.in_network(lambda: _configure(addresses, interface))
         return port
 
     def detach(self, port: str) -> None:
@@ -65,21 +65,21 @@ class Switch:
             ipr.link("add", ifname="br0", kind="bridge", br_mcast_snooping=0, br_stp_state=0)
         _with_link("br0", state="up")
 
-    def _add_port(self, port: str, pid: int, mac: str) -> None:
+    def _add_port(self, port: str, pid: int, mac: str, interface: str) -> None:
         with IPRoute() as ipr:
-            peer = {"ifname": "eth0", "net_ns_pid": pid, "address": mac}
+            peer = {"ifname": interface, "net_ns_pid": pid, "address": mac}
             ipr.link("add", ifname=port, kind="veth", peer=peer)
             bridge = ipr.link_lookup(ifname="br0")[0]
             ipr.link("set", index=ipr.link_lookup(ifname=port)[0], master=bridge, state="up")
 
 
-def _configure(addresses: tuple[str, ...]) -> None:
-    _set_sysctl("net/ipv6/conf/eth0/accept_dad", "0")  # addresses are usable at once
+def _configure(addresses: tuple[str, ...], interface: str) -> None:
+    _set_sysctl(f"net/ipv6/conf/{interface}/accept_dad", "0")  # addresses are usable at once
     _set_sysctl("net/ipv4/ip_local_port_range", "60000 65000")  # the ports below are traffic.NEW_PORTS
     _with_link("lo", state="up")
-    _with_link("eth0", state="up")
+    _with_link(interface, state="up")
     with IPRoute() as ipr:
-        index = ipr.link_lookup(ifname="eth0")[0]
+        index = ipr.link_lookup(ifname=interface)[0]
         for address in addresses:
             ip, _, length = address.partition("/")
             ipr.addr("add", index=index, address=ip, prefixlen=int(length))

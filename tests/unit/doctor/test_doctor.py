@@ -247,6 +247,13 @@ def test_who_answers(patient: Patient, survey: Survey, what: str) -> None:
     assert (found.severity, found.what) == (Severity.PROBLEM, what)
 
 
+def test_a_peer_that_is_too_far_away(patient: Patient) -> None:
+    """It is the cause of two MASTERs, and the mend is a property."""
+    patient.survey = replace(heard(), far={THE_PEER: 1})
+    (found,) = told(segment.adverts(patient))
+    assert (found.severity, found.mend) == (Severity.PROBLEM, "set keepalived.unicast_hops to 1 for all instances")
+
+
 def by_adverts(patient: Patient) -> None:
     configure(patient, replace(patient.config, drain=replace(patient.config.drain, takeover_proof=Proof.ADVERTS)))
 

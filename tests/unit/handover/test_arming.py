@@ -37,6 +37,18 @@ def build(machine: FakeMachine, paths: Paths) -> Build:
     return make
 
 
+@pytest.mark.parametrize(("network", "armed"), [("10.0.0.1/24", [([VIP], PEER)]), ("10.0.0.1/32", [])], ids=["here", "behind a router"])
+def test_what_is_handed_on_crosses_no_router(
+    build: Build, machine: FakeMachine, ipr: FakeIPR, network: str, armed: list[tuple[list[str], str]]
+) -> None:
+    """A router would send it back to whoever has the VIP."""
+    ipr.addresses = [each for each in ipr.addresses if each.get_attr("IFA_ADDRESS") != OWN] + [address(2, network)]
+    arming = build(keepalived={"unicast": True, "unicast_hops": 1})
+    machine.hears(carries(replace(ADVERT, priority=200), PEER, OWN), after=0.1)
+    arming.leave_with_the_master()
+    assert machine.rules.arms == armed
+
+
 @pytest.mark.parametrize(
     ("advert", "source", "armed"),
     [

@@ -50,6 +50,15 @@ def segment(clock: Clock, machine: FakeMachine, config: Config) -> Segment:
     return Segment(machine, config)
 
 
+def test_a_peer_that_is_too_far_away(segment: Segment, log: pytest.LogCaptureFixture) -> None:
+    """It stops no deploy, since anybody can send such a packet from afar; but whoever reads the log knows what to set."""
+    segment.script = [(at, carries(ADVERT, PEER, OWN, ttl=253)) for at in (0.2, 0.8)]
+    assert segment.stranger(replace(CLOSED, unicast=True)) == ""
+    (said,) = log.messages
+    assert said.startswith(f"adverts of {PEER} have crossed routers (2), more than keepalived.unicast_hops allows")
+    assert said.endswith("set it to 2 for all")
+
+
 def hello_of(source: str, to: str = "id-0") -> Packet:
     sender = ip_address(source)
     return Packet(sender, ALL_HOSTS_V4, 255, hello.build(hello.token(to, 1), 1, sender, ALL_HOSTS_V4))

@@ -22,11 +22,14 @@ MAIL = {
 }
 
 
-def blocks(keepalived: dict[str, Any], attachment: Attachment = PLACE, *, process_events: bool = True) -> dict[str, list[str]]:
+def blocks(
+    keepalived: dict[str, Any], attachment: Attachment = PLACE, *, process_events: bool = True, filtered: bool = False
+) -> dict[str, list[str]]:
     """Return the rendered file as a list of settings for every block, under the block's first line."""
     found: dict[str, list[str]] = {}
     path: list[str] = []
-    for line in render(Config.parse(rendered(keepalived=keepalived)), attachment, FILES, process_events=process_events).splitlines():
+    config = Config.parse(rendered(keepalived=keepalived))
+    for line in render(config, attachment, FILES, process_events=process_events, filtered=filtered).splitlines():
         words = line.strip()
         if words.endswith("{"):
             path.append(words.removesuffix(" {"))
@@ -185,8 +188,16 @@ def test_unicast() -> None:
     """Adverts go from our address to every peer, as the place has them."""
     found = blocks({"unicast": True}, replace(PLACE, peers=(ip_address(PEER), ip_address("10.0.0.3"))))
     assert f"unicast_src_ip {OWN}" in found[INSTANCE]
-    assert found[f"{INSTANCE} / unicast_peer"] == [PEER, "10.0.0.3"]
+    assert found[f"{INSTANCE} / unicast_peer"] == [f"{PEER} min_ttl 255", "10.0.0.3 min_ttl 255"]
     assert not [line for line in found[INSTANCE] if line.startswith("mcast_src_ip")]
+
+
+def test_unicast_over_routers() -> None:
+    """How far a peer may be keepalived sees to where our rules do not, which drop what is too far before it gets there."""
+    place, given = replace(PLACE, peers=(ip_address(PEER),)), {"unicast": True, "unicast_hops": 2}
+    assert blocks(given, place)[f"{INSTANCE} / unicast_peer"] == [f"{PEER} min_ttl 253"]
+    assert blocks(given, place, filtered=True)[f"{INSTANCE} / unicast_peer"] == [PEER]
+    assert "unicast_ttl 255" in blocks(given, place)[INSTANCE]
 
 
 @pytest.mark.parametrize(("keepalived", "lines"), [({}, []), ({"mcast_src_ip": "10.0.0.0/24"}, [f"mcast_src_ip {OWN}"])])

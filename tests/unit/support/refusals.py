@@ -38,6 +38,7 @@ WRONG: dict[str, list[object]] = {
     "keepalived.unicast_peers": [
         *(PEER, {}, ["haproxy.example.org"], [f"{PEER}/24"], ["224.0.0.18"], ["::1"], ["fe80::2%eth0"], [7], [PEER, PEER]),
     ],
+    "keepalived.unicast_hops": [-1, 255, "1", 1.5, True],
     "keepalived.unicast_src_ip": ["", "haproxy.example.org", f"{OWN}/24", "10.0.0.0/33", 7, [OWN]],
     "keepalived.mcast_src_ip": ["", "haproxy.example.org", f"{OWN}/24", "10.0.0.0/33", 7, [OWN]],
     "keepalived.auth_pass": ["", "nine char", "123456789", 'a"b', "a b", "a#b", "a!b", "{a}", 12345678],
@@ -117,6 +118,7 @@ REFUSED_TOGETHER: list[tuple[dict[str, Any], str, str]] = [
         *("keepalived.unicast_peers", "must all be IPv4, as keepalived.vip is"),
     ),
     ({"keepalived": {"vip": IPV6_VIP, "unicast": True}}, "keepalived.unicast_peers", "must all be IPv6, as keepalived.vip is"),
+    ({"keepalived": {"unicast_hops": 1}}, "keepalived.unicast_hops", "is used only where keepalived.unicast is true"),
     ({"keepalived": {"unicast_src_ip": OWN}}, "keepalived.unicast_src_ip", "is used only where keepalived.unicast is true"),
     ({"keepalived": {"unicast": True, "mcast_src_ip": OWN}}, "keepalived.mcast_src_ip", "is not used where keepalived.unicast is true"),
     ({"keepalived": {"mcast_src_ip": "fe80::/10"}}, "keepalived.mcast_src_ip", "must be IPv4, as keepalived.vip is"),

@@ -177,6 +177,17 @@ def test_no_single_bit_flip_passes(advert: Advert) -> None:
             parse(received(damaged, family_of(advert)))
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_over_so_many_routers(family: int) -> None:
+    """Each of them takes one from the 255 that an advert is sent with, and as many as are allowed may have."""
+    payload = built(V2 if family == 4 else V3_IPV6)
+    for hops in (0, 1, 254):
+        assert parse(received(payload, family, ttl=TTL - hops), hops) == parse(received(payload, family))
+    for hops in (1, 253):
+        with pytest.raises(AdvertError, match=f"TTL or hop limit is {TTL - hops - 1}, expected at least {TTL - hops}"):
+            parse(received(payload, family, ttl=TTL - hops - 1), hops)
+
+
 @pytest.mark.parametrize(
     ("packet", "said"),
     [

@@ -54,6 +54,43 @@ def test_what_is_no_advert_is_damage(payload: bytes) -> None:
     assert standing is not Standing.ELSEWHERE or payload[1:2] == b"\0"
 
 
+FAR = replace(US, unicast=True, members=US.peers, closed=True)
+
+
+@pytest.mark.parametrize(
+    ("hops", "ttl", "source", "advert", "standing"),
+    [
+        pytest.param(0, 255, PEER, ADVERT, Standing.PEER, id="of this segment"),
+        pytest.param(0, 254, PEER, ADVERT, Standing.FAR, id="a router that is not allowed"),
+        pytest.param(1, 254, PEER, ADVERT, Standing.PEER, id="a router"),
+        pytest.param(1, 253, PEER, ADVERT, Standing.FAR, id="a router too many"),
+        pytest.param(0, 254, STRANGER, ADVERT, Standing.DAMAGED, id="nobody of the group"),
+        pytest.param(0, 254, PEER, replace(ADVERT, vrid=2), Standing.DAMAGED, id="another virtual router"),
+    ],
+)
+def test_how_far_an_advert_has_come(hops: int, ttl: int, source: str, advert: Advert, standing: Standing) -> None:
+    """What a peer sends from too far away is none for keepalived, and has a name of its own: a property allows it."""
+    found = replace(FAR, hops=hops).classify(carries(advert, source, OWN, ttl), 0.0)
+    assert (found.standing, found.routers) == (standing, 255 - ttl)
+    assert (found.advert is None) is (standing is not Standing.PEER)
+
+
+def test_multicast_crosses_no_router() -> None:
+    """Nor does what is not for us: only what a peer has sent here can be too far away."""
+    assert replace(FAR, unicast=False).classify(carries(ADVERT, PEER, ttl=254), 0.0).standing is Standing.DAMAGED
+    assert FAR.classify(carries(ADVERT, PEER, "10.0.0.9", 254), 0.0).standing is Standing.DAMAGED
+    broken = replace(carries(ADVERT, PEER, OWN, 254), payload=bytes(20))
+    assert FAR.classify(replace(broken, payload=b"\x21\x01" + bytes(18)), 0.0).standing is Standing.DAMAGED
+
+
+def test_a_hello_over_a_router() -> None:
+    """It introduces whoever is allowed to be so far away."""
+    us = replace(FAR, token=hello.token("id-0", 1), hops=1)
+    sent = hello.build(us.token, 1, ip_address(PEER), ip_address(OWN))
+    for ttl, standing in ((255, Standing.HELLO), (254, Standing.HELLO), (253, Standing.ELSEWHERE)):
+        assert us.classify(Packet(ip_address(PEER), ip_address(OWN), ttl, sent), 0.0).standing is standing
+
+
 def test_a_hello_is_for_whom_its_token_is() -> None:
     """Ours makes its sender known; those of other instances are none of our business."""
     us = replace(US, token=hello.token("id-0", 1))

@@ -90,6 +90,7 @@ class Keepalived:
     dont_track_primary: bool
     unicast: bool
     unicast_peers: tuple[IPAddress, ...]
+    unicast_hops: int
     source: IPNetwork | None
     auth_pass: str | None
     garp_master_refresh: int

@@ -172,6 +172,15 @@ PROPERTIES: Final = (
         linked=True,
     ),
     Property(
+        "unicast_hops",
+        Integer(0, 254),
+        "Routers that adverts may cross with keepalived.unicast, as between availability zones: those that have crossed more are dropped "
+        "(TTL below 255 minus this, RFC 5082). All instances must have the same. Connections are not handed over across a router.",
+        default=0,
+        example=1,
+        linked=True,
+    ),
+    Property(
         "unicast_src_ip",
         _SOURCE,
         "Where adverts come from with keepalived.unicast; a network in which every instance has an address suits all of them.",
@@ -273,6 +282,7 @@ RULES: Final = (
     ),
     Rule("preempt_delay", "has no effect where keepalived.preempt is false", (_STAYS, Where("preempt_delay", ABOVE, 0))),
     Rule("unicast_peers", "is used only where keepalived.unicast is true", (_MULTICAST, Where("unicast_peers", GIVEN))),
+    Rule("unicast_hops", "is used only where keepalived.unicast is true", (_MULTICAST, Where("unicast_hops", ABOVE, 0))),
     Rule("unicast_src_ip", "is used only where keepalived.unicast is true", (_MULTICAST, Where("unicast_src_ip", GIVEN))),
     Rule("mcast_src_ip", "is not used where keepalived.unicast is true; set unicast_src_ip", (_UNICAST, Where("mcast_src_ip", GIVEN))),
     *(

@@ -27,9 +27,8 @@ def successor(patient: Patient) -> list[Found]:
         what, _PEER_SECONDS, lambda: patient.services.machine.haproxy.answering(config.drain, patient.peers, _PEER_SECONDS)
     )
     silent = [peer for peer in patient.peers if peer not in healthy]
-    networks = patient.networks(patient.vip.version)
-    near = [peer for peer in silent if peer.is_link_local or any(peer in each.network for each in networks)]
-    gone = [peer for peer in near if peer not in patient.peer_macs]  # one behind a router answers no ARP
+    near = [peer for peer in silent if patient.netlink.is_on_segment(patient.interface, peer)]  # one behind a router answers no ARP
+    gone = [peer for peer in near if peer not in patient.peer_macs]
     return [findings.NoAnswer(silent, gone, bool(healthy), asked, patient.vip)] if silent else []
 
 

@@ -43,6 +43,9 @@ def _dropped(survey: Survey) -> list[IPAddress]:
 def adverts(patient: Patient) -> list[Found] | None:
     """On a BACKUP the MASTER's arrive; on the MASTER ours leave, and nobody of the cluster adverts beside us."""
     survey = patient.survey
+    if survey.far:
+        allowed = patient.config.keepalived.unicast_hops
+        return [findings.TooFar(source, routers, allowed) for source, routers in survey.far.items()]
     if _dropped(survey) or (not survey.masters and any(router.foreign for router in survey.routers)):
         return None  # the cause has its own finding
     if not patient.heard_enough and not survey.masters:

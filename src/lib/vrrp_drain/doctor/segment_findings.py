@@ -75,6 +75,22 @@ class TooShort(Found):
 
 
 @dataclass(frozen=True)
+class TooFar(Found):
+    """A peer whose adverts crossed more ``routers`` than are ``allowed``."""
+
+    source: IPAddress
+    routers: int
+    allowed: int
+
+    def told(self) -> Finding:
+        return problem(
+            f"adverts of {self.source} have crossed routers ({self.routers}) and are dropped: keepalived.unicast_hops is {self.allowed}",
+            f"keepalived here does not hear them: {_TWO}",
+            f"set keepalived.unicast_hops to {self.routers} for all instances",
+        )
+
+
+@dataclass(frozen=True)
 class SideBySide(Found):
     masters: Sequence[IPAddress]
 

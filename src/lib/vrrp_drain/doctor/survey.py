@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vrrp_drain.handover.advert_stream import AdvertStream, WireStream
 from vrrp_drain.handover.services import Services
@@ -42,6 +42,7 @@ class Survey:
     """``seconds`` were listened, until ``ended`` (monotonic). ``answers`` are MACs that are not ours, by the address asked for.
 
     ``let_in`` are the sources whose adverts reached keepalived too, None where that was not asked; ``sent`` is the last advert of our own.
+    ``far`` are peers whose adverts crossed so many routers, which are too many.
     """
 
     seconds: float
@@ -50,6 +51,7 @@ class Survey:
     answers: Mapping[IPAddress, frozenset[str]]
     let_in: frozenset[IPAddress] | None = None
     sent: Advert | None = None
+    far: Mapping[IPAddress, int] = field(default_factory=dict)
 
     @property
     def masters(self) -> tuple[Router, ...]:
@@ -81,6 +83,7 @@ def _take(services: Services, seconds: float, others: Iterable[IPAddress], *, un
     own = machine.netlink.macs()
     routers: dict[IPAddress, Router] = {}
     let_in: set[IPAddress] = set()
+    far: dict[IPAddress, int] = {}
     with ExitStack() as stack:
         behind = None if until_heard else stack.enter_context(AdvertStream(machine, instance, register))
         stream = WireStream(machine, instance, register, outgoing=not until_heard)
@@ -103,6 +106,8 @@ def _take(services: Services, seconds: float, others: Iterable[IPAddress], *, un
         for heard in stream.until(lambda: started + seconds):
             if behind is not None:  # it never waits long: its buffer is small
                 let_in.update(each.source for each in behind.receive())
+            if heard.standing is Standing.FAR:
+                far[heard.source] = heard.routers
             if heard.advert is None or heard.standing is Standing.ELSEWHERE:
                 continue
             before = routers.get(heard.source)
@@ -117,7 +122,7 @@ def _take(services: Services, seconds: float, others: Iterable[IPAddress], *, un
         machine.sleep(max(0.0, answers_until - time.monotonic()))
         found |= {target: macs for target, macs in answers().items() if macs or target not in found}
         if behind is None:
-            return Survey(ended - started, ended, tuple(routers.values()), found)
+            return Survey(ended - started, ended, tuple(routers.values()), found, far=far)
         let_in.update(each.source for each in behind.receive())
         sent = next((advert for advert, _ in valid([stream.sent] if stream.sent else [])), None)
-        return Survey(ended - started, ended, tuple(routers.values()), found, frozenset(let_in), sent)
+        return Survey(ended - started, ended, tuple(routers.values()), found, frozenset(let_in), sent, far)

@@ -5,8 +5,9 @@ A packet of protocol 112 on our interface is one of these:
 - A hello (vrrp/hello.py) with our token: its sender becomes a member, and what it says of itself is kept: whether it is away for a while,
   or has ended. Other hellos are for others.
 - Not of our virtual router: none of our business.
-- Of a member, from this segment (TTL 255): keepalived gets it, whatever it says. One of the draining band that is whole and for our
-  VIP says that its sender leaves, and arms the handoff (handoff/forwarding.py).
+- Of a member, from this segment (TTL 255), or over as many routers as keepalived.unicast_hops allows: keepalived gets it, whatever it
+  says. One of the draining band that is whole, for our VIP and of this segment says that its sender leaves, and arms the handoff
+  (handoff/forwarding.py): what is handed on goes past no router, which would send it back to whoever has the VIP.
 - Of anybody else: in a closed group, where the addresses of all members are known, it is dropped and counted. In an open one it
   passes if it is what keepalived would take, in length, version and VIP: it may be of a member that has not said hello.
   In the family that keepalived does not listen in it passes: the same VRID may be another group's there (RFC 9568 section 1).
@@ -99,25 +100,28 @@ def rules(
     *,
     guarded: bool,
     closed: bool,
+    hops: int,
     arms: str,
 ) -> list[tuple[str, Sequence[Expression], str]]:
     """Return the rules as (chain, expressions, comment). ``arms`` is the chain for who says that it leaves, nothing without a handoff.
 
-    ``version`` is VRRP's in this family, ``vip`` the address that stands in adverts. Not ``guarded``: keepalived does not listen here.
+    ``version`` is VRRP's in this family, ``vip`` the address that stands in adverts, ``hops`` how many routers may be between us and
+    a member. Not ``guarded``: keepalived does not listen here.
     """
-    from_member = [*_here(family), *_sender(family), lookup(MEMBERS)]
+    from_member = [*_near(family, hops), *_sender(family), lookup(MEMBERS)]
+    introduced = [*_near(family, hops), *_says(family, token)]
     found: list[tuple[str, Sequence[Expression], str]] = [
         (ADVERTS, [*_starts(bytes((hello.VERSION_TYPE, hello.NO_ROUTER, vrid))), verdict(GOTO, HELLO)], "a peer introduces itself"),
         (ADVERTS, [payload(TRANSPORT, 1, 1), compare(bytes((vrid,)), NEQ), verdict(ACCEPT)], "of another virtual router"),
         (ADVERTS, [*from_member, verdict(GOTO, MEMBER)], "of a member"),
     ]
     if guarded and not closed:
-        plausible = [*_here(family), *_whole(family, version), *_for(vip)]
+        plausible = [*_near(family, hops), *_whole(family, version), *_for(vip)]
         found.append((ADVERTS, [*plausible, verdict(ACCEPT)], "of somebody who may be a member"))
     if guarded:
         found.append((ADVERTS, [verdict(GOTO, REFUSED)], "of nobody we know"))
     found += [
-        (HELLO, [*_says(family, token), *_from_somebody(family, nobody), put(MEMBERS, ADD), verdict(GOTO, WORD)], "a member from now on"),
+        (HELLO, [*introduced, *_from_somebody(family, nobody), put(MEMBERS, ADD), verdict(GOTO, WORD)], "a member from now on"),
         (HELLO, [verdict(DROP)], "to somebody else"),
         (WORD, [*_sender(family), put(AWAY, DELETE)], "it says anew what it is to do"),
         (WORD, [*_sender(family), put(ENDED, DELETE)], "it says anew what it is to do"),
@@ -128,7 +132,8 @@ def rules(
     ]
     if arms:
         leaves = [payload(TRANSPORT, 2, 1), compare(bytes(DRAINING[:1]), GTE), compare(bytes(DRAINING[1:]), LTE)]
-        found.append((MEMBER, [*_whole(family, version), *_for(vip), *leaves, verdict(GOTO, arms)], "a member is leaving"))
+        here = _near(family, 0) if hops else []
+        found.append((MEMBER, [*here, *_whole(family, version), *_for(vip), *leaves, verdict(GOTO, arms)], "a member is leaving"))
     return found
 
 
@@ -148,9 +153,10 @@ def _word(said: hello.Word) -> list[Expression]:
     return [payload(TRANSPORT, hello.WORD_OFFSET, 1), compare(bytes((said,)))]
 
 
-def _here(family: Family) -> list[Expression]:
-    """Match what no router has passed on."""
-    return [payload(NETWORK, family.hops, 1), compare(bytes((ip.TTL,)))]
+def _near(family: Family, hops: int) -> list[Expression]:
+    """Match what at most ``hops`` routers have passed on (RFC 5082)."""
+    nearest = [payload(NETWORK, family.hops, 1), compare(bytes((ip.TTL,)))]
+    return [nearest[0], compare(bytes((ip.TTL - hops,)), GTE)] if hops else nearest
 
 
 def _starts(data: bytes) -> list[Expression]:
@@ -169,7 +175,7 @@ def _for(vip: IPAddress) -> list[Expression]:
 
 def _says(family: Family, token: bytes) -> list[Expression]:
     size = _HEADER + hello.TOKEN_BYTES
-    return [*_here(family), *_sized(family, size), payload(TRANSPORT, _HEADER, hello.TOKEN_BYTES), compare(token)]
+    return [*_sized(family, size), payload(TRANSPORT, _HEADER, hello.TOKEN_BYTES), compare(token)]
 
 
 def _sized(family: Family, size: int) -> list[Expression]:

@@ -25,7 +25,8 @@ class Group:
     """What the kernel must know of the virtual router.
 
     ``vips`` has the one first that stands in adverts. ``members`` may arm the handoff; in a ``closed`` group keepalived hears nobody else.
-    ``token`` makes a member of who says it in a hello, ``nobody`` has the addresses that can be no member's. ``window`` is for how many
+    ``token`` makes a member of who says it in a hello, ``nobody`` has the addresses that can be no member's. Members are at most ``hops``
+    routers away. ``window`` is for how many
     seconds a leaver gets its connections, 0 without a handoff.
     """
 
@@ -37,6 +38,7 @@ class Group:
     members: frozenset[IPAddress] = frozenset()
     nobody: frozenset[IPAddress] = frozenset()
     closed: bool = False
+    hops: int = 0
     window: float = 0.0
 
     def of(self, version: int) -> tuple[IPAddress, ...]:
@@ -147,6 +149,7 @@ def _table(group: Group, version: int, index: int, learned: set[IPAddress], ende
             *(family, group.vrid, speaks, vips[0], group.token, nobody),
             guarded=is_first,
             closed=group.closed,
+            hops=group.hops if is_first else 0,
             arms=forwarding.ARM if group.window else "",
         ),
     ]

@@ -58,6 +58,9 @@ class Arming:
                 "%s is MASTER, but has not proven to be an instance of this group: its open connections are cut, not sent to it", master
             )
             return
+        if self._instance.config.keepalived.unicast_hops and not self._machine.netlink.is_on_segment(self._instance.interface, master):
+            log.info("%s is MASTER behind a router: its open connections are cut, not sent to it", master)
+            return
         try:
             self._machine.rules.arm(self._instance.config.keepalived.addresses, master)
         except SystemFault as error:

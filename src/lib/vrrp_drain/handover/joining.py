@@ -9,6 +9,7 @@ import logging
 import time
 
 from vrrp_drain.keepalived.instance import Instance
+from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.election import Heard, Register, Standing
 from vrrp_drain.vrrp.foreign import Difference
@@ -38,9 +39,19 @@ class _Hearing:
         self.until = until
         self._register = register
         self._strangers = Strangers(advert_int)
+        self._far: set[IPAddress] = set()
 
     def take(self, heard: Heard) -> str:
         """Take in a packet; return who is a stranger without doubt, and why, or nothing."""
+        if heard.standing is Standing.FAR and heard.source not in self._far:
+            self._far.add(heard.source)
+            log.warning(
+                "adverts of %s have crossed routers (%d), more than keepalived.unicast_hops allows, and are dropped: two instances become "
+                "MASTER; set it to %d for all",
+                heard.source,
+                heard.routers,
+                heard.routers,
+            )
         if heard.standing is Standing.HELLO:
             self._register.introduce(heard.source)
         if heard.standing is not Standing.STRANGER or heard.advert is None:

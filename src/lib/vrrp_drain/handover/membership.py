@@ -35,6 +35,7 @@ class Membership:
             own_addresses=self._machine.netlink.addresses(),
             peers=peers,
             unicast=bool(self._instance.attachment.peers),
+            hops=ours.unicast_hops,
             authentication=authentication(ours.auth_pass),
             members=peers | frozenset(known.members),
             closed=self._instance.vip.version in known.tables and self._closed,
@@ -54,6 +55,7 @@ class Membership:
             members=self._instance.named_peers - own,
             nobody=own | self._broadcasts(),
             closed=self._closed,
+            hops=ours.unicast_hops,
             window=self._instance.config.drain.handoff_window if self._instance.hands_off else 0.0,
         )
 

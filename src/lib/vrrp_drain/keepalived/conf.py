@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from vrrp_drain.config.model import Config
-from vrrp_drain.runtime.ip import IPInterface
+from vrrp_drain.runtime.ip import TTL, IPInterface
 
 from .attachment import Attachment
 
@@ -26,8 +26,8 @@ def render(
     The priority is the base; the weights of what is tracked and the values of ``track_files`` (name to path) move it between the
     bands. The check starts as failed, so that a node which has just booted does not take the VIP before its haproxy answers.
     ``process_events`` tells whether the kernel reports the end of a process; otherwise track_process becomes a check.
-    ``filtered`` tells whether our rules keep out who is not of the group; otherwise keepalived does, of unicast, as well as it can: it
-    knows the peers' addresses of now alone, so one that is given another address has to wait until this instance is updated.
+    ``filtered`` tells whether our rules keep out who is not of the group or too far away; otherwise keepalived does, of unicast, as well as
+    it can: it knows the peers' addresses of now alone, so one that is given another address has to wait until this instance is updated.
     ``locate`` finds the program of a command: keepalived runs none whose path is not safe.
     """
     blocks = [_global(config), _check(config, locate)]
@@ -96,8 +96,9 @@ def _instance(config: Config, attachment: Attachment, track_files: Iterable[str]
     if ours.use_vmac:
         lines += [f"use_vmac {attachment.vip_interface}", "vmac_xmit_base"]
     if attachment.peers:
-        lines += [f"unicast_src_ip {attachment.source}", "unicast_ttl 255", _block("unicast_peer", map(str, attachment.peers))]
-        lines += _flags(check_unicast_src=not filtered)
+        near = "" if filtered else f" min_ttl {TTL - ours.unicast_hops}"
+        peers = _block("unicast_peer", (f"{peer}{near}" for peer in attachment.peers))
+        lines += [f"unicast_src_ip {attachment.source}", f"unicast_ttl {TTL}", peers, *_flags(check_unicast_src=not filtered)]
     elif ours.source is not None:
         lines.append(f"mcast_src_ip {attachment.source}")
     if ours.auth_pass is not None:

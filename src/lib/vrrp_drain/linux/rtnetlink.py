@@ -88,6 +88,10 @@ class Netlink:
         messages = self._ipr.get_addr(family=_FAMILY[family], index=self.index(interface))
         return [ipaddress.ip_interface(f"{each.get_attr('IFA_ADDRESS')}/{each['prefixlen']}") for each in messages]
 
+    def is_on_segment(self, interface: str, address: IPAddress) -> bool:
+        """Tell whether no router is between ``interface`` and ``address``."""
+        return address.is_link_local or any(address in each.network for each in self.networks_on(interface, address.version))
+
     def macs(self) -> frozenset[str]:
         """Return the link-layer addresses of all interfaces, without VRRP's virtual ones: these are nobody's own."""
         found = (str(link.get_attr("IFLA_ADDRESS")) for link in self._ipr.get_links())

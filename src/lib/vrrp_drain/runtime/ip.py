@@ -19,7 +19,7 @@ GROUP_V4: Final = ipaddress.IPv4Address("224.0.0.18")
 GROUP_V6: Final = ipaddress.IPv6Address("ff02::12")
 ALL_HOSTS_V4: Final = ipaddress.IPv4Address("224.0.0.1")  # RFC 1112 section 4; keepalived hears its own group alone (IP_MULTICAST_ALL)
 ALL_HOSTS_V6: Final = ipaddress.IPv6Address("ff02::1")  # RFC 4291 section 2.7.1
-TTL: Final = 255  # RFC 5798 section 5.1.1.3: anything less has crossed a router
+TTL: Final = 255  # as adverts are sent, RFC 9568 section 5.1.1.3: each router that one crosses takes 1 (RFC 5082, section 3)
 
 _FRAGMENT: Final = 0x3FFF  # more fragments, or an offset: RFC 791 section 3.1
 

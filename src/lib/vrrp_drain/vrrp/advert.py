@@ -38,16 +38,16 @@ class Advert:
     auth_data: bytes = bytes(_V2_AUTH_BYTES)
 
 
-def parse(packet: Packet) -> Advert:
-    """Read an advert, cheapest check first (RFC 5798 section 7.1, RFC 3768 section 7.1).
+def parse(packet: Packet, hops: int = 0) -> Advert:
+    """Read an advert that has crossed at most ``hops`` routers, cheapest check first (RFC 5798 section 7.1, RFC 3768 section 7.1).
 
     Raises AdvertError, naming the field, for every byte string that is not a valid advert.
     """
     payload = packet.payload
     if len(payload) < _HEADER.size:
         raise AdvertError("length", f"{len(payload)} bytes", f"at least {_HEADER.size}")
-    if packet.ttl != TTL:
-        raise AdvertError("TTL or hop limit", packet.ttl, TTL)
+    if packet.ttl < TTL - hops:
+        raise AdvertError("TTL or hop limit", packet.ttl, f"at least {TTL - hops}" if hops else TTL)
     version_type, vrid, priority, count, timing, _ = _HEADER.unpack_from(payload)
     version, kind = version_type >> 4, version_type & 0x0F
     is_ipv6 = isinstance(packet.source, ipaddress.IPv6Address)

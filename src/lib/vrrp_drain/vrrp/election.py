@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from vrrp_drain.runtime.errors import AdvertError
-from vrrp_drain.runtime.ip import IPAddress, Packet
+from vrrp_drain.runtime.ip import TTL, IPAddress, Packet
 
 from . import hello
 from .advert import Advert, parse
@@ -28,6 +28,7 @@ class Standing(Enum):
     STRANGER = "an advert with our VRID that is not of our group, or that keepalived here ignores"
     HELLO = "an instance of our group says from where its adverts come"
     ELSEWHERE = "none of our business: another virtual router's, our own, or not for us"
+    FAR = "an advert of a peer, over more routers than are allowed: keepalived here does not get it"
     DAMAGED = "no valid advert"
 
 
@@ -36,7 +37,8 @@ class Electorate:
     """Who we are in the election: the virtual router, our addresses, the peers the link names.
 
     ``members`` are those peers, and who has proven since that he is one (hello.py). In a ``closed`` group nobody else is heard.
-    ``nobody`` are addresses that no router sends from: VIPs, broadcast addresses. ``token`` is what a hello for us holds.
+    With ``unicast`` they may be ``hops`` routers away. ``nobody`` are addresses that no router sends from: VIPs, broadcast addresses.
+    ``token`` is what a hello for us holds.
     """
 
     vrid: int
@@ -46,6 +48,7 @@ class Electorate:
     own_addresses: frozenset[IPAddress]
     peers: frozenset[IPAddress]
     unicast: bool = False
+    hops: int = 0
     authentication: tuple[int, bytes] = (0, bytes(8))  # type and data, of version 2 alone
     members: frozenset[IPAddress] = frozenset()
     closed: bool = False
@@ -54,20 +57,29 @@ class Electorate:
 
     def classify(self, packet: Packet, at: float) -> "Heard":
         """Say what ``packet``, which came ``at`` monotonic seconds, is to us: the one place where that is decided."""
-        if self.token and hello.introduces(packet, self.token, self.vrid):
+        if self.token and hello.introduces(packet, self.token, self.vrid, self.hops):
             return Heard(packet, None, Standing.HELLO, at, self)
         if packet.payload[1:2] == bytes((hello.NO_ROUTER,)):
             return Heard(packet, None, Standing.ELSEWHERE, at, self)
         try:
-            advert = parse(packet)
+            advert = parse(packet, self.hops)
         except AdvertError:
-            return Heard(packet, None, Standing.DAMAGED, at, self)
+            return Heard(packet, None, Standing.FAR if self._is_far(packet) else Standing.DAMAGED, at, self)
         if advert.vrid != self.vrid or not self._may_send(packet.source) or not self._reaches_us(packet.destination):
             return Heard(packet, advert, Standing.ELSEWHERE, at, self)
         if difference := self._difference(advert, packet):
             return Heard(packet, advert, Standing.STRANGER, at, self, difference)
         standing = Standing.PEER if advert.addresses == (self.vip,) else Standing.CHANGING
         return Heard(packet, advert, standing, at, self)
+
+    def _is_far(self, packet: Packet) -> bool:
+        """Tell whether all that is wrong with what a peer has sent us is how far it has come."""
+        if not self.unicast or packet.source not in self.members or packet.destination not in self.own_addresses:
+            return False
+        try:
+            return parse(packet, TTL).vrid == self.vrid
+        except AdvertError:
+            return False
 
     def keeps_out(self, source: IPAddress) -> bool:
         """Tell whether keepalived here hears nothing of ``source``, because it is no member of a closed group."""
@@ -112,6 +124,11 @@ class Heard:
     @property
     def source(self) -> IPAddress:
         return self.packet.source
+
+    @property
+    def routers(self) -> int:
+        """Return how many routers it has crossed."""
+        return TTL - self.packet.ttl
 
     @property
     def reaches_keepalived(self) -> bool:

@@ -60,11 +60,11 @@ def word(packet: Packet) -> Word:
         return Word.STAYS
 
 
-def introduces(packet: Packet, proof: bytes, vrid: int) -> bool:
-    """Tell whether ``packet`` is a hello with our token, ``proof``, as the kernel's rule does."""
+def introduces(packet: Packet, proof: bytes, vrid: int, hops: int = 0) -> bool:
+    """Tell whether ``packet``, over at most ``hops`` routers, is a hello with our token, ``proof``, as the kernel's rule does."""
     head = bytes((VERSION_TYPE, NO_ROUTER, vrid))
     return (
-        packet.ttl == TTL
+        packet.ttl >= TTL - hops
         and len(packet.payload) == _HEADER.size + TOKEN_BYTES
         and packet.payload[:3] == head
         and packet.payload[8:] == proof

@@ -30,6 +30,7 @@ _VERDICTS = {
     Standing.PEER: AdvertVerdict.VALID,
     Standing.CHANGING: AdvertVerdict.VALID,
     Standing.STRANGER: AdvertVerdict.FOREIGN,
+    Standing.FAR: AdvertVerdict.DAMAGED,
     Standing.DAMAGED: AdvertVerdict.DAMAGED,
 }
 

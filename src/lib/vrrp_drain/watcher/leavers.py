@@ -46,13 +46,8 @@ class Leavers:
         for peer in self._asked.keys() - armed:
             self._asked.pop(peer).inquiry.close()
         for peer in armed - self._asked.keys():
-            if self._is_on_the_segment(peer):
+            if self._machine.netlink.is_on_segment(self._instance.interface, peer):  # one behind a router answers no such question
                 self._asked[peer] = _Asked(self._machine.inquire(self._instance.interface, peer))
-
-    def _is_on_the_segment(self, peer: IPAddress) -> bool:
-        """One behind a router answers no such question."""
-        networks = self._machine.netlink.networks_on(self._instance.interface, peer.version)
-        return peer.is_link_local or any(peer in each.network for each in networks)
 
     def _give_up(self, peer: IPAddress) -> None:
         self._asked.pop(peer).inquiry.close()
