@@ -70,6 +70,7 @@ def test_every_property_reaches_the_configuration(render: Render) -> None:
         "connection_handoff": False,
         "handoff_window": 600,
         "drain_timeout": 30,
+        "quiet_time": 2,
         "promote_after": 300,
         "haproxy_soft_stop": False,
         "haproxy_pid_file": "/run/haproxy.pid",

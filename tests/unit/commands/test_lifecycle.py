@@ -2,7 +2,7 @@
 
 import errno
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 
 from unit.support.fakes import PEER, STRANGER, VIP, Clock, FakeIPR, address, carries
 from unit.support.services import FakeServices
-from vrrp_drain.commands import lifecycle
+from vrrp_drain.commands import finishing, lifecycle
 from vrrp_drain.config.upstream_job import UpstreamJob
 from vrrp_drain.handover.demote import Demote
 from vrrp_drain.handover.promote import Promote
@@ -22,7 +22,7 @@ from vrrp_drain.keepalived.upstream_config import UpstreamConfig
 from vrrp_drain.linux import listeners
 from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import Cancelled, NoSuccessor, NotSettled, SystemFault
-from vrrp_drain.runtime.ip import ALL_HOSTS_V4, IPAddress
+from vrrp_drain.runtime.ip import ALL_HOSTS_V4
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.bands import Band
@@ -38,7 +38,7 @@ def pre_stop(services: FakeServices, environment: Mapping[str, str] = MappingPro
 
 def drain(services: FakeServices, cancellation: Cancellation = NOT_CANCELLED, arguments: Sequence[str] = ()) -> None:
     if lifecycle.drain(services, arguments, lifecycle.Bounds.of(services)):
-        lifecycle.finish_connections(services, cancellation)
+        finishing.finish_connections(services, cancellation)
 
 
 LEAVING = [pytest.param(pre_stop, id="pre-stop"), pytest.param(drain, id="drain")]
@@ -244,7 +244,7 @@ def test_post_start_warns_of_what_a_move_would_cut(
     assert warning.levelno == logging.WARNING
     assert warning.getMessage() == listeners.advice(services.machine.bound)
     log.clear()
-    drain_properties(services, connection_handoff=False)
+    services.set_drain(connection_handoff=False)
     lifecycle.post_start(services, cancellation)
     assert log.messages == []
 
@@ -336,150 +336,6 @@ def test_post_stop_tells_everything_that_stays(services: FakeServices, ipr: Fake
     assert services.machine.rules.released == 1
 
 
-def drain_properties(services: FakeServices, **properties: object) -> None:
-    services.configure(replace(services.instance.config, drain=replace(services.instance.config.drain, **properties)))  # type: ignore[arg-type]
-
-
-def test_drain_waits_for_the_connections(services: FakeServices, clock: Clock, log: pytest.LogCaptureFixture) -> None:
-    """Once a peer has the VIP, drain goes on until the last connection to any VIP has ended, and says how many are left now and then."""
-    services.machine.connected = [3] * 30 + [1, 0]
-    drain(services)
-    assert sum(clock.slept) == pytest.approx(6.2)
-    assert services.machine.counted[0] == (services.instance.config.vip,)
-    assert log.messages[1:] == [
-        "3 connections are still served from here, after 5 s of at most 60",
-        "no connection of a client is left here",
-    ]
-
-
-@pytest.mark.parametrize(("cost", "pause"), [(0.0, 0.2), (0.01, 0.2), (0.05, 0.45), (0.1, 0.9), (30.0, 2.0)])
-def test_counting_takes_a_tenth_of_a_core(
-    services: FakeServices, clock: Clock, monkeypatch: pytest.MonkeyPatch, cost: float, pause: float
-) -> None:
-    """The more a look at the connections costs, the longer the pause after it; but a signal is seen within seconds."""
-    services.machine.connected = [9, 9, 9, 0]
-    count = services.machine.haproxy.connections
-
-    def dear(vips: Collection[IPAddress]) -> int:
-        clock.sleep(cost)
-        return count(vips)
-
-    monkeypatch.setattr(services.machine.haproxy, "connections", dear)
-    pauses: list[float] = []
-    monkeypatch.setattr(services.machine, "sleep", pauses.append)
-    drain_properties(services, drain_timeout=1000.0)
-    drain(services)
-    assert pauses == [pytest.approx(pause, abs=0.001)] * 3
-
-
-def test_the_last_pause_ends_with_drain_timeout(services: FakeServices, clock: Clock) -> None:
-    """However long a pause is due, drain takes no longer than it may."""
-    services.machine.connected = [7]
-    drain_properties(services, drain_timeout=0.5)
-    drain(services)
-    assert clock.slept == [pytest.approx(each) for each in (0.2, 0.2, 0.1)]
-
-
-def test_drain_does_not_wait_for_ever(services: FakeServices, clock: Clock, log: pytest.LogCaptureFixture) -> None:
-    """vrrp_drain.drain_timeout ends the wait, which is a warning: what is open is cut."""
-    services.machine.connected = [7]
-    drain_properties(services, drain_timeout=2.0)
-    drain(services)
-    assert sum(clock.slept) == pytest.approx(2, abs=0.2)
-    assert log.records[-1].levelno == logging.WARNING
-    assert "7 connections are still open after 2 s (vrrp_drain.drain_timeout)" in log.text
-
-
-@pytest.mark.parametrize("kind", ["nobody took over", "not wanted", "virtual MAC"])
-def test_where_connections_cannot_survive_nobody_waits(services: FakeServices, kind: str) -> None:
-    """Without a successor, and without handoff, waiting would help no connection."""
-    if kind == "nobody took over":
-        services.handover.demotion = LEFT_ALONE
-    elif kind == "not wanted":
-        drain_properties(services, connection_handoff=False)
-    else:
-        services.configure(replace(services.instance.config, keepalived=replace(services.instance.config.keepalived, use_vmac=True)))
-    drain(services)
-    assert services.machine.counted == []
-
-
-def test_connections_that_cannot_be_counted_are_not_waited_for(services: FakeServices, log: pytest.LogCaptureFixture) -> None:
-    """A kernel that does not tell is a warning, and the drain succeeds."""
-    services.machine.counting_fault = SystemFault("the kernel does not tell its connections")
-    drain(services)
-    assert "the kernel does not tell its connections: not waiting for connections" in log.text
-
-
-@pytest.mark.parametrize("finishing", [True, False], ids=["haproxy is finishing", "haproxy goes on"])
-def test_a_cancelled_wait(services: FakeServices, finishing: bool) -> None:
-    """The priority goes back, unless haproxy is on its way out: then the node would attract clients that it refuses."""
-    services.machine.connected = [1]
-    services.control.write(Band.DRAINING)
-    drain_properties(services, haproxy_soft_stop=finishing)
-    cancellation = Cancellation()
-    cancellation.requested = True
-    with pytest.raises(Cancelled, match=r"restart haproxy, then promote$" if finishing else r"haproxy/0 goes on as before$"):
-        drain(services, cancellation)
-    assert services.control.read() is (Band.DRAINING if finishing else Band.ACTIVE)
-
-
-def test_haproxy_is_told_to_finish_if_wanted(services: FakeServices, log: pytest.LogCaptureFixture) -> None:
-    """With haproxy_soft_stop it is told once, after the takeover; a haproxy that is not found is a warning."""
-    told = services.machine.told_to_finish
-    drain_properties(services, haproxy_soft_stop=False)
-    drain(services)
-    assert told == []
-    drain_properties(services, haproxy_soft_stop=True)
-    drain(services)
-    assert told == [services.instance.config.drain.haproxy_pid_file]
-    assert "haproxy (pid 4711) was told to finish its connections" in log.text
-
-    services.machine.finishing_fault = SystemFault("haproxy could not be told to finish")
-    drain(services)
-    assert "haproxy could not be told to finish: clients are not asked to close" in log.text
-
-
-def other_drain(services: FakeServices, text: str = "kill -USR1 $(pgrep -x haproxy)") -> None:
-    script = services.instance.paths.jobs / "haproxy/bin/drain"
-    script.parent.mkdir(parents=True)
-    script.write_text(f"#!/bin/bash\n{text}\necho 0\n")
-
-
-def test_a_haproxy_that_another_jobs_drain_ends_is_left_to_it(services: FakeServices, clock: Clock, log: pytest.LogCaptureFixture) -> None:
-    """That drain would fail, and the deploy, if haproxy ended under its hands: it is told nothing, and connections are waited for."""
-    told = services.machine.told_to_finish
-    other_drain(services)
-    services.machine.connected = [3] * 10 + [0]
-    drain(services)
-    assert told == []
-    assert sum(clock.slept) == pytest.approx(2.0)
-    assert "haproxy is left to the drain of the job haproxy, which ends it: here its connections are waited for" in log.messages
-
-
-def test_a_drain_that_is_switched_off_ends_no_haproxy(services: FakeServices) -> None:
-    """haproxy-boshrelease's default: then haproxy is told by us."""
-    told = services.machine.told_to_finish
-    other_drain(services, "echo drain is disabled >> drain.log")
-    drain(services)
-    assert len(told) == 1
-
-
-@pytest.mark.parametrize(
-    ("problem", "band"), [("", Band.ACTIVE), ("haproxy does not answer", Band.DRAINING)], ids=["answers", "has closed"]
-)
-def test_a_cancelled_wait_beside_another_drain(services: FakeServices, problem: str, band: Band) -> None:
-    """Whether that drain has closed haproxy's port decides whether the priority goes back."""
-    other_drain(services)
-    services.machine.connected = [1]
-    services.machine.health = Health(problem)
-    services.control.write(Band.DRAINING)
-    cancellation = Cancellation()
-    cancellation.requested = True
-    with pytest.raises(Cancelled):
-        drain(services, cancellation)
-    assert services.control.read() is band
-
-
 def test_pre_start_installs_the_handoff_and_post_stop_takes_it_away(services: FakeServices, log: pytest.LogCaptureFixture) -> None:
     """The rules are there from pre-start to post-stop; a kernel that refuses them is a warning, and the deploy goes on."""
     lifecycle.pre_start(services)
@@ -496,7 +352,7 @@ def test_pre_start_installs_the_handoff_and_post_stop_takes_it_away(services: Fa
 
 def test_a_handoff_that_is_not_wanted_is_not_there(services: FakeServices) -> None:
     """connection_handoff: false after a deploy that had it leaves the rules for adverts alone."""
-    drain_properties(services, connection_handoff=False)
+    services.set_drain(connection_handoff=False)
     lifecycle.pre_start(services)
     assert [held.window for held in services.machine.rules.held] == [0.0]
 

@@ -481,7 +481,7 @@ def test_drain_holds_the_lock_while_the_vip_moves_and_no_longer(
         return True
 
     monkeypatch.setattr(lifecycle, "drain", note)
-    monkeypatch.setattr(lifecycle, "finish_connections", note)
+    monkeypatch.setattr("vrrp_drain.commands.finishing.finish_connections", note)
     assert vrrpctl("drain") == 0
     assert held == [(True, False), (False, True)]
     assert not Lock.held_by(paths.finishing)

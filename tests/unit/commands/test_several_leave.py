@@ -14,7 +14,7 @@ import pytest
 
 from unit.support.fakes import Clock
 from unit.support.simulation import Segment, SimulatedMachine, settled
-from vrrp_drain.commands import lifecycle
+from vrrp_drain.commands import finishing, lifecycle
 from vrrp_drain.haproxy.health import Health
 from vrrp_drain.runtime.signals import Cancellation
 
@@ -44,7 +44,7 @@ def leave(machine: SimulatedMachine, job_change: str, cancellation: Cancellation
     lifecycle.pre_stop(services, KEEP, lifecycle.Bounds.of(services))
     machine.sleep(AGENT)
     if lifecycle.drain(services, [job_change, "hash_unchanged"], lifecycle.Bounds.of(services)):
-        lifecycle.finish_connections(services, cancellation)
+        finishing.finish_connections(services, cancellation)
     machine.health = Health("haproxy is stopped")
     machine.daemon.stop()
     machine.sleep(AGENT)

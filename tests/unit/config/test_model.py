@@ -35,7 +35,7 @@ def test_defaults() -> None:
     assert (ours.preempt, ours.preempt_delay, ours.startup_delay) == (True, 0, 0)
     assert (ours.dont_track_primary, ours.track_process, ours.track_interfaces) == (False, None, ())
     assert (ours.unicast, ours.unicast_peers, ours.source, ours.auth_pass) == (False, (), None, None)
-    assert (ours.garp_master_refresh, ours.garp_master_delay) == (60, 5)
+    assert (ours.garp_master_refresh, ours.garp_master_delay) == (60, 1)
     assert (ours.vips, ours.addresses, ours.use_vmac) == ((), (ip_address(VIP),), False)
     assert (ours.mail, ours.extra_global_config, ours.extra_instance_config) == (None, "", "")
     assert config.drain.upstream_job is None
@@ -44,6 +44,22 @@ def test_defaults() -> None:
     assert (config.drain.health_interval, config.drain.health_fall, config.drain.health_rise) == (1, 2, 2)
     assert (config.drain.metrics_port, config.drain.hooks, config.drain.webhooks) == (9922, (), ())
     assert config.drain.handover_timeout == pytest.approx(3 * 1 + (256 - 222) / 256 + 2)
+    assert (config.drain.drain_timeout, config.drain.quiet_time, config.drain.handoff_window) == (60, 1, 300)
+
+
+@pytest.mark.parametrize(
+    ("given", "window"),
+    [
+        ({"drain_timeout": 20, "handoff_window": 5}, 80),
+        ({"drain_timeout": 0, "handoff_window": 1}, 60),
+        ({"drain_timeout": 86400}, 86460),
+        ({"drain_timeout": 20, "handoff_window": 81}, 81),
+        ({"handoff_window": 86400}, 86400),
+    ],
+)
+def test_connections_are_handed_over_for_as_long_as_drain_waits_for_them(given: dict[str, object], window: float) -> None:
+    """The window is never shorter than a drain and the time before it: what drain still waits for would be cut."""
+    assert Config.parse(rendered(vrrp_drain=given)).drain.handoff_window == window
 
 
 @pytest.mark.parametrize(
@@ -74,7 +90,7 @@ def test_defaults() -> None:
         ({"vip": IPV6_VIP, "mcast_src_ip": "fe80::/10"}, "source", ip_network("fe80::/10")),
         ({"auth_pass": "cf-lb-1"}, "auth_pass", "cf-lb-1"),
         ({"garp_master_refresh": 0}, "garp_master_refresh", 0),
-        ({"garp_master_delay": 1}, "garp_master_delay", 1),
+        ({"garp_master_delay": 5}, "garp_master_delay", 5),
         ({**MAIL, "notification_email": "a@example.org"}, "mail", Mail(("a@example.org",), "k@example.org", ("mail", 25), 30)),
         ({**MAIL, "smtp_connect_timeout": 5}, "mail", Mail(("a@example.org", "b@example.org"), "k@example.org", ("mail", 25), 5)),
         ({**MAIL, "notification_email": []}, "mail", None),

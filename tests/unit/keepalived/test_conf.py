@@ -50,7 +50,7 @@ global_defs {
     enable_script_security
     vrrp_lower_prio_no_advert
     vrrp_garp_master_refresh 60
-    vrrp_garp_master_delay 5
+    vrrp_garp_master_delay 1
 }
 
 vrrp_script check_haproxy {

@@ -21,6 +21,8 @@ def keeps(instructions: list[bytes], packet: Packet, kind: int = 0) -> bool:
             return bool(operand)
         if code == 0x15:
             at += if_so if loaded == operand else if_not
+        elif code == 0x54:
+            loaded &= operand
         elif operand == 0xFFFFF000:
             loaded = TYPES[type(packet)]
         elif operand == 0xFFFFF004:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from unit.support.fakes import Clock, FakeInquiry, FakeListener, FakeRules
@@ -11,6 +12,7 @@ from unit.support.world import World, WorldSelector
 from vrrp_drain.config.model import VrrpDrain
 from vrrp_drain.haproxy.health import Health
 from vrrp_drain.linux.neighbour import Inquiry
+from vrrp_drain.linux.newcomers import Newcomer
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import AdvertError, SystemFault
 from vrrp_drain.runtime.ip import IPAddress, Packet
@@ -118,6 +120,24 @@ class FakeRunning:
         self._outcome = outcome
 
 
+class FakeNewcomers:
+    """Newcomers, each of whom a look sees that comes after ``came`` says so, or a fault."""
+
+    def __init__(self, machine: "FakeMachine") -> None:
+        self._machine = machine
+        self.closed = False
+
+    def latest(self) -> Newcomer | None:
+        if self._machine.seeing_fault is not None:
+            raise self._machine.seeing_fault
+        found = self._machine.newcomer
+        self._machine.newcomer = None
+        return found
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class FakeHaproxyHere:
     """Haproxy, and its clients, as its machine has them."""
 
@@ -175,6 +195,10 @@ class FakeMachine:
         self.connected = [0]  # connections: each look sees the next number, and the last one for ever
         self.counted: list[tuple[IPAddress, ...]] = []  # for which VIPs
         self.told_to_finish: list[Path] = []
+        self.newcomer: Newcomer | None = None  # who has come since the last look
+        self.doors: list[tuple[tuple[IPAddress, ...], FakeNewcomers]] = []  # for which VIPs it was looked who comes
+        self.seeing_fault: SystemFault | None = None
+        self.announced: list[tuple[str, str]] = []  # addresses, and where
         self.finishing_fault: SystemFault | None = None
         self.bound: list[str] = []
         self.answers: dict[str, list[str]] = {}  # by the address that is asked for
@@ -201,6 +225,11 @@ class FakeMachine:
                     each.packets.extend(packets)
 
         self.world.after(after, arrive)
+
+    def opens(self, client: str, mac: str, *, at: Iterable[float]) -> None:
+        """Have ``client`` open a connection here so many seconds from now, again and again."""
+        for seconds in at:
+            self.world.after(seconds, lambda: setattr(self, "newcomer", Newcomer(ip_address(client), mac)))
 
     def addresses_change(self, change: Callable[[], object] = lambda: None, *, after: float = 0.0) -> None:
         def happen() -> None:
@@ -257,6 +286,15 @@ class FakeMachine:
         inquiry = HeardInquiry(self.world, ask, interface)
         self.inquiries.append((target, inquiry))
         return inquiry
+
+    def announce(self, interface: str, address: IPAddress) -> None:
+        if self.sending_fault is not None:
+            raise self.sending_fault
+        self.announced.append((str(address), interface))
+
+    def newcomers(self, vips: Collection[IPAddress]) -> FakeNewcomers:
+        self.doors.append(((*vips,), FakeNewcomers(self)))
+        return self.doors[-1][1]
 
     def one_machine(self, interface: str, source: IPAddress, others: Iterable[IPAddress], seconds: float) -> bool:
         if self.inquiring_fault is not None:

@@ -63,6 +63,7 @@ WRONG: dict[str, list[object]] = {
     "vrrp_drain.connection_handoff": [0, "true"],
     "vrrp_drain.handoff_window": [0, 86401, "300", True],
     "vrrp_drain.drain_timeout": [-1, 86401, "60", True],
+    "vrrp_drain.quiet_time": [-1, 601, "1", True],
     "vrrp_drain.promote_after": [0, 86401, "120", True],
     "vrrp_drain.haproxy_soft_stop": [1, "yes"],
     "vrrp_drain.haproxy_pid_file": ["haproxy.pid", "", 5, *(f"/a{each}b" for each in SEPARATORS), "/a\u00a0b"],

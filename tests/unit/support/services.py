@@ -1,7 +1,7 @@
 """The services of an instance whose handovers end as told, at once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from unit.support.fakes import Clock, FakeVipOnLo
 from unit.support.machine import FakeMachine
@@ -79,3 +79,7 @@ class FakeServices(Services):
     def configure(self, config: Config) -> None:
         """Give this instance another configuration: what is frozen for the product is the test's to choose."""
         object.__setattr__(self.instance, "config", config)
+
+    def set_drain(self, **properties: object) -> None:
+        """Give it other properties ``vrrp_drain.*``."""
+        self.configure(replace(self.instance.config, drain=replace(self.instance.config.drain, **properties)))  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from unit.support.world import Timer, World, WorldSelector
 from vrrp_drain.config.model import Config, VrrpDrain
 from vrrp_drain.handover.services import Services, assemble
 from vrrp_drain.haproxy.health import Health
+from vrrp_drain.linux.newcomers import Newcomer
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.ip import GROUP_V4, IPAddress, Packet
 from vrrp_drain.runtime.paths import Paths
@@ -125,6 +126,16 @@ class SimulatedHaproxy:
         return []
 
 
+class SimulatedNewcomers:
+    """Nobody comes: every client has learnt where the VIP is."""
+
+    def latest(self) -> Newcomer | None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
 class SimulatedMachine:
     """Machine (handover/machine.py) of one instance, with its kernel, its keepalived and its haproxy."""
 
@@ -142,6 +153,7 @@ class SimulatedMachine:
         self.haproxy = SimulatedHaproxy(self)
         self.health = Health()
         self.open_connections = 0
+        self.announced: list[IPAddress] = []
         self._listeners: list[HeardListener] = []
         self._captures: list[HeardListener] = []
         self._watches: list[FakeWatch] = []
@@ -199,6 +211,12 @@ class SimulatedMachine:
         inquiry = HeardInquiry(self.world)
         inquiry.on_ask = lambda: self.segment.who_has(self, target, inquiry.macs.append)
         return inquiry
+
+    def announce(self, interface: str, address: IPAddress) -> None:
+        self.announced.append(address)
+
+    def newcomers(self, vips: Collection[IPAddress]) -> "SimulatedNewcomers":
+        return SimulatedNewcomers()
 
     def one_machine(self, interface: str, source: IPAddress, others: Iterable[IPAddress], seconds: float) -> bool:
         return any(each.answers_for(source) and any(map(each.answers_for, others)) for each in self.segment.machines if each is not self)

@@ -14,7 +14,6 @@ from functools import partial
 from vrrp_drain.handover import joining
 from vrrp_drain.handover.demote import Demote
 from vrrp_drain.handover.services import Services
-from vrrp_drain.haproxy import other_drain
 from vrrp_drain.keepalived import priority_control
 from vrrp_drain.linux import listeners
 from vrrp_drain.runtime import files
@@ -28,11 +27,7 @@ from . import moves
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY = 0.2  # seconds between two looks at haproxy, or at its connections
-_LOOK_AT_LEAST_EVERY = 2.0  # seconds, however much a look costs: a signal has to be seen
-_COUNTING = 0.1  # of one core, at most: it serves clients
-_SAY_EVERY = 5.0  # seconds
-
+_LOOK_EVERY = 0.2  # seconds between two looks at haproxy
 _LATE = 0.1  # seconds that an advert may be late
 _ONCE = 60.0  # seconds after a pre-stop that waited in vain, for which its drain does not wait again
 
@@ -123,74 +118,14 @@ def pre_stop(services: Services, environment: Mapping[str, str], bounds: Bounds)
 
 
 def drain(services: Services, arguments: Sequence[str], bounds: Bounds) -> bool:
-    """The same again, for directors that know no pre-stop; after a pre-stop it confirms. Tell whether connections may end here then."""
+    """The same again, for directors that know no pre-stop; after a pre-stop it confirms. Tell whether a peer has the VIP then."""
     state = Told(services.instance.paths.drain_run).read()
     if state is NextState.DEPLOYMENT_DELETED:
         log.info("the deployment is being deleted: nobody is waited for")
         return False
     if _waited_in_vain(services):
         bounds = Bounds(bounds.until, bounds.until)
-    return leave(services, bounds, ends=state.ends(arguments)) is Demote.DONE and services.instance.hands_off
-
-
-def finish_connections(services: Services, cancellation: Cancellation) -> None:
-    """Serve the connections that are open here until they are gone, for at most ``drain_timeout`` seconds."""
-    instance = services.instance
-    word = Boot(instance.paths.drain_run).word()
-    drain, vips = instance.config.drain, instance.config.keepalived.addresses
-    others = other_drain.ending_haproxy(instance.paths.jobs, drain.haproxy_pid_file)
-    if others:
-        log.info("haproxy is left to the drain of the job %s, which ends it: here its connections are waited for", ", ".join(others))
-    finishing = drain.haproxy_soft_stop and not others and _told_to_finish(services)
-    started = said = time.monotonic()
-    try:
-        while True:
-            looked = time.monotonic()
-            left = services.machine.haproxy.connections(vips)
-            if not left:
-                break
-            cost, waited = time.monotonic() - looked, time.monotonic() - started
-            if cancellation.requested:
-                _cancel(services, word, finishing=finishing or bool(others and services.machine.haproxy.health(drain).problem))
-            if waited >= drain.drain_timeout:
-                log.warning("%d connections are still open after %.0f s (vrrp_drain.drain_timeout): haproxy's stop cuts them", left, waited)
-                return
-            if time.monotonic() - said >= _SAY_EVERY:
-                said = time.monotonic()
-                log.info("%d connections are still served from here, after %.0f s of at most %g", left, waited, drain.drain_timeout)
-            services.machine.sleep(min(_pause_after(cost), drain.drain_timeout - waited))
-    except SystemFault as error:
-        log.warning("%s: not waiting for connections, haproxy's stop cuts those that are open", error)
-        return
-    log.info("no connection of a client is left here")
-
-
-def _pause_after(cost: float) -> float:
-    """Return how long to wait after a look that took ``cost`` seconds."""
-    return min(max(_LOOK_EVERY, cost / _COUNTING - cost), _LOOK_AT_LEAST_EVERY)
-
-
-def _told_to_finish(services: Services) -> bool:
-    try:
-        pid = services.machine.haproxy.finish(services.instance.config.drain.haproxy_pid_file)
-    except SystemFault as error:
-        log.warning("%s: clients are not asked to close", error)
-        return False
-    log.info("haproxy (pid %d) was told to finish its connections", pid)
-    return True
-
-
-def _cancel(services: Services, word: str, *, finishing: bool) -> None:
-    """Raise Cancelled, with the priority back unless haproxy is ending, or somebody has said since what this instance is to be."""
-    instance = services.instance
-    if finishing:
-        raise Cancelled(
-            f"told to stop: haproxy of {instance.name} is finishing, so it stays in the draining band; restart haproxy, then promote"
-        )
-    if Boot(instance.paths.drain_run).word() != word:
-        raise Cancelled(f"told to stop: {instance.name} stays as it was told to be since")
-    moves.stay(services)
-    raise Cancelled(f"told to stop: {instance.name} goes on as before")
+    return leave(services, bounds, ends=state.ends(arguments)) is Demote.DONE
 
 
 def post_stop(services: Services) -> None:

@@ -11,7 +11,7 @@ from vrrp_drain.runtime import logs
 from vrrp_drain.runtime.errors import Busy, ConfigError, SystemFault
 from vrrp_drain.runtime.lock import Lock
 
-from . import broken, lifecycle
+from . import broken, finishing, lifecycle
 from .session import Opened, Session
 
 log = logging.getLogger(__name__)
@@ -59,15 +59,15 @@ def _pre_stop(session: Session, opened: Opened, arguments: Sequence[str]) -> Non
 def _drain(session: Session, opened: Opened, arguments: Sequence[str]) -> None:
     """The lock is held while the VIP moves, and not while clients finish: nobody needs to wait for that."""
     bounds = lifecycle.Bounds.of(opened.services)
-    with ExitStack() as finishing:
+    with ExitStack() as held:
         with _lock(session, opened):
             if not lifecycle.drain(opened.services, arguments, bounds):
                 return
             try:
-                finishing.enter_context(Lock(session.paths.finishing, "vrrpctl drain", 0.0, opened.cancellation, log.info))
+                held.enter_context(Lock(session.paths.finishing, "vrrpctl drain", 0.0, opened.cancellation, log.info))
             except (Busy, SystemFault) as error:
                 log.info("%s", error)
-        lifecycle.finish_connections(opened.services, opened.cancellation)
+        finishing.finish_connections(opened.services, opened.cancellation)
 
 
 def _post_stop(session: Session, opened: Opened, arguments: Sequence[str]) -> None:

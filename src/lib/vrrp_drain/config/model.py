@@ -33,6 +33,7 @@ class Proof(StrEnum):
 
 
 GRACE = 2.0  # seconds that a handover gets on top of Master_Down_Interval
+UNTIL_DRAIN = 60.0  # seconds from the move in pre-stop until drain begins to wait: BOSH waits for every job's pre-stop
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ class Keepalived:
 class VrrpDrain:
     """The properties ``vrrp_drain.*``; times in seconds.
 
-    ``upstream_job`` is given where keepalived is another release's. Without ``metrics_port`` there are no metrics.
+    ``handoff_window`` is at least as long as a drain takes. ``upstream_job`` is given where keepalived is another release's.
+    Without ``metrics_port`` there are no metrics.
     """
 
     handover_timeout: float
@@ -128,6 +130,7 @@ class VrrpDrain:
     connection_handoff: bool
     handoff_window: float
     drain_timeout: float
+    quiet_time: float
     promote_after: float
     haproxy_soft_stop: bool
     haproxy_pid_file: Path
@@ -233,6 +236,7 @@ def _vrrp_drain(section: dict[str, Any], slowest: float) -> VrrpDrain:
         handover_timeout=section.pop("handover_timeout") or slowest + GRACE,
         post_start_timeout=section.pop("post_start_timeout") or max(120.0, 2 * slowest),
         takeover_proof=Proof(section.pop("takeover_proof")),
+        handoff_window=max(section.pop("handoff_window"), section["drain_timeout"] + UNTIL_DRAIN),
         metrics_port=section.pop("metrics_port") or None,
         hooks=tuple(Hook(**each) for each in section.pop("hooks")),
         webhooks=tuple(Webhook(**each) for each in section.pop("webhooks")),

@@ -112,7 +112,8 @@ PROPERTIES: Final = (
     Property(
         "handoff_window",
         Number(1, 86400),
-        "Seconds for which the new MASTER sends an instance that has left the connections that it serves.",
+        "Seconds for which the new MASTER sends an instance that has left the connections that it serves. It is never less than "
+        "drain_timeout and a minute, so that nobody is cut while drain still waits for him.",
         default=300,
         example=3600,
     ),
@@ -123,6 +124,15 @@ PROPERTIES: Final = (
         "stopped, which cuts them.",
         default=60,
         example=600,
+    ),
+    Property(
+        "quiet_time",
+        Number(0, 600),
+        "Seconds for which nobody new must have come to this instance, once a peer has the VIP, before haproxy is told to finish, or is "
+        "stopped: clients and routers that have not learnt yet where the VIP is still come here, and are served. drain_timeout bounds it; "
+        "0 waits for nobody.",
+        default=1,
+        example=3,
     ),
     Property(
         "promote_after",

@@ -216,8 +216,8 @@ PROPERTIES: Final = (
         "garp_master_delay",
         Integer(1, 3600),
         "Seconds after a takeover at which gratuitous ARP is sent a second time.",
-        default=5,
-        example=2,
+        default=1,
+        example=5,
     ),
     Property(
         "notification_email",

@@ -16,10 +16,11 @@ from vrrp_drain.config.model import VrrpDrain
 from vrrp_drain.handoff.rules import Rules
 from vrrp_drain.haproxy import health, health_check
 from vrrp_drain.haproxy.health import Health
-from vrrp_drain.linux import connections, listeners, neighbour, process
+from vrrp_drain.linux import announcement, connections, listeners, neighbour, newcomers, process
 from vrrp_drain.linux.advert_sender import AdvertSender
 from vrrp_drain.linux.advert_socket import AdvertListener
 from vrrp_drain.linux.neighbour import Inquiry
+from vrrp_drain.linux.newcomers import Newcomer
 from vrrp_drain.linux.packet_capture import PacketCapture
 from vrrp_drain.linux.program import Program
 from vrrp_drain.linux.rtnetlink import AddressWatch, Netlink
@@ -79,6 +80,13 @@ class Running(Protocol):
         """End it, if it has not."""
 
 
+class Newcomers(Protocol):
+    """Who opens a connection to a VIP here, as seen on the wire."""
+
+    def latest(self) -> Newcomer | None: ...
+    def close(self) -> None: ...
+
+
 class Haproxy(Protocol):
     """haproxy, and what the kernel knows of its clients."""
 
@@ -119,6 +127,12 @@ class Machine(Protocol):
 
     def inquire(self, interface: str, target: IPAddress) -> Inquiry:
         """Open an inquiry who answers for ``target``."""
+
+    def announce(self, interface: str, address: IPAddress) -> None:
+        """Have the segment know that ``address`` is on ``interface`` here."""
+
+    def newcomers(self, vips: Collection[IPAddress]) -> Newcomers:
+        """See from now on who opens a connection to one of ``vips`` here."""
 
     def one_machine(self, interface: str, source: IPAddress, others: Iterable[IPAddress], seconds: float) -> bool:
         """Tell whether a machine answers for ``source`` and for one of ``others``."""
@@ -180,6 +194,12 @@ class ThisMachine:
 
     def inquire(self, interface: str, target: IPAddress) -> Inquiry:
         return neighbour.inquire(interface, self.netlink.mac(interface), target)
+
+    def announce(self, interface: str, address: IPAddress) -> None:
+        announcement.announce(interface, self.netlink.mac(interface), address)
+
+    def newcomers(self, vips: Collection[IPAddress]) -> newcomers.Newcomers:
+        return newcomers.Newcomers(vips)
 
     def one_machine(self, interface: str, source: IPAddress, others: Iterable[IPAddress], seconds: float) -> bool:
         return neighbour.one_machine(interface, self.netlink.mac(interface), source, others, seconds)

@@ -9,6 +9,7 @@ Condition = tuple[Sequence[tuple[int, int]], int]  # the loads, each how and fro
 _SO_ATTACH_FILTER = 26
 _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x28, 0x30, 0x15, 0x06  # linux/bpf_common.h
 _LOAD_HEADER_LENGTH, _LOAD_BYTE_BEHIND_IT = 0xB1, 0x50  # BPF_LDX | BPF_B | BPF_MSH, BPF_LD | BPF_B | BPF_IND
+_MASK = 0x54  # BPF_ALU | BPF_AND | BPF_K
 _ETHER_TYPE_OF_PACKET = 0xFFFFF000  # SKF_AD_OFF + SKF_AD_PROTOCOL, linux/filter.h
 _TYPE_OF_PACKET = 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PKTTYPE
 _WHOLE = 0xFFFF
@@ -36,6 +37,12 @@ def word(offset: int, value: bytes) -> Condition:
 def byte_behind_ipv4(offset: int, value: int) -> Condition:
     """``offset`` counts from the end of the IPv4 header, which may have options."""
     return ((_LOAD_HEADER_LENGTH, 0), (_LOAD_BYTE_BEHIND_IT, offset)), value
+
+
+def masked(condition: Condition, bits: int) -> Condition:
+    """Look at these ``bits`` of what the condition loads, and no others."""
+    loads, value = condition
+    return (*loads, (_MASK, bits)), value
 
 
 def program(*alternatives: Sequence[Condition]) -> list[bytes]:

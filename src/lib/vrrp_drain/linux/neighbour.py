@@ -45,6 +45,12 @@ def arp_probe(mac: bytes, target: ipaddress.IPv4Address) -> bytes:
     return ethernet + _ARP.pack(1, 0x0800, 6, 4, _REQUEST, mac, bytes(4), bytes(6), target.packed)
 
 
+def arp_announcement(mac: bytes, address: ipaddress.IPv4Address) -> bytes:
+    """Return the Ethernet frame that tells everybody who has ``address`` (RFC 5227 section 2.3)."""
+    ethernet = b"\xff" * 6 + mac + _ETH_P_ARP.to_bytes(2, "big")
+    return ethernet + _ARP.pack(1, 0x0800, 6, 4, _REQUEST, mac, address.packed, bytes(6), address.packed)
+
+
 def arp_answer(frame: bytes, mac: bytes, target: ipaddress.IPv4Address) -> str | None:
     """Return the MAC that answers our probe for ``target``, or None: gratuitous ARP is no answer."""
     if frame[:6] != mac or frame[12:14] != _ETH_P_ARP.to_bytes(2, "big"):
@@ -71,6 +77,11 @@ def announced_mac(packet: bytes, target: IPAddress) -> str | None:
 def solicitation(mac: bytes, target: ipaddress.IPv6Address) -> bytes:
     """Return the ICMPv6 message that asks for ``target``; the kernel fills in the checksum (RFC 3542 section 3.1)."""
     return struct.pack("!BBHI16sBB6s", _SOLICITATION, 0, 0, 0, target.packed, _SOURCE_LINK, 1, mac)
+
+
+def unsolicited_advertisement(mac: bytes, address: ipaddress.IPv6Address) -> bytes:
+    """Return the ICMPv6 message that tells everybody who has ``address`` (RFC 4861 section 7.2.6); the kernel fills in the checksum."""
+    return struct.pack("!BBHB3x16sBB6s", _ADVERTISEMENT, 0, 0, _OVERRIDE, address.packed, _TARGET_LINK, 1, mac)
 
 
 def solicited_node(target: ipaddress.IPv6Address) -> ipaddress.IPv6Address:

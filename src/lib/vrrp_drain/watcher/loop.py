@@ -24,10 +24,12 @@ from vrrp_drain.notify.notice import Kind, Notice, Severity
 from vrrp_drain.runtime.errors import SystemFault, what_happened
 from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.election import Standing
 from vrrp_drain.vrrp.peer_table import PeerTable
 
 from .actions import Introduction, Question, Unhealthiness
+from .announcing import Announcing
 from .comeback import Comeback
 from .diagnosis import Diagnosis
 from .leavers import Leavers
@@ -71,6 +73,7 @@ class Watcher:
         self._question = Question(self._instance, self._machine)
         self._leavers, self._strays = Leavers(self._instance, self._machine), Strays(self._machine.rules)
         self._introduction = Introduction(services.announcements, self._complaints)
+        self._announcing = Announcing(self._instance, self._machine, self._complaints)
         self._keepalived_log = KeepalivedLog(self._instance.paths.keepalived_log, self._complaints)
         drain = self._instance.config.drain
         self._monitor = Monitor(
@@ -123,6 +126,7 @@ class Watcher:
             if time.monotonic() >= self._see_addresses_at:
                 self._see_addresses()
             self._introduction.tick(time.monotonic())
+            self._announcing.tick(time.monotonic(), vip_here=self._vip_here)
             self._keepalived_log.tick(time.monotonic())
             self._question.tick(time.monotonic(), vip_here=self._vip_here)
             self._ask_the_rules()
@@ -188,6 +192,7 @@ class Watcher:
         for heard in self._stream.receive():
             if heard.standing is Standing.HELLO:
                 self._introduction.hear(heard.source, heard.at)
+                self._announcing.hear(hello.word(heard.packet))
             if verdict := self._peer_table.hear(heard):
                 self._metrics.advert(verdict)
             if heard.standing in (Standing.PEER, Standing.CHANGING) and heard.source not in self._known:
