@@ -57,11 +57,12 @@ lint: $(VENV)/.ready ## ruff, mypy, and what may import what
 	$(VENV)/bin/mypy tests docs
 	$(VENV)/bin/lint-imports --no-cache
 
-bench: deps ## medians of 10 (or BENCH_RUNS) drains and crashes, planned moves in five ways, what happens when, and what starting costs; writes build/bench/
+bench: deps ## medians of 10 (or BENCH_RUNS) drains and crashes, planned moves in five ways, what happens when, updates of all kinds, and what starting costs; writes build/bench/
 	$(RUN) -m lab.benches.bench
 	$(RUN) -m lab.benches.compare
 	$(RUN) -m lab.benches.crashes
 	$(RUN) -m lab.benches.scenarios
+	$(RUN) -m lab.benches.updates
 	$(RUN) -m lab.benches.startup $(BASE)
 
 blobs: $(VENV)/.ready ## get the files of config/blobs.yml into blobs/

@@ -1,6 +1,6 @@
 """What vrrpctl costs to start, against the commit before: CPU time of its commands, and memory of the watcher.
 
-    python -m lab.benches.startup [COMMIT]    medians of 15 in turns; adds to build/bench/result.json
+    python -m lab.benches.startup [COMMIT]    medians of 15 in turns (fewer with BENCH_RUNS); adds to build/bench/result.json
 
 Both versions stand on the same machine of the lab, with the same jobs and the same keepalived, and each has its turn in every round: what
 the machine does beside it is done to both. COMMIT is HEAD~1 unless one is named, as BASE=v0.1.0 of `make bench` does.
@@ -30,9 +30,10 @@ from lab.fabric.release import BUILD, REPOSITORY
 from lab.fabric.wait import until
 
 from . import results
+from .results import RUNS
 
-ROUNDS = 15
-WATCHERS = 5  # watchers of each version
+ROUNDS = max(1, RUNS * 3 // 2)
+WATCHERS = max(1, RUNS // 2)  # watchers of each version
 _SETTLED = 5.0  # seconds that a watcher runs before its memory is read: it has looked twenty times
 NOW, BEFORE = "vrrp-drain", "vrrp-drain-before"  # the names of the packages
 COMMANDS: Mapping[str, Sequence[str]] = {
