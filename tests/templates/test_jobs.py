@@ -132,6 +132,7 @@ def test_a_manifest_for_haproxy_boshreleases_job_is_one_for_ours(render: Render,
     [
         ("vip-demote", {}, "demote"),
         ("vip-demote", {"vip_demote": {"timeout": 30, "keep": True}}, "demote --timeout 30 --keep"),
+        ("vip-demote", {"vip_demote": {"until_promoted": True}}, "demote --until-promoted --by 'the errand vip-demote'"),
         ("vip-promote", {}, "promote"),
         ("vip-promote", {"vip_promote": {"timeout": 0.5}}, "promote --timeout 0.5"),
     ],

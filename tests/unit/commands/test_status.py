@@ -68,6 +68,11 @@ def test_the_lines_of_a_backup() -> None:
         pytest.param(
             replace(BACKUP, haproxy_healthy=False, haproxy_detail="haproxy is stopping"), "haproxy     haproxy is stopping", id="ill"
         ),
+        pytest.param(
+            replace(MASTER, let_go_by="alice", let_go_until=86460.0),
+            "let go      BOSH may stop this instance without a successor until 1970-01-02 00:01:00 UTC, says alice (vrrpctl let-go)",
+            id="let go",
+        ),
         pytest.param(replace(BACKUP, haproxy_saturated="haproxy lives, but is full"), "haproxy     haproxy lives, but is full", id="full"),
         pytest.param(
             replace(MASTER, answering=[PEER_MAC]),

@@ -25,6 +25,7 @@ from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault, what_happened
 from vrrp_drain.runtime.ip import IPAddress, IPInterface
 from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.foreign import Difference, Foreign
@@ -385,6 +386,10 @@ def test_the_band(patient: Patient) -> None:
     (found,) = told(machine.band(patient))
     assert found.severity is Severity.NOTE
     assert "draining band since" in found.what
+    StandingOrder.stay_out(patient.services.instance.paths).give("alice")
+    (found,) = told(machine.band(patient))
+    assert found.severity is Severity.NOTE
+    assert "stays out until vrrpctl promote: said by alice at" in found.what
     patient.services.control.path.write_text("?")
     assert severities(machine.band(patient)) == ["problem"]
 

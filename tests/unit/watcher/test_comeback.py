@@ -16,6 +16,7 @@ from vrrp_drain.haproxy import health_check, other_drain
 from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.lock import Lock
 from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.watcher import comeback
 from vrrp_drain.watcher.comeback import Comeback
@@ -76,6 +77,36 @@ def test_after_a_reboot_the_handover_is_prepared(services: FakeServices, paths: 
     found.prepare()
     assert (services.installation.vip_on_lo.holds, len(services.machine.rules.held)) == ([([VIP], "eth0")], 1)
     assert Boot(paths.drain_run).stage() is Stage.REBOOTED
+
+
+def test_who_is_out_until_promoted_stays_out_after_a_reboot(
+    services: FakeServices, paths: Any, clock: Clock, promotions: Promotions
+) -> None:
+    """What a handover needs is prepared all the same: it is a backup of last resort."""
+    StandingOrder.stay_out(paths).give("alice")
+    found = Comeback(services.instance, services.control, services.installation)
+    found.prepare()
+    tick(found, clock, 7200)
+    assert (Boot(paths.drain_run).stage(), promotions.started) == (Stage.DEMOTED, [])
+    assert (len(services.machine.rules.held), services.control.read()) == (1, Band.DRAINING)
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_who_is_out_until_promoted_is_promoted_after_nothing_else(
+    services: FakeServices, paths: Any, clock: Clock, promotions: Promotions, stage: Stage
+) -> None:
+    """Whatever word came after, also of a version that knows no such order; once it is taken back, things are as ever."""
+    Boot(paths.drain_run).enter(stage)
+    StandingOrder.stay_out(paths).give("alice")
+    found = Comeback(services.instance, services.control, services.installation)
+    tick(found, clock, 600)
+    assert promotions.started == []
+    assert comeback.waits_for(services.instance, stage, problem="", running=True, watched=True) == (
+        "vrrpctl promote, and for nothing else: said by alice at 1970-01-02 00:00:00 UTC"
+    )
+    StandingOrder.stay_out(paths).take_back()
+    tick(found, clock, 1.0)
+    assert len(promotions.started) == (comeback.quiet_seconds(stage, services.instance.config.drain) is not None)
 
 
 @pytest.mark.parametrize("stage", Stage)

@@ -13,6 +13,7 @@ from unit.support.fakes import OWN, PEER, STRANGER, VIP, carries, rendered
 from vrrp_drain.config.model import Config
 from vrrp_drain.haproxy.monitor import Verdict
 from vrrp_drain.notify.notice import CAUSES, CONDITIONS, Cause, Kind, Notice
+from vrrp_drain.runtime.standing_order import Order
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.election import Electorate
@@ -250,6 +251,13 @@ def test_the_watcher_begins(rebooted: bool, cause: str) -> None:
     assert notice.severity == "info"
 
 
+def test_after_a_reboot_it_says_what_becomes_of_the_instance() -> None:
+    """It is promoted when haproxy answers, or stays out where an operator wants it so."""
+    out = replace(DRAINING, order=Order("alice", 86400.0))
+    assert "is promoted when haproxy answers" in View(DRAINING).diagnosis.started(EPOCH, rebooted=True).reason
+    assert "stays out, as an operator wants it" in View(out).diagnosis.started(EPOCH, rebooted=True).reason
+
+
 def test_nothing_new_is_no_notice() -> None:
     """A cluster that is well says nothing, as MASTER or as BACKUP."""
     assert with_master().adverts(20) == []
@@ -354,7 +362,7 @@ def not_full(view: View) -> list[Notice]:
     return view.see(BACKUP)
 
 
-def stopped(**what: str) -> Callable[[View], list[Notice]]:
+def stopped(**what: str | Order) -> Callable[[View], list[Notice]]:
     def happens(view: View) -> list[Notice]:
         view.hear()
         return view.see(replace(BACKUP, **what))  # type: ignore[arg-type]
@@ -388,6 +396,7 @@ def somebody(view: View) -> list[Notice]:
         (Kind.SATURATED, full, not_full, 0.25, "20 of 20 connections: it has no VIP now"),
         (Kind.CIRCLED, stopped(circled="3 packets"), not_full, 0.25, "3 packets"),
         (Kind.REFUSED, refuses, not_full, 0.25, "4 VRRP packets"),
+        (Kind.TAKEN_OUT, stopped(order=Order("alice", 86400.0)), not_full, 0.25, "this instance stays out until vrrpctl promote, after a"),
     ],
     ids=lambda value: value.value if isinstance(value, Kind) else None,
 )

@@ -18,12 +18,13 @@ from vrrp_drain.keepalived import priority_control
 from vrrp_drain.linux import listeners
 from vrrp_drain.runtime import files
 from vrrp_drain.runtime.boot import Boot, Stage
-from vrrp_drain.runtime.errors import LOOK_AT_PEERS, Cancelled, NoSuccessor, NotSettled, SystemFault, all_of
+from vrrp_drain.runtime.errors import HOW_TO_STOP, LOOK_AT_PEERS, Cancelled, NoSuccessor, NotSettled, SystemFault, all_of
 from vrrp_drain.runtime.next_state import NextState, Told
 from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp.bands import Band
 
-from . import moves
+from . import moves, policy
 
 log = logging.getLogger(__name__)
 
@@ -66,17 +67,27 @@ def pre_start(services: Services) -> None:
             log.warning("%s", error)
         raise NotSettled(stranger)
     Told(instance.paths.drain_run).write(NextState.UNKNOWN)
+    try:
+        StandingOrder.let_go(instance.paths).take_back()
+    except SystemFault as error:
+        log.warning("%s", error)
     for finding in findings:
         log.warning("%s", finding.line())
     services.control.mark(unhealthy=False)
     services.control.write(Band.DRAINING)
-    Boot(instance.paths.drain_run).enter(Stage.STARTED)
+    order = StandingOrder.stay_out(instance.paths).read()
+    Boot(instance.paths.drain_run).enter(Stage.DEMOTED if order else Stage.STARTED)
     services.announcements.greet(log.warning)
+    if order:
+        log.info("%s will start on %s in the draining band and stay there: %s", instance.vip, instance.attachment.vip_interface, order)
+        return
     log.info("%s will start on %s in the draining band; post-start promotes it", instance.vip, instance.attachment.vip_interface)
 
 
 def post_start(services: Services, cancellation: Cancellation) -> None:
     """Wait until keepalived runs and haproxy answers, then promote and prove the result. What a later move would cut is a warning.
+
+    An instance that an operator has taken out until it is promoted stays out: that is no failure of the deploy.
 
     Readiness has ``post_start_timeout``; the promotion has what is left of it, but never less than a handover needs.
     """
@@ -92,6 +103,10 @@ def post_start(services: Services, cancellation: Cancellation) -> None:
                 f"{instance.vip} stays where it is, and the rollout halts here"
             )
         services.machine.sleep(_LOOK_EVERY)
+    if order := StandingOrder.stay_out(instance.paths).read():
+        log.warning("%s is well, and stays out of the election until vrrpctl promote: %s", instance.name, order)
+        _warn_of_listeners(services)
+        return
     moves.settled(instance, services.handover.promote(max(instance.config.drain.handover_timeout, deadline - time.monotonic())))
     Boot(instance.paths.drain_run).enter(Stage.PROMOTED)
     _warn_of_listeners(services)
@@ -113,7 +128,7 @@ def pre_stop(services: Services, environment: Mapping[str, str], bounds: Bounds)
     if state is NextState.DEPLOYMENT_DELETED:
         log.info("the deployment is being deleted: all instances stop at once, so nobody is waited for")
         return
-    if leave(services, bounds, ends=state.ends()) is Demote.NO_SUCCESSOR:
+    if leave(services, bounds, state, ends=state.ends()) is Demote.NO_SUCCESSOR:
         _in_vain(services, remember=True)
 
 
@@ -125,7 +140,7 @@ def drain(services: Services, arguments: Sequence[str], bounds: Bounds) -> bool:
         return False
     if _waited_in_vain(services):
         bounds = Bounds(bounds.until, bounds.until)
-    return leave(services, bounds, ends=state.ends(arguments)) is Demote.DONE
+    return leave(services, bounds, state, ends=state.ends(arguments)) is Demote.DONE
 
 
 def post_stop(services: Services) -> None:
@@ -142,7 +157,7 @@ def _remove_stale_vip(services: Services) -> None:
         log.warning("%s was still on %s after keepalived had ended: taken off", instance.vip, instance.attachment.vip_interface)
 
 
-def leave(services: Services, bounds: Bounds, *, ends: bool) -> Demote:
+def leave(services: Services, bounds: Bounds, state: NextState, *, ends: bool) -> Demote:
     """Demote for BOSH, and return how it ended; with nobody to take over, ``on_no_successor`` decides.
 
     ``ends`` tells that BOSH does not start this instance again by itself. Raises SystemFault where nothing could be done.
@@ -158,19 +173,20 @@ def leave(services: Services, bounds: Bounds, *, ends: bool) -> Demote:
         max(bounds.until - now, instance.config.keepalived.slowest_takeover), patience=max(0.0, bounds.patient_until - now)
     )
     if ending.state is Demote.CANCELLED:
+        moves.stay_out(services)
         raise Cancelled(f"{instance.name} goes on as before")
     if ending.state is Demote.NO_SUCCESSOR:
-        if instance.config.drain.on_no_successor == "fail":
-            moves.stay(services)
+        if (why := policy.why_it_may_go(instance.paths, instance.config.drain.on_no_successor, state)) is None:
+            priority = moves.stay(services)
             raise NoSuccessor(
                 f"no successor for {instance.vip}, and vrrp_drain.on_no_successor is fail: the priority of {instance.name} is "
-                f"back at {instance.config.keepalived.priority}, BOSH stops here. {LOOK_AT_PEERS}"
+                f"back at {priority}, BOSH stops here. {LOOK_AT_PEERS}. {HOW_TO_STOP}"
             )
         log.warning(
-            "no successor on %s for %s: stopping this instance takes the VIP away from clients until a peer or this instance "
-            "is back (vrrp_drain.on_no_successor is proceed)",
+            "no successor on %s for %s: stopping this instance takes the VIP away from clients until a peer or this instance is back (%s)",
             instance.name,
             instance.vip,
+            why,
         )
     return ending.state
 

@@ -20,7 +20,7 @@ from .session import Session
 log = logging.getLogger(__name__)
 
 SCRIPTS = ("pre-start", "post-start", "pre-stop", "drain", "post-stop")
-_COMMANDS = ("demote", "doctor", "history", "keepalived", "notify", "promote", "rehearse", "status", "top", "watch")
+_COMMANDS = ("demote", "doctor", "history", "keepalived", "let-go", "notify", "promote", "rehearse", "status", "top", "watch")
 _LAST = "post-stop"  # the script after which nothing is left to be protected
 _UMASK = 0o022  # whatever monit or the agent hands down: logs can be forwarded by others, and written by root alone
 
@@ -35,7 +35,7 @@ class _Commands(click.Group):
         if name in SCRIPTS:
             found: click.Command = importlib.import_module(".scripts", __package__).command(name)
         elif name in _COMMANDS:
-            found = importlib.import_module(f".{name}", __package__).command
+            found = importlib.import_module(f".{name.replace('-', '_')}", __package__).command
         else:
             return None
         return found

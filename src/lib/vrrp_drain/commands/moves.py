@@ -13,6 +13,7 @@ from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.runtime.errors import Busy, Cancelled, NotSettled
 from vrrp_drain.runtime.lock import Lock
 from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp.bands import Band
 
 log = logging.getLogger(__name__)
@@ -28,10 +29,21 @@ def change_band(services: Services, band: Band, as_json: bool) -> None:
         click.echo(json.dumps({"instance": instance.name, "vip": str(instance.vip), "state": str(band), "priority": priority}))
 
 
-def stay(services: Services) -> None:
-    """Take part in the election again, and tell the peers."""
-    services.control.write(Band.ACTIVE)
+def stay(services: Services) -> int:
+    """Be again what this instance was before it was to leave, tell the peers, and return the priority.
+
+    That is in the election, unless an operator has taken it out until it is promoted.
+    """
+    instance, out = services.instance, StandingOrder.stay_out(services.instance.paths).read()
+    services.control.write(Band.DRAINING if out else Band.ACTIVE)
     services.announcements.greet(log.warning)
+    return instance.lowered if out else instance.active
+
+
+def stay_out(services: Services) -> None:
+    """After a move that was told to stop, which has put the priority back: lower it again where an operator wants this instance out."""
+    if StandingOrder.stay_out(services.instance.paths).read():
+        stay(services)
 
 
 def print_ending(instance: Instance, ending: Ending[State]) -> None:
@@ -52,6 +64,13 @@ def settled(instance: Instance, ending: Ending[Promote]) -> None:
         raise Cancelled(f"{instance.name} stays as it was")
     if ending.state is Promote.FAILED:
         raise NotSettled(f"{instance.name} could not be promoted: its priority is what it was before")
+
+
+def said_already(order: StandingOrder) -> bool:
+    """Tell whether an order stands already; whoever gave it first remains the one who did."""
+    if found := order.read():
+        log.info("that stands already: %s", found)
+    return found is not None
 
 
 def say_who_finishes(paths: Paths) -> None:

@@ -6,6 +6,7 @@ import click
 
 from vrrp_drain.runtime import logs
 from vrrp_drain.runtime.boot import Boot, Stage
+from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp.bands import Band
 
 from . import moves
@@ -26,7 +27,8 @@ def command(session: Session, timeout: float | None, no_wait: bool, word: str | 
     with session.alone(timeout, makes_way=word is not None) as opened:
         services, instance = opened.services, opened.services.instance
         boot = Boot(instance.paths.drain_run)
-        if word is not None and word != boot.word():
+        stay_out = StandingOrder.stay_out(instance.paths)
+        if word is not None and (word != boot.word() or stay_out.read()):
             log.info("somebody has asked for something else meanwhile: this instance is not promoted")
             return
         moves.refuse_while_one_finishes(instance)
@@ -38,3 +40,4 @@ def command(session: Session, timeout: float | None, no_wait: bool, word: str | 
                 moves.print_ending(instance, ending)
             moves.settled(instance, ending)
         boot.enter(Stage.PROMOTED)
+        stay_out.take_back()

@@ -1,7 +1,6 @@
 """What this instance knows of the VIP right now, for people and as JSON. Changes nothing and takes no lock."""
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
@@ -19,6 +18,7 @@ from vrrp_drain.runtime.boot import Boot
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.pid_file import PidFile
 from vrrp_drain.runtime.plain import plain
+from vrrp_drain.runtime.standing_order import StandingOrder, utc
 from vrrp_drain.vrrp.bands import Band, describe
 from vrrp_drain.vrrp.state import VrrpState
 from vrrp_drain.watcher import comeback
@@ -59,6 +59,12 @@ class Status:
     band_since: Annotated[float | None, "when the band was written, in seconds since the epoch"]
     asked_by: Annotated[str | None, f"who last said what this instance is to be: {_WORDS}; null where nobody has"]
     asked_at: Annotated[float | None, "when that was, in seconds since the epoch"]
+    taken_out_by: Annotated[
+        str | None, "who said `vrrpctl demote --until-promoted`; null where nobody has since the last `vrrpctl promote`"
+    ]
+    taken_out_at: Annotated[float | None, "when that was, in seconds since the epoch"]
+    let_go_by: Annotated[str | None, "who said `vrrpctl let-go`, as long as it stands; null otherwise"]
+    let_go_until: Annotated[float | None, "until when it stands, in seconds since the epoch"]
     waits_for: Annotated[str, "while the band is `draining`: what has to happen before this instance takes part again; empty otherwise"]
     priority: Annotated[int, "what this instance adverts, or would as MASTER, as far as its band and the watcher decide it"]
     haproxy_healthy: Annotated[bool, "whether haproxy answers `vrrp_drain.health_check`"]
@@ -89,12 +95,15 @@ class Status:
         yield Row("instance", self.instance)
         yield Row("VIP", self._holder())
         if self.since is not None:
-            yield Row("since", f"{_utc(self.since)}: {self.why}")
-        since = f" since {_utc(self.band_since)}" if self.band_since else ""
+            yield Row("since", f"{utc(self.since)}: {self.why}")
+        since = f" since {utc(self.band_since)}" if self.band_since else ""
         yield Row("band", f"{self.band}{since}, priority {self.priority}, VRID {self.virtual_router_id}")
         if self.waits_for:
-            when = f" at {_utc(self.asked_at)}" if self.asked_at else ""
+            when = f" at {utc(self.asked_at)}" if self.asked_at else ""
             yield Row("waits for", f"{self.waits_for} (draining since {self.asked_by}{when})")
+        if self.let_go_by:
+            until = f" until {utc(self.let_go_until)}" if self.let_go_until else ""
+            yield Row("let go", f"BOSH may stop this instance without a successor{until}, says {self.let_go_by} (vrrpctl let-go)", bad=True)
         yield Row("keepalived", f"runs (pid {self.keepalived_pid})" if self.keepalived_pid else "does not run")
         yield Row("haproxy", self.haproxy_saturated or self.haproxy_detail or "answers")
         if self.connections is not None:
@@ -152,6 +161,7 @@ def look(services: Services) -> Status:
         situation = Situation()
     boot, watcher = Boot(instance.paths.drain_run), PidFile.holder(instance.paths.watcher_pid_file)
     stage = boot.stage()
+    stay_out, let_go = (each(instance.paths).read() for each in (StandingOrder.stay_out, StandingOrder.let_go))
     successors = None if drain.health_check.scheme == "unix" else [str(each) for each in services.membership.healthy_peers()]
     answering = sorted(found.answers[instance.vip])
     story = History(instance.paths.history).last(_STORY)
@@ -171,6 +181,10 @@ def look(services: Services) -> Status:
         band_since=services.control.changed_at(),
         asked_by=stage.value if stage else None,
         asked_at=boot.entered_at(),
+        taken_out_by=stay_out.who if stay_out else None,
+        taken_out_at=stay_out.at if stay_out else None,
+        let_go_by=let_go.who if let_go else None,
+        let_go_until=let_go.until if let_go else None,
         waits_for=""
         if band is not Band.DRAINING
         else comeback.waits_for(instance, stage, problem=here.problem, running=pid is not None, watched=watcher is not None),
@@ -229,10 +243,6 @@ def _bound(services: Services) -> list[str]:
         return services.installation.bound_to_vip()
     except SystemFault:
         return []
-
-
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 @click.command("status")

@@ -66,6 +66,13 @@ VIP_DEMOTE: Final = Object(
             default=False,
             example=True,
         ),
+        Property(
+            "until_promoted",
+            Boolean(),
+            "Stay demoted after a reboot and a deploy too, until vip-promote. Otherwise either of them ends it.",
+            default=False,
+            example=True,
+        ),
     )
 )
 VIP_PROMOTE: Final = Object(

@@ -9,6 +9,7 @@ from vrrp_drain.handoff.vip_on_lo import WANTED
 from vrrp_drain.haproxy import health_check
 from vrrp_drain.linux import proc_connector
 from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp.bands import Band
 
 from . import machine_findings as findings
@@ -71,7 +72,15 @@ def band(patient: Patient) -> list[Found]:
         found = patient.services.control.read()
     except SystemFault as error:
         return [findings.UnreadableBand(str(error))]
-    return [findings.Draining(patient.vip, patient.services.control.changed_at())] if found is Band.DRAINING else []
+    return (
+        [
+            findings.Draining(
+                patient.vip, patient.services.control.changed_at(), StandingOrder.stay_out(patient.services.instance.paths).read()
+            )
+        ]
+        if found is Band.DRAINING
+        else []
+    )
 
 
 def interface(patient: Patient) -> list[Found]:

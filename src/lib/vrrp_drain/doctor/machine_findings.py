@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vrrp_drain.linux.obstacle import Obstacle
 from vrrp_drain.runtime.ip import IPAddress, IPInterface
+from vrrp_drain.runtime.standing_order import Order
 
 from .finding import Finding, Found, note, problem, warning
 
@@ -69,14 +70,18 @@ class UnreadableBand(Found):
 
 @dataclass(frozen=True)
 class Draining(Found):
-    """The band, and when it was written (seconds since the epoch)."""
+    """The band, when it was written (seconds since the epoch), and the order of an operator who wants it so until vrrpctl promote."""
 
     vip: IPAddress
     changed: float | None
+    order: Order | None = None
 
     def told(self) -> Finding:
         since = time.strftime(" since %Y-%m-%d %H:%M:%S UTC", time.gmtime(self.changed)) if self.changed else ""
         means = f"it takes {self.vip} only where no active peer is left"
+        if self.order:
+            what = f"this instance stays out until vrrpctl promote: {self.order}"
+            return note(what, means, "vrrpctl promote, when it is to take part again; neither a reboot nor a deploy does it")
         return note(f"this instance is in the draining band{since}", means, "vrrpctl promote, unless a deploy is at work here")
 
 

@@ -100,6 +100,7 @@ class Kind(StrEnum):
     SATURATED = "haproxy_saturated"  # haproxy serves whom it has, and takes nobody new
     CIRCLED = "packets_circled"  # packets of nobody's connection were handed on until they had no hop left
     REFUSED = "adverts_refused"  # somebody's adverts with our VRID were kept from keepalived
+    TAKEN_OUT = "taken_out"  # an operator wants this instance out until it is promoted
     WATCHER = "watcher"  # the watcher started, put things back after a reboot, or damps what happens too often
 
 
@@ -113,6 +114,7 @@ CONDITIONS = frozenset(
         Kind.SATURATED,
         Kind.CIRCLED,
         Kind.REFUSED,
+        Kind.TAKEN_OUT,
     }
 )
 

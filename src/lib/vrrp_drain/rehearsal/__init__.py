@@ -19,6 +19,7 @@ from vrrp_drain.keepalived import priority_control
 from vrrp_drain.runtime.errors import LOOK_AT_PEERS, Cancelled, NoSuccessor, NotSettled, SystemFault, Unwell, VrrpDrainError
 from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp.bands import Band
 
 from . import ports
@@ -144,6 +145,8 @@ def _nothing_to_move(services: Services) -> str:
         name = next((f" ({each})" for each in instance.config.peers if each.address == master.source), "")
         return f"{me} is not MASTER: {vip} is at {master.source}{name}, run it there"
     if priority_control.band(services.control) is Band.DRAINING:
+        if order := StandingOrder.stay_out(instance.paths).read():
+            return f"{me} stays out until vrrpctl promote: {order}"
         return f"{me} is in the draining band: a deploy is at work, or vrrpctl promote is due"
     return ""
 

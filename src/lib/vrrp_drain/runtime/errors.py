@@ -60,6 +60,12 @@ class ConfigError(VrrpDrainError):
 LOOK_AT_PEERS = "On its peers, vrrpctl status says whether keepalived runs, haproxy answers, and adverts arrive"
 
 
+HOW_TO_STOP = (
+    "To stop it all the same, and take the VIP away from clients: vrrpctl let-go on this instance, then the same bosh command again; "
+    "bosh stop --skip-drain does it without asking us, and cuts what is open"
+)
+
+
 class NoSuccessor(VrrpDrainError):
     """Nobody took the VIP over: look at the peers."""
 

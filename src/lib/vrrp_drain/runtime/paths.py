@@ -50,6 +50,11 @@ class Paths:
         return self.root / "sys/run/vrrp-drain"
 
     @property
+    def disk(self) -> Path:
+        """Return a directory of ours that a reboot leaves as it is, unlike those below sys/run; a VM that is made anew has none."""
+        return self.root / "data/vrrp-drain"
+
+    @property
     def lock(self) -> Path:
         return self.drain_run / "lock"
 

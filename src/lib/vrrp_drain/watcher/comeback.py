@@ -1,6 +1,7 @@
 """Has an instance take part again where no lifecycle script does: after a reboot, a start without post-start, a stop that ended half way.
 
-It is `vrrpctl promote`, as a process of its own. An instance that an operator has demoted is left to the operator.
+It is `vrrpctl promote`, as a process of its own. An instance that an operator has demoted is left to the operator: until a reboot or a
+deploy, or, where that was said (``StandingOrder.stay_out``), until it is promoted.
 """
 
 import logging
@@ -16,6 +17,7 @@ from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.lock import Lock
 from vrrp_drain.runtime.paths import Paths
+from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp.bands import Band
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,8 @@ def waits_for(instance: Instance, stage: Stage | None, *, problem: str, running:
     quiet = quiet_seconds(stage, instance.config.drain)
     if busy := at_work(instance.paths):
         return f"{', '.join(busy)} to end"
+    if order := StandingOrder.stay_out(instance.paths).read():
+        return f"vrrpctl promote, and for nothing else: {order}"
     if quiet is None:
         return "vrrpctl promote: it is left to whoever took it out"
     if problem and not health_check.processes(instance.config.drain.haproxy_pid_file):
@@ -74,6 +78,7 @@ class Comeback:
     def __init__(self, instance: Instance, control: PriorityControl, installation: Installation) -> None:
         self._instance, self._control, self._installation = instance, control, installation
         self._boot = Boot(instance.paths.drain_run)
+        self._stay_out = StandingOrder.stay_out(instance.paths)
         self.rebooted = self._boot.stage() is None
         self._promotion: subprocess.Popen[bytes] | None = None
         self._word = ""
@@ -96,7 +101,7 @@ class Comeback:
                 self._control.write(Band.DRAINING)
         except SystemFault as error:
             log.warning("%s", error)
-        self._boot.enter(Stage.REBOOTED)
+        self._boot.enter(Stage.DEMOTED if self._stay_out.read() else Stage.REBOOTED)
 
     def tick(self, band: Band, *, alive: bool | None, keepalived_runs: bool) -> None:
         """Start the promotion when it is time, and again where it failed. Whoever else asks for anything ends this."""
@@ -108,6 +113,8 @@ class Comeback:
             self._word = ""
             return
         if self._quiet_for(stage, now) < quiet or not alive or not keepalived_runs or now < self._try_at:
+            return
+        if self._stay_out.read():
             return
         log.info("%s, and haproxy answers: it is promoted", _WHY[stage])
         self._try_at = now + self._pause

@@ -33,7 +33,8 @@ class Diagnosis:
 
     def started(self, at: float, *, rebooted: bool) -> Notice:
         """Tell that there is a watcher now."""
-        cause, reason = (Cause.REBOOT, reasons.REBOOTED) if rebooted else (Cause.START, reasons.BEGINS)
+        after_reboot = reasons.REBOOTED_AND_OUT if self._sight.order else reasons.REBOOTED
+        cause, reason = (Cause.REBOOT, after_reboot) if rebooted else (Cause.START, reasons.BEGINS)
         return self._notice(Change(Kind.WATCHER, "", self._sight.state, cause, reason), at)
 
     def look(self, sight: Sight, now: float, at: float) -> list[Notice]:

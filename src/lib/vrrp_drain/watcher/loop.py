@@ -24,6 +24,7 @@ from vrrp_drain.notify.notice import Kind, Notice, Severity
 from vrrp_drain.runtime.errors import SystemFault, what_happened
 from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.election import Standing
 from vrrp_drain.vrrp.peer_table import PeerTable
@@ -72,6 +73,7 @@ class Watcher:
         self._comeback = Comeback(self._instance, services.control, services.installation)
         self._question = Question(self._instance, self._machine)
         self._leavers, self._strays = Leavers(self._instance, self._machine), Strays(self._machine.rules)
+        self._stay_out = StandingOrder.stay_out(self._instance.paths)
         self._introduction = Introduction(services.announcements, self._complaints)
         self._announcing = Announcing(self._instance, self._machine, self._complaints)
         self._keepalived_log = KeepalivedLog(self._instance.paths.keepalived_log, self._complaints)
@@ -163,6 +165,7 @@ class Watcher:
             unhealthy=self._unhealthiness.unhealthy,
             answered=self._question.answered,
             full=self._monitor.full,
+            order=self._stay_out.read(),
             circled=self._strays.circled,
             refused=self._strays.refused,
         )

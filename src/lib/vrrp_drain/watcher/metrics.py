@@ -38,6 +38,7 @@ CONDITIONS = {
     Kind.SATURATED: "Whether haproxy here is full: it serves whom it has, and new clients wait.",
     Kind.CIRCLED: "Whether packets that no instance knows went round within the last minute, and were answered here.",
     Kind.REFUSED: "Whether adverts of somebody who is not of the group were kept from keepalived within the last minute.",
+    Kind.TAKEN_OUT: "Whether an operator has taken this instance out until it is promoted (vrrpctl demote --until-promoted).",
 }
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks for

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vrrp_drain.notify.notice import Cause
 from vrrp_drain.runtime.ip import IPAddress
+from vrrp_drain.runtime.standing_order import Order
 from vrrp_drain.vrrp.peer_table import Leaving
 from vrrp_drain.vrrp.state import VrrpState
 
@@ -40,6 +41,7 @@ OVER = Said("it is over")
 BEGINS = Said("it begins to watch")
 REBOOTED = Said("the machine was started anew, and no lifecycle script ran: this instance is promoted when haproxy answers")
 HAPROXY_ANSWERS = Said("haproxy answers")
+REBOOTED_AND_OUT = Said("the machine was started anew, and no lifecycle script ran: this instance stays out, as an operator wants it")
 KEEPALIVED_RUNS = Said("keepalived runs")
 KEEPALIVED_ENDED = Said("keepalived does not run (any more): see keepalived.log")
 STOPPED_AS_TOLD = Said("keepalived was stopped; this instance had been told to leave")
@@ -281,3 +283,11 @@ class Saturated(Reason):
     def __str__(self) -> str:
         means = "clients that are connected are served, new ones wait until one of them leaves" if self.vip_here else "it has no VIP now"
         return f"{self.full}: {means}"
+
+
+@dataclass(frozen=True)
+class TakenOut(Reason):
+    order: Order
+
+    def __str__(self) -> str:
+        return f"this instance stays out until vrrpctl promote, after a reboot and a deploy too: {self.order}"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from vrrp_drain.runtime.standing_order import Order
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.state import VrrpState
 
@@ -13,6 +14,7 @@ class Sight:
     ``priority`` is what it adverts as MASTER, as far as we decide it; ``band_age`` is how many seconds ago the band was written;
     ``answered`` tells whether anybody else answers for the VIP, None where that is not known; ``obstacle`` is what is wrong with the
     interface, asked when the VIP has just left it; ``full`` is why haproxy takes nobody new;
+    ``order`` is an operator's, that this instance stays out until it is promoted;
     ``circled`` and ``refused`` are what the kernel's rules stopped lately (strays.py).
     """
 
@@ -27,6 +29,7 @@ class Sight:
     circled: str = ""
     refused: str = ""
     full: str = ""
+    order: Order | None = None
 
     @property
     def state(self) -> VrrpState:
