@@ -1,4 +1,4 @@
-"""What an operator says once and stands: an instance stays out, the last one is let go."""
+"""What an operator says: an instance stays out, the last one is let go, a machine is rebooted without BOSH."""
 
 import pytest
 
@@ -86,3 +86,51 @@ def test_deleted_instances_are_not_kept(make_cluster: MakeCluster) -> None:
         stop(node, DELETE)
     assert cluster.holders() == []
     assert "back (the instance is deleted)" in cluster.nodes[1].log()
+
+
+def test_a_planned_reboot(make_cluster: MakeCluster) -> None:
+    """`vrrpctl leave`, then the power is cut: no connection fails, and the instance takes its VIP again by itself after it."""
+    cluster = make_cluster(2, watched=True)
+    first, second = cluster.nodes
+    with Load(cluster.client, cluster.vip, rate=100, keep_alive=10) as load:
+        until(lambda: load.answered > 100, "clients to be served")
+        code, _, stderr = first.vrrpctl("leave")
+        assert (code, cluster.holders()) == (0, [second])
+        assert stderr.splitlines()[-1] == "haproxy/0 may be rebooted or stopped now, by shutdown -r now or monit stop all"
+        found = first.status()
+        assert (found["asked_by"], found["connections"]) == ("leave", 0)
+        assert found["waits_for"] == "a reboot, a start of keepalived (monit stop all, monit start all), or vrrpctl promote"
+        first.power_off()
+        first.power_on()
+        first.monit.start()
+        first.wait_for(cluster.vip)
+    assert load.found.failed("new") == []
+    assert load.found.failed("established") == []
+
+
+def test_a_stop_by_monit(make_cluster: MakeCluster) -> None:
+    """`vrrpctl leave`, monit stop all, monit start all: the same without a reboot."""
+    cluster = make_cluster(2, watched=True)
+    first, second = cluster.nodes
+    with Load(cluster.client, cluster.vip, rate=50) as load:
+        assert first.vrrpctl("leave")[0] == 0
+        first.monit.stop()
+        assert cluster.holders() == [second]
+        first.monit.start()
+        until(lambda: first.band() == "0", "the watcher to promote it", 30)
+        first.wait_for(cluster.vip)
+    assert load.found.failed("new") == []
+
+
+def test_nobody_leaves_whom_nobody_follows(make_cluster: MakeCluster) -> None:
+    """The only peer's haproxy is down: `vrrpctl leave` fails and says what a reboot would mean, and clients notice nothing."""
+    cluster = make_cluster(2, watched=True)
+    first, second = cluster.nodes
+    second.monit.stop("haproxy")
+    second.wait_until_logged("Changing effective priority from 253 to 65")
+    with Load(cluster.client, cluster.vip, rate=50) as load:
+        code, _, stderr = first.vrrpctl("leave", "--timeout", "2")
+    assert code == 3
+    assert "the priority of haproxy/0 is back at 254, and it serves. To reboot or stop it now takes 10.0.0.10 away from clients" in stderr
+    assert (first.band(), cluster.holders()) == ("0", [first])
+    assert load.found.failed("new") == []

@@ -99,7 +99,7 @@ def test_every_exit_code_has_a_meaning() -> None:
 
 
 @every_error
-@pytest.mark.parametrize("command", ["demote", "promote"])
+@pytest.mark.parametrize("command", ["demote", "leave", "promote"])
 def test_an_error_becomes_its_exit_code(
     vrrpctl: Vrrpctl, services: FakeServices, capsys: pytest.CaptureFixture[str], command: str, error: BaseException, code: ExitCode
 ) -> None:
@@ -185,7 +185,7 @@ def test_the_version_is_told(vrrpctl: Vrrpctl, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == f"vrrpctl, version {vrrp_drain.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["demote", "promote"])
+@pytest.mark.parametrize("command", ["demote", "leave", "promote"])
 @pytest.mark.parametrize(("words", "timeout"), [([], 5.133), (["--timeout", "2.5"], 2.5)])
 def test_the_timeout_is_the_manifests_or_the_operators(
     vrrpctl: Vrrpctl, services: FakeServices, command: str, words: list[str], timeout: float
@@ -404,7 +404,7 @@ def test_a_session(manifest: None, paths: Paths, ipr: FakeIPR, log: pytest.LogCa
         assert Lock.held_by(paths.lock) == f"vrrpctl status (pid {os.getpid()})"
 
 
-@pytest.mark.parametrize("command", ["demote", "promote", "rehearse", *SCRIPTS])
+@pytest.mark.parametrize("command", ["demote", "leave", "promote", "rehearse", *SCRIPTS])
 def test_a_lock_that_is_held(
     manifest: None,
     vrrpctl: Vrrpctl,
@@ -463,10 +463,10 @@ def test_a_drain_that_waits_holds_nobody_up(
 def test_an_instance_that_finishes_is_not_promoted(
     finishing: None, vrrpctl: Vrrpctl, services: FakeServices, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """BOSH stops it when its connections have ended: the VIP would come back to be lost. The operator is told at once, and what to do."""
+    """It is stopped when its connections have ended: the VIP would come back to be lost. The operator is told at once, and what to do."""
     services.control.write(Band.DRAINING)
     assert vrrpctl(*words) == ExitCode.BUSY
-    assert "cancel the deploy's task first (bosh cancel-task)" in capsys.readouterr().err
+    assert "end it first: a deploy by bosh cancel-task, vrrpctl leave by Ctrl-C" in capsys.readouterr().err
     assert (services.control.read(), services.handover.timeouts) == (Band.DRAINING, [])
 
 

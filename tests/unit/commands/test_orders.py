@@ -1,7 +1,8 @@
-"""What an operator says once and stands, in whole stories: the commands and BOSH's scripts over simulated machines in frozen time."""
+"""What an operator says, in whole stories: the commands and BOSH's scripts over simulated machines in frozen time."""
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,8 +12,9 @@ import pytest
 
 from unit.support.fakes import VIP, Clock
 from unit.support.simulation import Segment, SimulatedMachine, settled
-from vrrp_drain.commands import lifecycle, main
+from vrrp_drain.commands import lifecycle, main, moves
 from vrrp_drain.commands.session import Opened, Session
+from vrrp_drain.haproxy import other_drain
 from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import ExitCode, NoSuccessor, SystemFault
 from vrrp_drain.runtime.signals import Cancellation
@@ -260,3 +262,93 @@ def test_by_alone_means_nothing(segment: Segment, vrrpctl: Vrrpctl, capsys: pyte
     """It is refused rather than ignored."""
     assert vrrpctl(segment.machines[0], "demote", "--by", "alice") == ExitCode.USAGE
     assert "--by goes with --until-promoted" in capsys.readouterr().err
+
+
+# vrrpctl leave: a reboot or a stop without BOSH.
+
+
+def test_leaving_waits_for_connections(segment: Segment, vrrpctl: Vrrpctl, log: pytest.LogCaptureFixture) -> None:
+    """The VIP is handed over first, haproxy is told to finish, and the command ends when the last connection has."""
+    first, _ = segment.machines
+    first.open_connections = 3
+    seen: list[tuple[int, ...]] = []
+    segment.world.after(7.0, lambda: (seen.append(segment.holders), setattr(first, "open_connections", 0)))  # type: ignore[func-returns-value]
+    began = time.monotonic()
+    assert vrrpctl(first, "leave") == ExitCode.OK
+    assert seen == [(1,)]
+    assert 7.0 <= time.monotonic() - began < 7.5
+    assert "haproxy (pid 4712) was told to finish its connections" in log.messages
+    assert log.messages[-1] == "haproxy/0 may be rebooted or stopped now, by shutdown -r now or monit stop all"
+    assert (first.services.control.read(), Boot(first.services.instance.paths.drain_run).stage()) == (Band.DRAINING, Stage.LEFT)
+
+
+def test_leaving_waits_no_longer_than_a_drain(segment: Segment, vrrpctl: Vrrpctl, log: pytest.LogCaptureFixture) -> None:
+    """What is open after drain_timeout is cut by the reboot: a warning says how many."""
+    first, _ = segment.machines
+    first.open_connections = 3
+    began = time.monotonic()
+    assert vrrpctl(first, "leave") == ExitCode.OK
+    assert time.monotonic() - began == pytest.approx(60, abs=1)
+    assert "3 connections are still open after 60 s (vrrp_drain.drain_timeout)" in log.text
+
+
+def test_leaving_asks_clients_to_close_whatever_other_drains_there_are(
+    segment: Segment, vrrpctl: Vrrpctl, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    """No drain of another job runs in a reboot: haproxy is not left to it."""
+    monkeypatch.setattr(other_drain, "ending_haproxy", lambda jobs, pid_file: ["haproxy"])
+    assert vrrpctl(segment.machines[0], "leave") == ExitCode.OK
+    assert "haproxy (pid 4712) was told to finish its connections" in log.messages
+
+
+def test_nobody_leaves_whom_nobody_follows(segment: Segment, vrrpctl: Vrrpctl, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the policy is in a deploy: nothing has changed, and the operator is told what a reboot would mean."""
+    first, second = segment.machines
+    second.daemon.stop()
+    second.health = replace(second.health, problem="haproxy does not answer")
+    assert vrrpctl(first, "leave", "--timeout", "5") == ExitCode.NO_SUCCESSOR
+    assert (
+        "the priority of haproxy/0 is back at 254, and it serves. To reboot or stop it now takes 10.0.0.10 away" in capsys.readouterr().err
+    )
+    assert (segment.holders, first.services.control.read()) == ((0,), Band.ACTIVE)
+
+
+def test_leaving_waits_for_who_is_coming_back(segment: Segment, vrrpctl: Vrrpctl, cancellation: Cancellation) -> None:
+    """Two reboots one after the other: the second instance goes when the first is back."""
+    first, second = segment.machines
+    assert vrrpctl(first, "leave") == ExitCode.OK
+    first.daemon.stop()
+    segment.world.after(40.0, first.daemon.start)
+    segment.world.after(50.0, lambda: moves.stay(first.services))  # as the watcher's promotion does
+    began = time.monotonic()
+    assert vrrpctl(second, "leave") == ExitCode.OK
+    assert segment.holders == (0,)
+    assert 50.0 <= time.monotonic() - began < 60.0
+
+
+def test_a_backup_leaves_at_once(segment: Segment, vrrpctl: Vrrpctl) -> None:
+    """There is nothing to hand over."""
+    _, second = segment.machines
+    began = time.monotonic()
+    assert vrrpctl(second, "leave") == ExitCode.OK
+    assert (segment.holders, second.services.control.read()) == ((0,), Band.DRAINING)
+    assert time.monotonic() - began < 2.5
+
+
+def test_a_reboot_does_not_end_that_an_instance_is_out(segment: Segment, vrrpctl: Vrrpctl) -> None:
+    """`leave` of one that was taken out until promoted does not bring it back either."""
+    first, _ = segment.machines
+    assert vrrpctl(first, "demote", "--until-promoted") == ExitCode.OK
+    assert vrrpctl(first, "leave") == ExitCode.OK
+    assert Boot(first.services.instance.paths.drain_run).stage() is Stage.DEMOTED
+
+
+def test_nobody_is_promoted_in_the_middle_of_a_leave(segment: Segment, vrrpctl: Vrrpctl, capsys: pytest.CaptureFixture[str]) -> None:
+    """haproxy is finishing then: promote says so, and changes nothing."""
+    first, _ = segment.machines
+    first.open_connections = 3
+    codes: list[int] = []
+    segment.world.after(5.0, lambda: codes.append(vrrpctl(first, "promote")))
+    assert vrrpctl(first, "leave") == ExitCode.OK
+    assert (codes, first.services.control.read()) == ([ExitCode.BUSY], Band.DRAINING)
+    assert "vrrpctl leave (pid" in capsys.readouterr().err

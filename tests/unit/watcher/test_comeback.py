@@ -13,6 +13,7 @@ import pytest
 from unit.support.fakes import VIP, Clock
 from unit.support.services import FakeServices
 from vrrp_drain.haproxy import health_check, other_drain
+from vrrp_drain.runtime import files
 from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.lock import Lock
 from vrrp_drain.runtime.signals import Cancellation
@@ -106,7 +107,7 @@ def test_who_is_out_until_promoted_is_promoted_after_nothing_else(
     )
     StandingOrder.stay_out(paths).take_back()
     tick(found, clock, 1.0)
-    assert len(promotions.started) == (comeback.quiet_seconds(stage, services.instance.config.drain) is not None)
+    assert len(promotions.started) == comeback.due(services.instance, stage)
 
 
 @pytest.mark.parametrize("stage", Stage)
@@ -285,6 +286,31 @@ def test_promote_after_is_the_operators(services: FakeServices, paths: Any, cloc
     found, began = Comeback(services.instance, services.control, services.installation), time.monotonic()
     tick(found, clock, 700)
     assert promotions.started[0][1] - began == pytest.approx(600, abs=0.3)
+
+
+def test_after_a_leave_keepalived_must_have_been_started_anew(
+    services: FakeServices, paths: Any, clock: Clock, promotions: Promotions
+) -> None:
+    """Whoever is about to reboot may take an hour: the VIP must not come back meanwhile. Once all was stopped and started it does."""
+    boot, pid_file = Boot(paths.drain_run), services.instance.pid_file
+    files.replace(pid_file, "4711\n")
+    boot.enter(Stage.LEFT)
+    os.utime(pid_file, (86400, 86400))
+    os.utime(paths.drain_run / "boot", (86500, 86500))
+    found = Comeback(services.instance, services.control, services.installation)
+    said = comeback.waits_for(services.instance, Stage.LEFT, problem="", running=True, watched=True)
+    assert said == "a reboot, a start of keepalived (monit stop all, monit start all), or vrrpctl promote"
+    tick(found, clock, 3600)
+    pid_file.unlink()
+    tick(found, clock, 60, keepalived_runs=False)
+    assert promotions.started == []
+    files.replace(pid_file, "4811\n")
+    os.utime(pid_file, (90200, 90200))
+    started = time.monotonic()
+    said = comeback.waits_for(services.instance, Stage.LEFT, problem="", running=True, watched=True)
+    assert said == "the watcher, which promotes it when no lifecycle script has run for 10 s"
+    tick(found, clock, 30)
+    assert [round(at - started) for _, at in promotions.started] == [10]
 
 
 # What it waits for, for people.

@@ -33,15 +33,16 @@ _UNSEEN = 5.0  # seconds for which haproxy accepts where it cannot be seen who c
 _TO_CLOSE = 10.0  # seconds of drain_timeout, or half of it, for clients of keep-alive connections to be asked to close
 
 
-def finish_connections(services: Services, cancellation: Cancellation) -> None:
+def finish_connections(services: Services, cancellation: Cancellation, *, by_bosh: bool = True) -> None:
     """Accept until nobody comes, then serve what is open until it is gone; both for at most ``drain_timeout`` seconds.
 
-    Where open connections do not survive a move, they are not waited for.
+    Where open connections do not survive a move, they are not waited for. ``by_bosh`` tells that the drains of other jobs run as well, and
+    one of them may end haproxy.
     """
     instance = services.instance
     word = Boot(instance.paths.drain_run).word()
     drain, vips = instance.config.drain, instance.config.keepalived.addresses
-    others = other_drain.ending_haproxy(instance.paths.jobs, drain.haproxy_pid_file)
+    others = other_drain.ending_haproxy(instance.paths.jobs, drain.haproxy_pid_file) if by_bosh else []
     if others:
         log.info("haproxy is left to the drain of the job %s, which ends it: here its connections are waited for", ", ".join(others))
 

@@ -20,7 +20,7 @@ from .session import Session
 log = logging.getLogger(__name__)
 
 SCRIPTS = ("pre-start", "post-start", "pre-stop", "drain", "post-stop")
-_COMMANDS = ("demote", "doctor", "history", "keepalived", "let-go", "notify", "promote", "rehearse", "status", "top", "watch")
+_COMMANDS = ("demote", "doctor", "history", "keepalived", "leave", "let-go", "notify", "promote", "rehearse", "status", "top", "watch")
 _LAST = "post-stop"  # the script after which nothing is left to be protected
 _UMASK = 0o022  # whatever monit or the agent hands down: logs can be forwarded by others, and written by root alone
 

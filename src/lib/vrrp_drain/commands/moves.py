@@ -80,9 +80,9 @@ def say_who_finishes(paths: Paths) -> None:
 
 
 def refuse_while_one_finishes(instance: Instance) -> None:
-    """Raise Busy where a drain waits for connections to end: BOSH stops this instance when it has, so the VIP must not come back."""
+    """Raise Busy where a drain waits for connections to end: this instance is stopped when it has, so the VIP must not come back."""
     if holder := Lock.held_by(instance.paths.finishing):
         raise Busy(
-            f"{holder} serves the connections that are open on {instance.name} until they have ended, and then BOSH stops it: nothing "
-            "was changed. Promote it when the deploy has ended, or cancel the deploy's task first (bosh cancel-task)"
+            f"{holder} serves the connections that are open on {instance.name} until they have ended, and then it is stopped: nothing was "
+            "changed. Promote it when that is over, or end it first: a deploy by bosh cancel-task, vrrpctl leave by Ctrl-C"
         )

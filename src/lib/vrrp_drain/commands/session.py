@@ -50,7 +50,10 @@ class Session:
     @contextmanager
     def alone(self, timeout: float | None, *, makes_way: bool = False) -> Iterator[Opened]:
         """Give the services with the lock, which is waited for ``timeout`` seconds, or as long as a handover may take."""
-        with self.opened() as opened:
-            seconds = timeout or opened.services.instance.config.drain.handover_timeout
-            with Lock(self.paths.lock, f"vrrpctl {self.command}", seconds, opened.cancellation, log.info, makes_way=makes_way):
-                yield opened
+        with self.opened() as opened, self.lock(opened, timeout, makes_way=makes_way):
+            yield opened
+
+    def lock(self, opened: Opened, timeout: float | None, *, makes_way: bool = False) -> Lock:
+        """Return the lock for whoever moves this instance, to be entered."""
+        seconds = timeout or opened.services.instance.config.drain.handover_timeout
+        return Lock(self.paths.lock, f"vrrpctl {self.command}", seconds, opened.cancellation, log.info, makes_way=makes_way)

@@ -27,8 +27,8 @@ from .session import Session
 
 _STORY = 500  # notices of the history that are looked through
 _WORDS = (
-    "`pre-start`, `drain` (or pre-stop), `last drain` (BOSH stops or deletes it), `demote`, `promote` (or post-start), `reboot`, or "
-    "`unknown` (it cannot be read)"
+    "`pre-start`, `drain` (or pre-stop), `last drain` (BOSH stops or deletes it), `leave`, `demote`, `promote` (or post-start), `reboot`, "
+    "or `unknown` (it cannot be read)"
 )
 
 

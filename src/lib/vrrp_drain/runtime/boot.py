@@ -19,6 +19,7 @@ class Stage(Enum):
     STARTED = "pre-start"
     LEAVING = "drain"  # or pre-stop
     ENDING = "last drain"  # or pre-stop: BOSH stops or deletes this instance, and does not start it again by itself
+    LEFT = "leave"  # an operator is about to reboot or to stop this machine
     DEMOTED = "demote"
     PROMOTED = "promote"  # or post-start
     UNKNOWN = "unknown"  # it cannot be read

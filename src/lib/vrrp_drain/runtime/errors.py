@@ -27,7 +27,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "done, and proven unless --no-wait or --keep was given",
     ExitCode.FAILED: "something outside our control failed (keepalived, haproxy, the kernel); every failure of a lifecycle script",
     ExitCode.USAGE: "the command line is wrong",
-    ExitCode.NO_SUCCESSOR: "demote: nobody took the VIP over in time",
+    ExitCode.NO_SUCCESSOR: "demote, leave: nobody took the VIP over in time",
     ExitCode.BAD_CONFIG: "a property is wrong or contradicts another one",
     ExitCode.NOT_SETTLED: "promote: neither MASTER nor outranked by a peer in time, or somebody else uses the VRID or the VIP",
     ExitCode.BUSY: "another vrrpctl held the lock for longer than we may wait",

@@ -13,6 +13,7 @@ from vrrp_drain.handover.installation import Installation
 from vrrp_drain.haproxy import health_check, other_drain
 from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.keepalived.priority_control import PriorityControl
+from vrrp_drain.runtime import files
 from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.lock import Lock
@@ -29,6 +30,7 @@ _LOOK_EVERY = 2.0  # seconds between two looks at the scripts that run
 _WHY = {
     Stage.REBOOTED: "the machine was started anew",
     Stage.STARTED: "no post-start promotes this instance",
+    Stage.LEFT: "keepalived was started anew after vrrpctl leave",
     Stage.LEAVING: "BOSH stopped this instance half way, and nobody drains it any more",
     Stage.ENDING: "BOSH stopped this instance half way, and nobody drains it any more",
 }
@@ -39,11 +41,19 @@ def quiet_seconds(stage: Stage | None, drain: VrrpDrain) -> float | None:
     match stage:
         case Stage.REBOOTED:
             return 0.0
-        case Stage.STARTED:
+        case Stage.STARTED | Stage.LEFT:
             return _POST_START_SECONDS
         case Stage.LEAVING | Stage.ENDING:
             return drain.promote_after
     return None
+
+
+def due(instance: Instance, stage: Stage | None) -> bool:
+    """Tell whether this stage ends by itself: after `vrrpctl leave` it does once keepalived has been started anew."""
+    if stage is not Stage.LEFT:
+        return quiet_seconds(stage, instance.config.drain) is not None
+    said, started = Boot(instance.paths.drain_run).entered_at(), files.changed_at(instance.pid_file)
+    return said is not None and started is not None and started > said
 
 
 def at_work(paths: Paths) -> list[str]:
@@ -59,6 +69,8 @@ def waits_for(instance: Instance, stage: Stage | None, *, problem: str, running:
         return f"{', '.join(busy)} to end"
     if order := StandingOrder.stay_out(instance.paths).read():
         return f"vrrpctl promote, and for nothing else: {order}"
+    if stage is Stage.LEFT and not due(instance, stage):
+        return "a reboot, a start of keepalived (monit stop all, monit start all), or vrrpctl promote"
     if quiet is None:
         return "vrrpctl promote: it is left to whoever took it out"
     if problem and not health_check.processes(instance.config.drain.haproxy_pid_file):
@@ -109,7 +121,7 @@ class Comeback:
             return
         now, stage = time.monotonic(), self._boot.stage()
         quiet = quiet_seconds(stage, self._instance.config.drain)
-        if stage is None or quiet is None or (band is not Band.DRAINING and stage is not Stage.REBOOTED):
+        if stage is None or quiet is None or not due(self._instance, stage) or (band is not Band.DRAINING and stage is not Stage.REBOOTED):
             self._word = ""
             return
         if self._quiet_for(stage, now) < quiet or not alive or not keepalived_runs or now < self._try_at:
