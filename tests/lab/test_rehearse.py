@@ -2,13 +2,14 @@
 
 import json
 import subprocess
+import time
 from typing import Any
 
 import pytest
 
 from lab.conftest import MakeCluster
 from lab.fabric.agent import PATH
-from lab.fabric.cluster import VIP, VIP6
+from lab.fabric.cluster import VIP, VIP6, update
 from lab.fabric.namespace import terminate
 from lab.fabric.node import Node
 
@@ -17,9 +18,9 @@ NFT = "/usr/sbin/nft"
 BOTH_FAMILIES = {"ha_proxy": {"bind": ":::80 v4v6"}, "vrrp_drain": {"health_check": "tcp://127.0.0.1:80"}}
 
 
-def rehearse(node: Node, expected: int) -> dict[str, Any]:
+def rehearse(node: Node, expected: int, *words: str) -> dict[str, Any]:
     """Run a drill that ends with the exit code ``expected``, and return its report."""
-    code, stdout, stderr = node.vrrpctl("rehearse", "--json")
+    code, stdout, stderr = node.vrrpctl("rehearse", "--json", *words)
     print(stdout, stderr)
     assert code == expected, stderr
     found: dict[str, Any] = json.loads(stdout)
@@ -102,3 +103,23 @@ def test_told_to_stop_and_refused(make_cluster: MakeCluster) -> None:
     assert "vrrpctl doctor finds a problem: successor: haproxy of 10.0.0.2 does not answer us" in text
     assert text.endswith("Nothing was moved\n")
     assert (first.band(), cluster.holders(), first.log().count("priority lowered")) == ("0", [first], begun)
+
+
+def test_what_a_deploy_would_meet(make_cluster: MakeCluster) -> None:
+    """The peers that said that they are out do not count, the last update is told as it was, and what is too much ends with 9."""
+    cluster = make_cluster(3, watched=True, vrrp_drain={"successor_timeout": 1})
+    first, _, third = cluster.nodes
+    began = time.monotonic()
+    update(first)
+    took = time.monotonic() - began
+    first.wait_for(cluster.vip)
+    found = rehearse(first, 0, "--max-in-flight", "67%")["deploy"]
+    assert (found["at_a_time"], found["spare"], found["prospect"]) == (2, 2, "smooth")
+    assert 1.0 < found["last_update_seconds"] < took + 0.5
+    assert third.vrrpctl("demote")[0] == 0
+    found = rehearse(first, 9, "--max-in-flight", "2")["deploy"]
+    assert (found["able"], found["spare"], found["prospect"]) == (["haproxy/1"], 1, "lost")
+    assert found["not_able"].endswith("haproxy/2")
+    code, stdout, _ = first.vrrpctl("rehearse")
+    assert code == 0
+    assert "with max_in_flight up to 1 of 3 there is always somebody" in stdout

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -165,6 +165,10 @@ def test_pre_stop_knows_its_environment(vrrpctl: Vrrpctl, services: FakeServices
         ["demote", "--fast"],
         ["demote", "--timeout", "0"],
         ["rehearse", "--rate", "9"],
+        ["rehearse", "--max-in-flight", "half"],
+        ["demote", "--by", "alice"],
+        ["let-go", "--within", "0"],
+        ["leave", "--timeout", "0"],
         ["promote", "--timeout", "soon"],
         ["status", "eth0"],
         ["keepalived"],
@@ -338,6 +342,7 @@ def test_rehearse(
     monkeypatch.setattr(rehearsal, "names", lambda services: {MAC: "haproxy/0", PEER_MAC: "haproxy/1"})
     monkeypatch.setattr(rehearsal, "Prober", Prober)
     monkeypatch.setattr(rehearsal, "rehearse", rehearse)
+    found = replace(found, deploy=rehearsal.forecast(services, None))
     assert vrrpctl("rehearse", "--rate", "20", "--port", "443", "--timeout", "3") == code
     said = capsys.readouterr()
     assert said.out.splitlines() == [*found.lines()]
@@ -350,6 +355,40 @@ def test_rehearse(
         (frozenset({PEER_MAC}), 100),
         ({MAC: "haproxy/0", PEER_MAC: "haproxy/1"}, pytest.approx(5.133, abs=0.001)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "code", "prospect"), [(0.0, ExitCode.FELT, "lost"), (600.0, ExitCode.OK, "waits")], ids=["in vain", "in time"]
+)
+def test_rehearse_tells_of_a_deploy(
+    vrrpctl: Vrrpctl,
+    services: FakeServices,
+    paths: Paths,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    timeout: float,
+    code: int,
+    prospect: str,
+) -> None:
+    """Where the last one would wait in vain the exit code says that clients would feel it, though the drill itself was smooth."""
+    config = services.instance.config
+    services.configure(replace(config, drain=replace(config.drain, successor_timeout=timeout)))
+    history, left = History(paths.history), replace(NOTICE, kind=Kind.BAND, previous="active", state="draining", at=10.0)
+    history.append(left)
+    history.append(replace(NOTICE, kind=Kind.STATE, previous="backup", state="stopped", at=20.0))
+    history.append(replace(left, previous="draining", state="active", cause=Cause.PROMOTE, at=51.0))
+    target = rehearsal.Target(ip_address(VIP), 80, "eth0", ip_address(OWN), MAC, frozenset({MAC}))
+    smooth = rehearsal.Report("haproxy/0", VIP, 80, 20, 0.0, 1.0, (), [Probe(0.5, MAC, Outcome.ANSWERED, 0.001)], [], {})
+    monkeypatch.setattr(rehearsal, "check", lambda services: None)
+    monkeypatch.setattr(rehearsal, "target", lambda services, port: target)
+    monkeypatch.setattr(rehearsal, "names", lambda services: {MAC: "haproxy/0"})
+    monkeypatch.setattr(rehearsal, "Prober", lambda client, rate: nullcontext(client))
+    monkeypatch.setattr(rehearsal, "rehearse", lambda *_: smooth)
+    assert vrrpctl("rehearse", "--max-in-flight", "100%", "--json") == code
+    said = capsys.readouterr()
+    found = json.loads(said.out)["deploy"]
+    assert (found["at_a_time"], found["prospect"], found["last_update_seconds"]) == (2, prospect, 41.0)
+    assert ("a deploy with max_in_flight 100% would take 10.0.0.10 away from clients" in said.err) == bool(code)
 
 
 def test_a_drill_that_is_refused(

@@ -14,8 +14,10 @@ from vrrp_drain.config.model import Proof
 from vrrp_drain.doctor import survey
 from vrrp_drain.handover.demote import Demote
 from vrrp_drain.handover.promote import Promote
+from vrrp_drain.handover.prospects import Prospects
 from vrrp_drain.handover.services import Services
 from vrrp_drain.keepalived import priority_control
+from vrrp_drain.notify.history import History
 from vrrp_drain.runtime.errors import LOOK_AT_PEERS, Cancelled, NoSuccessor, NotSettled, SystemFault, Unwell, VrrpDrainError
 from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.signals import Cancellation
@@ -24,12 +26,14 @@ from vrrp_drain.vrrp.bands import Band
 
 from . import ports
 from .client import Client, Target
+from .deploy import Forecast, MaxInFlight, last_update
 from .prober import Prober
 from .report import Move, Report
 
 log = logging.getLogger(__name__)
 
 _BEFORE, _BETWEEN, _AFTER = 0.5, 1.0, 0.5  # seconds in which nothing is moved: what comes late is to be seen as well
+_STORY = 500  # notices of the history that are looked through for the last update
 _DOCTOR = 4.0  # advert intervals that doctor takes, beside its own seconds
 _STOPPED = "told to stop: this instance is in the active band as before, and takes the VIP back where a peer has it"
 
@@ -58,6 +62,14 @@ def names(services: Services) -> dict[str, str]:
     answers = survey.listen(services, survey.LEAST_SECONDS, peers).answers
     found = {mac: name for address, name in peers.items() for mac in answers.get(address, ())}
     return {services.machine.netlink.mac(instance.interface): instance.name, **found}
+
+
+def forecast(services: Services, asked: MaxInFlight | None) -> Forecast:
+    """Return what a deploy would meet that updates as many as ``asked`` at a time, as things stand now."""
+    instance = services.instance
+    outlook = Prospects(instance, services.membership).look()
+    took = last_update(History(instance.paths.history).last(_STORY))
+    return Forecast(str(instance.vip), len(instance.config.peers) + 1, asked, outlook, instance.config.drain, took)
 
 
 def rehearse(services: Services, cancellation: Cancellation, prober: Prober, known: Mapping[str, str], timeout: float) -> Report:
@@ -179,4 +191,17 @@ def _refuse_failing_probes(client: Client, known: Mapping[str, str]) -> None:
     log.warning("%s: %s", what, why)
 
 
-__all__ = ["Client", "Move", "Prober", "Report", "Target", "check", "names", "rehearse", "target"]
+__all__ = [
+    "Client",
+    "Forecast",
+    "MaxInFlight",
+    "Move",
+    "Prober",
+    "Report",
+    "Target",
+    "check",
+    "forecast",
+    "names",
+    "rehearse",
+    "target",
+]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vrrp_drain.runtime.errors import VrrpDrainError
 
 from .client import Turn
+from .deploy import Forecast
 from .tally import SLOW, Outcome, Probe, Tally, tally
 
 _WIDTH = 120
@@ -38,6 +39,7 @@ class Report:
     turns: Sequence[Turn]
     names: Mapping[str, str]
     error: VrrpDrainError | None = None
+    deploy: Forecast | None = None
 
     @property
     def total(self) -> Tally:
@@ -79,6 +81,7 @@ class Report:
             "holders": [
                 {"at": round(self._since(each), 4), "mac": each.mac, "instance": self.names.get(each.mac, "")} for each in self.turns
             ],
+            "deploy": self.deploy.as_json() if self.deploy else None,
             "error": str(self.error) if self.error else None,
         }
 
@@ -95,6 +98,10 @@ class Report:
             yield f"{'' if number else 'VIP at':{_LABEL}}{_seconds(self._since(turn)):>8}  {self._holder(turn.mac)}"
         for each in self.moves:
             yield from self._first_failure(each)
+        if self.deploy is not None:
+            yield ""
+            for number, sentence in enumerate(self.deploy.sentences()):
+                yield from _wrapped("" if number else "deploy", sentence)
 
     def _first_failure(self, move: Move) -> Iterator[str]:
         failed = [each for each in self.probes if each.failed and move.began <= each.sent < self._end_of(move)]
@@ -104,7 +111,7 @@ class Report:
         what = "refused a connection" if first.outcome is Outcome.REFUSED else "did not answer a connection"
         text = f"{_seconds(first.sent - self.began)} after the beginning {self._holder(first.mac)} {what}: the first of {len(failed)}"
         yield ""
-        yield from textwrap.wrap(f"{move.name:{_LABEL}}{text}", _WIDTH, subsequent_indent=" " * _LABEL, break_on_hyphens=False)
+        yield from _wrapped(move.name, text)
 
     def _end_of(self, move: Move) -> float:
         return min((each.began for each in self.moves if each.began > move.began), default=self.ended)
@@ -115,6 +122,11 @@ class Report:
     def _holder(self, mac: str) -> str:
         name = self.names.get(mac, "a machine that is no instance")
         return f"{name} ({mac})"
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    indent = " " * _LABEL
+    return textwrap.wrap(text, _WIDTH, initial_indent=f"{label:{_LABEL}}", subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _row(name: str, took: str, found: Tally) -> str:

@@ -33,7 +33,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.BUSY: "another vrrpctl held the lock for longer than we may wait",
     ExitCode.CANCELLED: "stopped by SIGTERM or SIGINT; the priority was put back",
     ExitCode.UNWELL: "doctor: there is a problem; rehearse: refused, nothing was moved",
-    ExitCode.FELT: "rehearse: clients would have felt something",
+    ExitCode.FELT: "rehearse: clients would have felt something, or would in such a deploy",
 }
 
 
