@@ -20,6 +20,7 @@ from vrrp_drain.notify.notice import Cause, Kind, Notice
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.hello import Word
 
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
 
@@ -222,11 +223,31 @@ def test_without_a_history(services: FakeServices, machine: FakeMachine) -> None
 
 
 @pytest.mark.parametrize(
+    ("word", "away", "ended", "said"),
+    [
+        (Word.LEAVES, ["haproxy/1"], [], "ago that it is being stopped or started"),
+        (Word.ENDS, [], ["haproxy/1"], "taken out or stopped, until somebody starts them: haproxy/1"),
+    ],
+)
+def test_a_peer_that_leaves_is_no_successor(
+    services: FakeServices, ipr: FakeIPR, machine: FakeMachine, word: Word, away: list[str], ended: list[str], said: str
+) -> None:
+    """Its haproxy may answer still: what it said of itself counts, and is shown."""
+    machine.healthy_peers = [PEER]
+    machine.rules.hears(ip_address(PEER), word)
+    ipr.addresses.append(address(2, f"{VIP}/32"))
+    found = status.look(services)
+    assert (found.successors, found.peers_away, found.peers_ended) == ([], away, ended)
+    assert any(said in each for each in found.obstacles)
+    assert sum("haproxy/1: " in line for line in found.lines()) == 1
+
+
+@pytest.mark.parametrize(
     ("vip_here", "pid", "answering", "heard", "obstacle"),
     [
         pytest.param(True, 4711, [PEER], False, None, id="all well on the master"),
         pytest.param(False, 4711, [], True, None, id="a backup needs no successor"),
-        pytest.param(True, 4711, [], False, "no peer's haproxy answers us", id="no successor"),
+        pytest.param(True, 4711, [], False, "no peer can take 10.0.0.10 now: haproxy of haproxy/1 does not answer", id="no successor"),
         pytest.param(True, None, [PEER], False, "keepalived does not run here", id="keepalived"),
         pytest.param(False, 4711, [PEER], False, "nobody adverts 10.0.0.10", id="no master"),
     ],

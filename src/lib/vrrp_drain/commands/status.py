@@ -9,6 +9,7 @@ import click
 
 from vrrp_drain.doctor import survey
 from vrrp_drain.handoff.situation import Situation
+from vrrp_drain.handover.prospects import Outlook, Prospects
 from vrrp_drain.handover.services import Services
 from vrrp_drain.linux import listeners
 from vrrp_drain.notify.history import History
@@ -73,7 +74,11 @@ class Status:
     master: Annotated[str | None, "address of the peer that adverts; null where none does: while this instance is MASTER, none should"]
     master_priority: Annotated[int | None, "the priority that the peer adverts"]
     answering: Annotated[list[str], "MACs of others that answer for the VIP; while this instance is MASTER, there should be none"]
-    successors: Annotated[list[str] | None, "peers whose haproxy answers; null where it cannot be asked from here (a `unix://` check)"]
+    successors: Annotated[
+        list[str] | None, "peers that take part and whose haproxy answers; null where it cannot be asked from here (a `unix://` check)"
+    ]
+    peers_away: Annotated[list[str], "peers that said that they are being stopped or started, and will take part again"]
+    peers_ended: Annotated[list[str], "peers that said that BOSH stops or deletes them, or that an operator demoted them"]
     connections: Annotated[int | None, "TCP connections to the VIPs that end here; null where the kernel does not tell"]
     handoff: Annotated[bool, "whether the rules that hand open connections over are installed"]
     handed_off_to: Annotated[list[str], "peers that get the packets of connections that they served before"]
@@ -122,6 +127,12 @@ class Status:
             yield Row("warning", listeners.advice(self.bound_to_vip), bad=True)
         for each in self.obstacles:
             yield Row("drain", f"would not be smooth: {each}", bad=True)
+        if self.peers_away:
+            yield Row("away", f"{', '.join(self.peers_away)}: being stopped or started, as they said")
+        if self.peers_ended:
+            yield Row(
+                "taken out", f"{', '.join(self.peers_ended)}: stopped, deleted or demoted, as they said, until somebody wants them back"
+            )
         if not self.obstacles:
             yield Row("drain", f"would succeed now: {self._successors()}")
 
@@ -162,7 +173,9 @@ def look(services: Services) -> Status:
     boot, watcher = Boot(instance.paths.drain_run), PidFile.holder(instance.paths.watcher_pid_file)
     stage = boot.stage()
     stay_out, let_go = (each(instance.paths).read() for each in (StandingOrder.stay_out, StandingOrder.let_go))
-    successors = None if drain.health_check.scheme == "unix" else [str(each) for each in services.membership.healthy_peers()]
+    outlook = Prospects(instance, services.membership).look()
+    address_of = {str(each): str(each.address) for each in instance.config.peers}
+    healthy = [address_of.get(each, each) for each in outlook.healthy]
     answering = sorted(found.answers[instance.vip])
     story = History(instance.paths.history).last(_STORY)
     why = _why(story)
@@ -195,14 +208,16 @@ def look(services: Services) -> Status:
         master=str(master.source) if master else None,
         master_priority=master.advert.priority if master else None,
         answering=answering,
-        successors=successors,
+        successors=healthy if services.membership.asks_peers else None,
+        peers_away=[name for name, _ in outlook.away],
+        peers_ended=[*outlook.ended],
         connections=_connections(services),
         handoff=bool(situation.families),
         handed_off_to=sorted({str(each.peer) for each in situation.armed}),
         bound_to_vip=_bound(services),
         watcher_pid=watcher,
         conditions=_conditions(story),
-        obstacles=[*_obstacles(services, vip_here=vip_here, running=pid is not None, master=master is not None, successors=successors)],
+        obstacles=[*_obstacles(services, vip_here=vip_here, running=pid is not None, master=master is not None, outlook=outlook)],
     )
 
 
@@ -218,15 +233,15 @@ def _conditions(story: Sequence[Notice]) -> list[str]:
     return [each.reason for each in last.values() if each.state == Switch.ON]
 
 
-def _obstacles(services: Services, *, vip_here: bool, running: bool, master: bool, successors: list[str] | None) -> Iterator[str]:
+def _obstacles(services: Services, *, vip_here: bool, running: bool, master: bool, outlook: Outlook) -> Iterator[str]:
     """Yield what stands against a smooth drain of this instance."""
     instance = services.instance
     if not running:
         yield "keepalived does not run here"
     if not instance.config.peers:
         yield "this instance has no peer, so clients are without the VIP while it is stopped"
-    elif vip_here and successors == []:
-        yield f"no peer's haproxy answers us (vrrp_drain.health_check asks {instance.config.drain.health_check.geturl()})"
+    elif vip_here and not outlook.able:
+        yield f"no peer can take {instance.vip} now: {outlook} (vrrp_drain.health_check asks {instance.config.drain.health_check.geturl()})"
     if not vip_here and not master:
         yield f"nobody adverts {instance.vip}"
 
