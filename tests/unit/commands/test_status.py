@@ -50,17 +50,19 @@ def test_the_lines_of_a_backup() -> None:
             replace(MASTER, vip_interface="vrrp.7"), "VIP         10.0.0.10 is here, on vrrp.7: this instance is MASTER", id="virtual MAC"
         ),
         pytest.param(
-            replace(MASTER, vip_interface="vrrp.7", keepalived_pid=None),
+            replace(MASTER, vip_interface="vrrp.7", keepalived_pid=None, keepalived_detail="does not run"),
             "VIP         10.0.0.10 is on vrrp.7, but keepalived does not run: it is stale; vrrpctl demote clears it safely",
             id="stale, virtual MAC",
         ),
         pytest.param(MASTER, "band        active, priority 254, VRID 7", id="a band without a file"),
         pytest.param(
-            replace(MASTER, keepalived_pid=None),
-            "VIP         10.0.0.10 is on eth0, but keepalived does not run: it is stale; vrrpctl demote clears it safely",
-            id="stale",
+            replace(MASTER, keepalived_pid=None, keepalived_detail="is stopped by a signal (pid 5; kill -CONT lets it go on)"),
+            "keepalived  is stopped by a signal (pid 5; kill -CONT lets it go on)",
+            id="keepalived stopped",
         ),
-        pytest.param(replace(BACKUP, keepalived_pid=None), "keepalived  does not run", id="keepalived dead"),
+        pytest.param(
+            replace(BACKUP, keepalived_pid=None, keepalived_detail="does not run"), "keepalived  does not run", id="keepalived dead"
+        ),
         pytest.param(
             replace(BACKUP, master=None, master_priority=None, answering=[]),
             "VIP         10.0.0.10 is not here and nobody adverts it: clients are without it, or adverts do not reach this instance",

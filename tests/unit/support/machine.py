@@ -13,6 +13,7 @@ from vrrp_drain.config.model import VrrpDrain
 from vrrp_drain.haproxy.health import Health
 from vrrp_drain.linux.neighbour import Inquiry
 from vrrp_drain.linux.newcomers import Newcomer
+from vrrp_drain.linux.process import Keepalived, Process
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import AdvertError, SystemFault
 from vrrp_drain.runtime.ip import IPAddress, Packet
@@ -169,6 +170,40 @@ class FakeHaproxyHere:
         return self._machine.bound
 
 
+class FakeProcesses:
+    """keepalived's processes: the one that its pid file names, 4711, and below it the one that speaks VRRP, 4712."""
+
+    def __init__(self, machine: "FakeMachine") -> None:
+        self._machine = machine
+        self.vrrp: int | None = 4712
+        self.stopped = self.main_stopped = False
+        self.progresses, self.ready = True, False
+        self.killed: list[Keepalived] = []
+        self._turns = 0
+
+    def look(self, pid_file: Path) -> Keepalived | None:
+        if self._machine.pid is None:
+            return None
+        self._turns += self.progresses and not self.stopped
+        vrrp = None if self.vrrp is None else Process(self.vrrp, self.stopped, self._turns, self.ready)
+        return Keepalived(Process(self._machine.pid, self.main_stopped, 0), vrrp)
+
+    def fd(self, pid: int) -> int | None:
+        fd = self._machine.world.fd(lambda: self._machine.pid is None or pid not in (self._machine.pid, self.vrrp))
+        self._machine.pidfds.append(fd)
+        return fd
+
+    def kill(self, keepalived: Keepalived) -> None:
+        self.killed.append(keepalived)
+        self.vrrp, self.stopped, self.progresses = None, False, True
+
+    def vrrp_ends(self) -> None:
+        self.vrrp = None
+
+    def vrrp_starts(self) -> None:
+        self.vrrp = 4713
+
+
 class FakeMachine:
     """Machine (handover/machine.py), with keepalived running, haproxy well, and nobody else on the segment."""
 
@@ -177,6 +212,7 @@ class FakeMachine:
         self.netlink = netlink
         self.rules = FakeRules()
         self.haproxy = FakeHaproxyHere(self)
+        self.processes = FakeProcesses(self)
         self.burst = 64
         self.listeners: list[HeardListener] = []
         self.captures: list[HeardListener] = []
@@ -314,7 +350,8 @@ class FakeMachine:
         self.world.sleep(seconds)
 
     def keepalived(self, pid_file: Path) -> int | None:
-        return self.pid
+        found = self.processes.look(pid_file)
+        return self.pid if found and found.works else None
 
     def keepalived_fd(self, pid_file: Path) -> int | None:
         if self.pid is None:

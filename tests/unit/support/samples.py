@@ -21,6 +21,7 @@ BACKUP = Status(
     since=86401.0,
     why="state master -> backup, drain: this instance was told to leave",
     keepalived_pid=4711,
+    keepalived_detail="",
     band="draining",
     band_since=86400.0,
     asked_by="demote",

@@ -17,6 +17,8 @@ from vrrp_drain.config.model import Config, VrrpDrain
 from vrrp_drain.handover.services import Services, assemble
 from vrrp_drain.haproxy.health import Health
 from vrrp_drain.linux.newcomers import Newcomer
+from vrrp_drain.linux.process import Keepalived as Processes
+from vrrp_drain.linux.process import Process
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.ip import GROUP_V4, IPAddress, Packet
 from vrrp_drain.runtime.paths import Paths
@@ -136,6 +138,24 @@ class SimulatedNewcomers:
         pass
 
 
+class SimulatedProcesses:
+    """keepalived's two processes, as far as it runs."""
+
+    def __init__(self, machine: "SimulatedMachine") -> None:
+        self._machine = machine
+        self._turns = 0
+
+    def look(self, pid_file: Path) -> Processes | None:
+        self._turns += 1
+        return Processes(Process(4711, False, 0), Process(4712, False, self._turns)) if self._machine.daemon.runs else None
+
+    def fd(self, pid: int) -> int | None:
+        return self._machine.keepalived_fd(Path())
+
+    def kill(self, keepalived: Processes) -> None:
+        self._machine.daemon.dies()
+
+
 class SimulatedMachine:
     """Machine (handover/machine.py) of one instance, with its kernel, its keepalived and its haproxy."""
 
@@ -151,6 +171,7 @@ class SimulatedMachine:
             file.write_text("0\n")
         self.rules = FakeRules()
         self.haproxy = SimulatedHaproxy(self)
+        self.processes = SimulatedProcesses(self)
         self.health = Health()
         self.open_connections = 0
         self.announced: list[IPAddress] = []

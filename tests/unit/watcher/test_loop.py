@@ -1,158 +1,19 @@
 """The watcher's loop: what wakes it, what it looks at, what it tells. Sockets are fakes, time is frozen, the segment is not there."""
 
-import os
 import time
-from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
-from unit.support.fakes import PEER, PEER_MAC, STRANGER, VIP, Clock, FakeIPR, address, link
-from unit.support.services import FakeServices
-from unit.support.world import World
-from vrrp_drain.handoff.situation import Situation
-from vrrp_drain.haproxy.monitor import Verdict
-from vrrp_drain.notify.notice import Kind, Notice
-from vrrp_drain.runtime.boot import Boot, Stage
+from unit.support.fakes import PEER, STRANGER, VIP, Clock, address, link
+from unit.support.theatre import ALIVE, DIED, Theatre, lasted, packet, when
+from vrrp_drain.notify.notice import Kind
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.runtime.ip import ALL_HOSTS_V4, GROUP_V4, TTL, Packet
-from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.runtime.ip import ALL_HOSTS_V4, TTL, Packet
 from vrrp_drain.vrrp import hello
-from vrrp_drain.vrrp.advert import Advert, build
 from vrrp_drain.vrrp.bands import Band
-from vrrp_drain.watcher import loop as module
-from vrrp_drain.watcher.loop import Age, Watcher
-from vrrp_drain.watcher.metrics import Metrics
-
-DIED, ALIVE = Verdict(False, "connection refused", True), Verdict(True, "", False)
-BEGINNING = 86400.0  # seconds since the epoch, of the frozen clock
-
-
-def packet(priority: int = 253, source: str = PEER, *, version: int = 2, damaged: bool = False) -> Packet:
-    advert = Advert(version, 1, priority, 1.0, (ip_address(VIP),))
-    payload = build(advert, ip_address(source), GROUP_V4)
-    return Packet(ip_address(source), GROUP_V4, TTL, payload[:-1] if damaged else payload)
-
-
-def when(notice: Notice) -> float:
-    """Return how many seconds after the beginning of the test it was."""
-    return round(notice.at - BEGINNING, 2)
-
-
-def lasted(notice: Notice) -> float | None:
-    return notice.seconds and round(notice.seconds, 1)
-
-
-class FakeMonitor:
-    """A Monitor whose verdicts a test gives."""
-
-    def __init__(self, world: World) -> None:
-        self._fd = world.fd(lambda: bool(self.given))
-        self.alive: bool | None = None
-        self.full = ""
-        self.given: list[Verdict] = []
-        self.fresh: list[int] = []
-        self.gone: list[int] = []
-        self.running = False
-
-    def make(self, *arguments: object) -> "FakeMonitor":
-        return self
-
-    def start(self) -> None:
-        self.running = True
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def verdicts(self) -> list[Verdict]:
-        taken, self.given = self.given, []
-        return taken
-
-    def newcomers(self) -> list[int]:
-        taken, self.fresh = self.fresh, []
-        return taken
-
-    def ended(self, pidfd: int) -> None:
-        self.gone.append(pidfd)
-
-    def close(self) -> None:
-        self.running = False
-
-
-class Theatre:
-    """A watcher with everything around it under the control of a test."""
-
-    def __init__(self, services: FakeServices, ipr: FakeIPR, cancellation: Cancellation, clock: Clock) -> None:
-        self.services, self.machine, self.ipr, self.cancellation = services, services.machine, ipr, cancellation
-        self.clock = clock
-        self.monitor = FakeMonitor(self.machine.world)
-        self.machine.answers[VIP] = [PEER_MAC]
-        self.metrics = Metrics(254, Situation, int)
-        self.told: list[Notice] = []
-        self.start = time.monotonic()
-        Boot(services.instance.paths.drain_run).enter(Stage.PROMOTED)
-        services.control.write(Band.ACTIVE)
-        os.utime(services.control.path, (1, 1))
-
-    # what happens
-
-    def at(self, seconds: float, action: Callable[[], object]) -> None:
-        self.machine.world.at(self.start + seconds, action)
-
-    def hear(self, *packets: Packet) -> None:
-        self.machine.captures[-1].packets += packets
-
-    def adverts(self, begin: float, end: float, **fields: Any) -> None:
-        """Have a peer advert every second."""
-        for n in range(round(end - begin)):
-            self.at(begin + n, lambda: self.hear(packet(**fields)))
-
-    def vip(self, *, here: bool) -> None:
-        self.ipr.addresses = [each for each in self.ipr.addresses if each.get_attr("IFA_ADDRESS") != VIP]
-        if here:
-            self.ipr.addresses.append(address(2, f"{VIP}/32"))
-        self.addresses_change()
-
-    def addresses_change(self) -> None:
-        """Have the kernel tell of it."""
-        for each in self.machine.watches:
-            each.changed = True
-
-    def verdict(self, verdict: Verdict) -> None:
-        self.monitor.alive = verdict.alive
-        self.monitor.given.append(verdict)
-
-    def write(self, band: Band) -> None:
-        self.services.control.write(band)
-        os.utime(self.services.control.path, (time.time(), time.time()))
-
-    # what comes of it
-
-    def run(self, seconds: float) -> list[Notice]:
-        """Watch for ``seconds``; return what was told, without the watcher's first word."""
-        self.at(seconds, self.cancellation.cancel)
-        self.watcher = Watcher(self.services, self.cancellation, self.metrics, [self.told.append])
-        self.watcher.run()
-        assert self.told[0].kind is Kind.WATCHER
-        return self.told[1:]
-
-    def sample(self, name: str, **labels: str) -> float | None:
-        return self.metrics.registry.get_sample_value(f"vrrp_drain_{name}", labels)
-
-
-@pytest.fixture
-def stage(services: FakeServices, ipr: FakeIPR, cancellation: Cancellation, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Theatre:
-    made = Theatre(services, ipr, cancellation, clock)
-    monkeypatch.setattr(module, "Monitor", made.monitor.make)
-    remove = ipr.addr
-
-    def addr(command: str, **what: Any) -> None:
-        remove(command, **what)
-        made.addresses_change()
-
-    monkeypatch.setattr(ipr, "addr", addr)
-    return made
+from vrrp_drain.watcher.loop import Age
 
 
 def test_a_quiet_cluster(stage: Theatre, log: pytest.LogCaptureFixture) -> None:
@@ -292,7 +153,7 @@ def test_at_its_end_no_mark_stays(stage: Theatre) -> None:
 
 
 def test_processes_are_watched_once_each(stage: Theatre) -> None:
-    """keepalived's end and a haproxy process's end wake it at once, and a new keepalived is watched again."""
+    """The end of either process of keepalived's and of haproxy's wakes it at once, and a new keepalived is watched again."""
     ended: list[bool] = []
     haproxys = stage.machine.world.fd(lambda: bool(ended))
     stage.adverts(0.1, 6.0)
@@ -300,14 +161,14 @@ def test_processes_are_watched_once_each(stage: Theatre) -> None:
     stage.at(1.1, lambda: ended.append(True))
 
     def start() -> None:
-        stage.machine.pid, stage.machine.keepalived_ended = 4712, False
+        stage.machine.pid, stage.machine.processes.vrrp, stage.machine.keepalived_ended = 4713, 4714, False
 
     stage.machine.keepalived_ends(after=2.1)
     stage.at(4.05, start)
     stopped, started = stage.run(6.0)
     assert stage.monitor.gone == [haproxys]
-    assert len(stage.machine.pidfds) == 2
-    assert stage.machine.closed == stage.machine.pidfds[:1]
+    assert len(stage.machine.pidfds) == 4
+    assert sorted(stage.machine.closed) == sorted(stage.machine.pidfds[:2])
     assert (stopped.state, when(stopped)) == ("stopped", 2.1)
     assert (started.state, started.cause) == ("backup", "keepalived_started")
     assert 4.05 <= when(started) <= 4.31

@@ -29,7 +29,7 @@ from .session import Session
 _STORY = 500  # notices of the history that are looked through
 _WORDS = (
     "`pre-start`, `drain` (or pre-stop), `last drain` (BOSH stops or deletes it), `leave`, `demote`, `promote` (or post-start), `reboot`, "
-    "or `unknown` (it cannot be read)"
+    "`the end of keepalived` (the watcher saw it), or `unknown` (it cannot be read)"
 )
 
 
@@ -52,10 +52,11 @@ class Status:
     vip_interface: Annotated[str, "the interface that carries the VIP: another one, `vrrp.VRID`, with `keepalived.use_vmac` alone"]
     virtual_router_id: Annotated[int, "`keepalived.virtual_router_id`"]
     vip_here: Annotated[bool, "whether the VIP is on that interface, be it stale"]
-    state: Annotated[VrrpState, "`master`, `backup`, or `stopped` (keepalived does not run)"]
+    state: Annotated[VrrpState, "`master`, `backup`, or `stopped` (keepalived does not run, or is stopped)"]
     since: Annotated[float | None, "when the VIP last moved as the watcher saw it, in seconds since the epoch; null where it saw no move"]
     why: Annotated[str, "why it moved then: that line of the history; empty where there is none"]
-    keepalived_pid: Annotated[int | None, "keepalived's pid; null where it does not run"]
+    keepalived_pid: Annotated[int | None, "keepalived's pid; null where it does not run, or is stopped"]
+    keepalived_detail: Annotated[str, "why it speaks for no VIP, as `does not run`; empty where it runs"]
     band: Annotated[str, "`active` or `draining` (demoted); what is wrong with the band's file where it cannot be read"]
     band_since: Annotated[float | None, "when the band was written, in seconds since the epoch"]
     asked_by: Annotated[str | None, f"who last said what this instance is to be: {_WORDS}; null where nobody has"]
@@ -109,7 +110,7 @@ class Status:
         if self.let_go_by:
             until = f" until {utc(self.let_go_until)}" if self.let_go_until else ""
             yield Row("let go", f"BOSH may stop this instance without a successor{until}, says {self.let_go_by} (vrrpctl let-go)", bad=True)
-        yield Row("keepalived", f"runs (pid {self.keepalived_pid})" if self.keepalived_pid else "does not run")
+        yield Row("keepalived", self.keepalived_detail or f"runs (pid {self.keepalived_pid})")
         yield Row("haproxy", self.haproxy_saturated or self.haproxy_detail or "answers")
         if self.connections is not None:
             yield Row("connections", f"{self.connections} to the VIP end here")
@@ -140,7 +141,8 @@ class Status:
         if self.vip_here and self.keepalived_pid:
             return f"{self.vip} is here, on {self.vip_interface}: this instance is MASTER"
         if self.vip_here:
-            return f"{self.vip} is on {self.vip_interface}, but keepalived does not run: it is stale; vrrpctl demote clears it safely"
+            why = f"but keepalived {self.keepalived_detail}: it is stale; vrrpctl demote clears it safely"
+            return f"{self.vip} is on {self.vip_interface}, {why}"
         if self.master:
             return f"{self.vip} is at {self.master}, which adverts priority {self.master_priority} ({describe(self.master_priority or 0)})"
         return f"{self.vip} is not here and nobody adverts it: clients are without it, or adverts do not reach this instance"
@@ -190,6 +192,7 @@ def look(services: Services) -> Status:
         since=why.at if why else None,
         why=why.line() if why else "",
         keepalived_pid=pid,
+        keepalived_detail=services.vip.problem(),
         band=band_name or str(band),
         band_since=services.control.changed_at(),
         asked_by=stage.value if stage else None,
@@ -237,7 +240,7 @@ def _obstacles(services: Services, *, vip_here: bool, running: bool, master: boo
     """Yield what stands against a smooth drain of this instance."""
     instance = services.instance
     if not running:
-        yield "keepalived does not run here"
+        yield f"keepalived {services.vip.problem()} here"
     if not instance.config.peers:
         yield "this instance has no peer, so clients are without the VIP while it is stopped"
     elif vip_here and not outlook.able:

@@ -48,7 +48,7 @@ class Installation:
     def _remove_former_vips(self) -> None:
         """Take VIPs away that a killed keepalived left on the interface: of an earlier deployment, nobody else knows them any more."""
         held = self._vip_on_lo.held()
-        if held is None or self._machine.keepalived(self._instance.pid_file) is not None:
+        if held is None or self._machine.processes.look(self._instance.pid_file) is not None:
             return
         for vip in held.vips:
             if self._machine.netlink.has_address(held.interface, vip):

@@ -22,6 +22,7 @@ from vrrp_drain.linux.advert_socket import AdvertListener
 from vrrp_drain.linux.neighbour import Inquiry
 from vrrp_drain.linux.newcomers import Newcomer
 from vrrp_drain.linux.packet_capture import PacketCapture
+from vrrp_drain.linux.process import Keepalived
 from vrrp_drain.linux.program import Program
 from vrrp_drain.linux.rtnetlink import AddressWatch, Netlink
 from vrrp_drain.runtime.ip import IPAddress, Packet
@@ -106,6 +107,19 @@ class Haproxy(Protocol):
         """Return where somebody listens on one of ``vips`` itself."""
 
 
+class Processes(Protocol):
+    """keepalived's processes, by its pid file."""
+
+    def look(self, pid_file: Path) -> Keepalived | None:
+        """Return them, None where keepalived does not run."""
+
+    def fd(self, pid: int) -> int | None:
+        """Return a file descriptor that is readable when process ``pid`` has ended, None where it has."""
+
+    def kill(self, keepalived: Keepalived) -> None:
+        """End the one that speaks VRRP, and the other too where it could not start that anew."""
+
+
 class Machine(Protocol):
     """What each method raises is what its counterpart in linux/ raises, SystemFault as a rule."""
 
@@ -115,6 +129,8 @@ class Machine(Protocol):
     def rules(self) -> Rules: ...
     @property
     def haproxy(self) -> Haproxy: ...
+    @property
+    def processes(self) -> Processes: ...
 
     def hear(self, interface: str, family: int) -> Listener:
         """Hear what keepalived hears, behind the rules."""
@@ -147,10 +163,10 @@ class Machine(Protocol):
         """Wait for nothing but time."""
 
     def keepalived(self, pid_file: Path) -> int | None:
-        """Return the pid of the keepalived that ``pid_file`` names, None where it does not run."""
+        """Return the pid of the keepalived that ``pid_file`` names, None where nothing of it speaks VRRP: it ended, or it is stopped."""
 
     def keepalived_fd(self, pid_file: Path) -> int | None:
-        """Return a file descriptor that is readable when it has ended, None where it does not run; ``close`` it."""
+        """Return a file descriptor that is readable when it speaks VRRP no more, None where it does not; ``close`` it."""
 
     def close(self, fd: int) -> None: ...
 
@@ -175,6 +191,17 @@ class _ThisHaproxy:
         return listeners.bound_to(vips)
 
 
+class _TheseProcesses:
+    def look(self, pid_file: Path) -> Keepalived | None:
+        return process.look(pid_file)
+
+    def fd(self, pid: int) -> int | None:
+        return process.fd(pid)
+
+    def kill(self, keepalived: Keepalived) -> None:
+        process.kill(keepalived)
+
+
 class ThisMachine:
     """The machine that this process runs on."""
 
@@ -182,6 +209,7 @@ class ThisMachine:
         self.netlink = netlink
         self.rules = Rules()
         self.haproxy = _ThisHaproxy()
+        self.processes = _TheseProcesses()
 
     def hear(self, interface: str, family: int) -> AdvertListener:
         return AdvertListener(interface, family)
@@ -214,10 +242,12 @@ class ThisMachine:
         time.sleep(seconds)
 
     def keepalived(self, pid_file: Path) -> int | None:
-        return process.running(pid_file)
+        found = process.look(pid_file)
+        return found.main.pid if found is not None and found.works else None
 
     def keepalived_fd(self, pid_file: Path) -> int | None:
-        return process.pidfd(pid_file)
+        found = process.look(pid_file)
+        return process.fd(found.vrrp.pid) if found is not None and found.vrrp is not None and found.works else None
 
     def close(self, fd: int) -> None:
         os.close(fd)

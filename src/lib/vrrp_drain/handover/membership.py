@@ -12,6 +12,8 @@ from vrrp_drain.vrrp.election import Electorate, Register
 
 from .machine import Machine
 
+ANSWER_SECONDS = 0.3  # that a peer's haproxy has
+
 
 class Membership:
     """Asked anew each time: addresses come and go, and peers say hello."""
@@ -71,9 +73,9 @@ class Membership:
         except SystemFault:
             return Words()
 
-    def healthy_peers(self) -> list[IPAddress]:
-        """Return the peers whose haproxy answers us; nobody where the health check cannot be asked from here."""
-        return self._machine.haproxy.answering(self._instance.config.drain, self.peers())
+    def healthy_peers(self, seconds: float = ANSWER_SECONDS) -> list[IPAddress]:
+        """Return the peers whose haproxy answers us within ``seconds``; nobody where the health check cannot be asked from here."""
+        return self._machine.haproxy.answering(self._instance.config.drain, self.peers(), seconds)
 
     def peers(self) -> list[IPAddress]:
         """Return where the others of the group are, as far as it is known."""

@@ -12,7 +12,7 @@ from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.vrrp.hello import Word
 
-from .membership import Membership
+from .membership import ANSWER_SECONDS, Membership
 
 _RECENT = 1.0  # seconds
 
@@ -80,8 +80,8 @@ class Prospects:
         """Return what was seen within the last second; otherwise look."""
         return self.latest if time.monotonic() - self._looked < _RECENT else self.look()
 
-    def look(self) -> Outlook:
-        """Ask the peers' haproxy, for a third of a second at most, and return who can take over."""
+    def look(self, seconds: float = ANSWER_SECONDS) -> Outlook:
+        """Ask the peers' haproxy, which have ``seconds`` for an answer, and return who can take over."""
         now, peers = time.monotonic(), self._membership.peers()
         names = {each.address: str(each) for each in self._instance.config.peers}
         families = {self._instance.vip.version, *(each.version for each in peers)}
@@ -90,7 +90,7 @@ class Prospects:
         here = [each for each in peers if each not in away and each not in ended]
         # Who speaks from another address than the link gives it cannot be told from the rest: so many of them are not counted on.
         here = here[len({*away, *ended} - {*peers}) :]
-        healthy = [each for each in self._membership.healthy_peers() if each in here]
+        healthy = [each for each in self._membership.healthy_peers(seconds) if each in here]
         able = healthy if self._membership.asks_peers else here
 
         def named(those: Iterable[IPAddress]) -> tuple[str, ...]:

@@ -16,12 +16,29 @@ class Vip:
         return self._machine.netlink.has_address(self._instance.attachment.vip_interface, self._instance.vip)
 
     def keepalived(self) -> int | None:
-        """Return keepalived's pid, None where it does not run."""
+        """Return keepalived's pid, None where nothing of it speaks VRRP: it ended, or it is stopped."""
         return self._machine.keepalived(self._instance.pid_file)
 
-    def remove_stale(self) -> bool:
-        """Take the VIP away that a dead keepalived left behind; tell whether there was one. Raises SystemFault."""
-        if self.keepalived() is not None or not self.is_here():
+    def problem(self) -> str:
+        """Return why keepalived speaks for no VIP here; nothing where it does, as far as the kernel tells."""
+        found = self._machine.processes.look(self._instance.pid_file)
+        if found is None:
+            return "does not run"
+        if found.vrrp is None:
+            return f"has no process that speaks VRRP (its parent is pid {found.main.pid})"
+        return f"is stopped by a signal (pid {found.vrrp.pid}; kill -CONT lets it go on)" if found.vrrp.stopped else ""
+
+    def remove_stale(self, *, hung: bool = False) -> bool:
+        """Take the VIP away that a dead keepalived left behind; tell whether there was one. Raises SystemFault.
+
+        One that is stopped or ``hung`` is killed before that, VIP or not: it would go on one day, and hold itself for the MASTER.
+        """
+        found, here = self._machine.processes.look(self._instance.pid_file), self.is_here()
+        if (found is not None and found.works and not hung) or not (here or hung):
+            return False
+        if found is not None:
+            self._machine.processes.kill(found)
+        if not here:
             return False
         for address in self._instance.config.keepalived.addresses:
             self._machine.netlink.remove_address(self._instance.attachment.vip_interface, address)

@@ -34,6 +34,7 @@ class Cause(StrEnum):
     PEER_UNHEALTHY = "peer_unhealthy"
     FAULT = "fault"
     KEEPALIVED_STOPPED = "keepalived_stopped"
+    KEEPALIVED_HUNG = "keepalived_hung"
     KEEPALIVED_STARTED = "keepalived_started"
     REBOOT = "reboot"
     START = "start"
@@ -53,7 +54,8 @@ CAUSES = {
     Cause.PEER_RESIGNED: "the MASTER's keepalived was stopped, or gave the VIP up",
     Cause.PEER_UNHEALTHY: "the MASTER's haproxy does not serve",
     Cause.FAULT: "keepalived here gave the VIP up: its check failed, or the interface is down",
-    Cause.KEEPALIVED_STOPPED: "keepalived does not run here any more",
+    Cause.KEEPALIVED_STOPPED: "keepalived does not run here any more, or a process of it ended",
+    Cause.KEEPALIVED_HUNG: "keepalived is here, but stopped (SIGSTOP) or stuck",
     Cause.KEEPALIVED_STARTED: "keepalived runs here",
     Cause.REBOOT: "the machine was started anew",
     Cause.START: "the watcher begins, or nobody had the VIP",
@@ -94,7 +96,7 @@ class Kind(StrEnum):
     BAND = "band"  # demoted or promoted
     TWO_MASTERS = "two_masters"
     FOREIGN = "foreign"  # somebody else's adverts with our VRID
-    STALE_VIP = "stale_vip"  # the VIP is on our interface, but keepalived does not run
+    STALE_VIP = "stale_vip"  # the VIP is on our interface, but keepalived does not run, or hangs
     SILENT_MASTER = "silent_master"  # a peer adverts as MASTER, but nobody answers for the VIP
     NO_MASTER = "no_master"
     SATURATED = "haproxy_saturated"  # haproxy serves whom it has, and takes nobody new

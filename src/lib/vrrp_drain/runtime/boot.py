@@ -22,6 +22,7 @@ class Stage(Enum):
     LEFT = "leave"  # an operator is about to reboot or to stop this machine
     DEMOTED = "demote"
     PROMOTED = "promote"  # or post-start
+    DIED = "the end of keepalived"  # the watcher's word: it died, hung or was stopped while this instance was MASTER
     UNKNOWN = "unknown"  # it cannot be read
 
 

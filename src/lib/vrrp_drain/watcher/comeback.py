@@ -1,4 +1,5 @@
-"""Has an instance take part again where no lifecycle script does: after a reboot, a start without post-start, a stop that ended half way.
+"""Has an instance take part again where no lifecycle script does: after a reboot, a start without post-start, a stop that ended half way,
+a keepalived that died or hung.
 
 It is `vrrpctl promote`, as a process of its own. An instance that an operator has demoted is left to the operator: until a reboot or a
 deploy, or, where that was said (``StandingOrder.stay_out``), until it is promoted.
@@ -24,6 +25,7 @@ from vrrp_drain.vrrp.bands import Band
 log = logging.getLogger(__name__)
 
 _POST_START_SECONDS = 10.0  # without a script after pre-start; a post-start that comes later finds its work done
+_AFTER_A_DEATH_SECONDS = 5.0  # in which keepalived does not die again
 _TRY_EVERY, _TRY_AT_LEAST_EVERY = 10.0, 300.0  # seconds; each try that fails doubles the pause
 _LOOK_EVERY = 2.0  # seconds between two looks at the scripts that run
 
@@ -31,6 +33,7 @@ _WHY = {
     Stage.REBOOTED: "the machine was started anew",
     Stage.STARTED: "no post-start promotes this instance",
     Stage.LEFT: "keepalived was started anew after vrrpctl leave",
+    Stage.DIED: "keepalived runs again",
     Stage.LEAVING: "BOSH stopped this instance half way, and nobody drains it any more",
     Stage.ENDING: "BOSH stopped this instance half way, and nobody drains it any more",
 }
@@ -43,6 +46,8 @@ def quiet_seconds(stage: Stage | None, drain: VrrpDrain) -> float | None:
             return 0.0
         case Stage.STARTED | Stage.LEFT:
             return _POST_START_SECONDS
+        case Stage.DIED:
+            return _AFTER_A_DEATH_SECONDS
         case Stage.LEAVING | Stage.ENDING:
             return drain.promote_after
     return None

@@ -84,7 +84,7 @@ class Conditions:
         if now - self._stale_since < _STALE_SECONDS:
             return None
         peer = self._peer_table.master(now)
-        return Stale(self._config.vip, peer.source if peer else None)
+        return Stale(self._config.vip, peer.source if peer else None, sight.hangs)
 
     def _silent(self, sight: Sight, now: float) -> Reason | None:
         peer = self._peer_table.master(now)

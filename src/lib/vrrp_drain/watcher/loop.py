@@ -21,6 +21,7 @@ from vrrp_drain.keepalived import priority_control
 from vrrp_drain.keepalived.log_limit import KeepalivedLog
 from vrrp_drain.notify.damper import Damper
 from vrrp_drain.notify.notice import Kind, Notice, Severity
+from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import SystemFault, what_happened
 from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.runtime.signals import Cancellation
@@ -32,8 +33,10 @@ from vrrp_drain.vrrp.peer_table import PeerTable
 from .actions import Introduction, Question, Unhealthiness
 from .announcing import Announcing
 from .comeback import Comeback
+from .deputy import Deputy, Loss
 from .diagnosis import Diagnosis
 from .leavers import Leavers
+from .lifeline import Lifeline
 from .metrics import Metrics
 from .sight import Sight
 from .strays import Strays
@@ -84,7 +87,9 @@ class Watcher:
             drain.haproxy_pid_file,
         )
         self._register, self._vip_here = services.membership.register(), services.vip.is_here()
-        self._keepalived: int | None = None  # its pidfd, which only wakes us up
+        self._lifeline = Lifeline(self._machine, self._instance.pid_file, self._instance.config.keepalived.advert_int)
+        self._deputy = Deputy(services, self._complaints)
+        self._boot = Boot(self._instance.paths.drain_run)
         self._age = Age()
         self._look_at = self._see_addresses_at = 0.0
 
@@ -112,7 +117,7 @@ class Watcher:
         self._tell_all(self._damper.rest(time.monotonic()))
 
     def _wait_and_act(self) -> None:
-        due = min(self._look_at, self._unhealthiness.tick())
+        due = min(self._stand_in(), self._look_at, self._unhealthiness.tick(), self._lifeline.due)
         ready = {key.fd: key.data for key, _ in self._selector.select(max(0.0, due - time.monotonic()))}
         adverts = self._stream.fileno()
         for fd in sorted(ready, key=lambda fd: fd != adverts):  # adverts explain what the others tell
@@ -133,10 +138,14 @@ class Watcher:
             self._question.tick(time.monotonic(), vip_here=self._vip_here)
             self._ask_the_rules()
             sight = self._sight()
+            if sight.keepalived_runs:
+                self._deputy.lives()
             self._comeback.tick(sight.band, alive=self._monitor.alive, keepalived_runs=sight.keepalived_runs)
             if self._diagnosis.yields(sight):
                 sight = replace(sight, obstacle=self._obstacle())
             self._hear_adverts()  # keepalived heard them before it did what is in sight: they explain it
+            if self._diagnosis.yields(sight) and sight.keepalived_runs and self._peer_table.master(time.monotonic()) is None:
+                self._deputy.gave_up(unhealthy=sight.unhealthy)
             self._metrics.see(sight.state, sight.band, sight.priority, self._monitor.alive)
             for notice in self._diagnosis.look(sight, time.monotonic(), time.time()):
                 self._send(notice)
@@ -156,8 +165,9 @@ class Watcher:
 
     def _sight(self) -> Sight:
         band = priority_control.band(self._services.control)
+        found = self._machine.processes.look(self._instance.pid_file)
         return Sight(
-            keepalived_runs=self._services.vip.keepalived() is not None,
+            keepalived_runs=found is not None and found.vrrp is not None and not self._lifeline.hangs,
             vip_here=self._vip_here,
             priority=self._instance.priority(band, unhealthy=self._unhealthiness.unhealthy),
             band=band,
@@ -168,6 +178,8 @@ class Watcher:
             order=self._stay_out.read(),
             circled=self._strays.circled,
             refused=self._strays.refused,
+            hangs=self._lifeline.hangs,
+            died=self._deputy.saw_the_end or self._boot.stage() is Stage.DIED,
         )
 
     def _obstacle(self) -> str:
@@ -226,16 +238,28 @@ class Watcher:
 
     def _meet(self) -> None:
         """Watch the processes that are new."""
-        if self._keepalived is None and (pidfd := self._machine.keepalived_fd(self._instance.pid_file)) is not None:
-            self._keepalived = pidfd
+        for pidfd in self._lifeline.meet():
             self._selector.register(pidfd, selectors.EVENT_READ, lambda pidfd=pidfd: self._keepalived_ended(pidfd))
         for pidfd in self._monitor.newcomers():
             self._selector.register(pidfd, selectors.EVENT_READ, lambda pidfd=pidfd: self._haproxy_ended(pidfd))
 
     def _keepalived_ended(self, pidfd: int) -> None:
         self._selector.unregister(pidfd)
-        self._machine.close(pidfd)
-        self._keepalived = None
+        self._lifeline.ended(pidfd)
+        self._lose(Loss.ENDED)
+
+    def _lose(self, loss: Loss) -> None:
+        master = self._peer_table.master(time.monotonic())
+        self._deputy.lost(loss, master, vip_here=self._vip_here, unhealthy=self._unhealthiness.unhealthy)
+
+    def _stand_in(self) -> float:
+        """See whether keepalived speaks for the VIP, and speak for it where it does not; return when to come back at the latest."""
+        now, hung = time.monotonic(), self._lifeline.hangs
+        self._lifeline.look(now, vip_here=self._vip_here)
+        if self._lifeline.hangs and not hung:
+            self._lose(Loss.HANGS)
+            self._look_at = now  # and tell
+        return self._deputy.tick(now, self._peer_table.master(now), vip_here=self._vip_here)
 
     def _haproxy_ended(self, pidfd: int) -> None:
         self._selector.unregister(pidfd)

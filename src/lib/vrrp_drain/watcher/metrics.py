@@ -32,7 +32,7 @@ HANDOVER_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.
 CONDITIONS = {
     Kind.TWO_MASTERS: "Whether two instances act as MASTER: clients reach one or the other.",
     Kind.FOREIGN: "Whether somebody who is not of the group adverts its VRID.",
-    Kind.STALE_VIP: "Whether the VIP is on this instance's interface although keepalived does not run here.",
+    Kind.STALE_VIP: "Whether the VIP is on this instance's interface although keepalived does not run here, or stands still.",
     Kind.SILENT_MASTER: "Whether a peer adverts as MASTER, but nobody answers for the VIP.",
     Kind.NO_MASTER: "Whether nobody has the VIP: clients are without it.",
     Kind.SATURATED: "Whether haproxy here is full: it serves whom it has, and new clients wait.",

@@ -23,6 +23,8 @@ _CAUSES = {
     Leaving.UNKNOWN: Cause.UNKNOWN,
 }
 
+_DIED = {False: Cause.KEEPALIVED_STOPPED, True: Cause.KEEPALIVED_HUNG}
+
 
 @dataclass(frozen=True)
 class _Why:
@@ -75,7 +77,7 @@ class Moves:
         """Compare ``sight`` and the segment with the last look; yield what happened since."""
         before, self._sight = self._sight, sight
         if before.band is not sight.band:
-            cause = Cause.DRAIN if sight.band is Band.DRAINING else Cause.PROMOTE
+            cause = Cause.PROMOTE if sight.band is not Band.DRAINING else _DIED[sight.hangs] if sight.died else Cause.DRAIN
             reason = reasons.BandWritten(sight.priority)
             yield Change(Kind.BAND, str(before.band), str(sight.band), cause, reason, age=sight.band_age)
         if before.state is not sight.state:
@@ -85,7 +87,9 @@ class Moves:
     def _state(self, before: Sight, sight: Sight, now: float) -> Change:
         if sight.state is VrrpState.MASTER:
             why = self._taken_over(sight, now)
-        elif sight.state is VrrpState.STOPPED and sight.band is Band.DRAINING:
+        elif sight.state is VrrpState.STOPPED and sight.hangs:
+            why = _Why(Cause.KEEPALIVED_HUNG, reasons.KEEPALIVED_HANGS)
+        elif sight.state is VrrpState.STOPPED and sight.band is Band.DRAINING and not sight.died:
             why = _Why(Cause.DRAIN, reasons.STOPPED_AS_TOLD)
         elif sight.state is VrrpState.STOPPED:
             why = _Why(Cause.KEEPALIVED_STOPPED, reasons.KEEPALIVED_ENDED)
@@ -134,6 +138,8 @@ class Moves:
         if self._down is not None:
             since, cause = self._down
             return _Why(cause, reasons.NotServing(to), since)
+        if sight.died:
+            return _Why(Cause.KEEPALIVED_STOPPED, reasons.KEEPALIVED_ENDED)
         if sight.band is Band.DRAINING:
             return _Why(Cause.DRAIN, reasons.ToldToLeave(to), now - sight.band_age)
         if peer is not None and self._lost is not None and (silent := self._lost.again(peer)) is not None:

@@ -44,6 +44,7 @@ HAPROXY_ANSWERS = Said("haproxy answers")
 REBOOTED_AND_OUT = Said("the machine was started anew, and no lifecycle script ran: this instance stays out, as an operator wants it")
 KEEPALIVED_RUNS = Said("keepalived runs")
 KEEPALIVED_ENDED = Said("keepalived does not run (any more): see keepalived.log")
+KEEPALIVED_HANGS = Said("keepalived is there, but is stopped (SIGSTOP) or stuck: nobody hears it, and it hears nobody")
 STOPPED_AS_TOLD = Said("keepalived was stopped; this instance had been told to leave")
 
 
@@ -247,14 +248,15 @@ class TwoMasters(Reason):
 
 @dataclass(frozen=True)
 class Stale(Reason):
-    """The VIP outlived its keepalived; ``to`` is the peer that has it as well."""
+    """The VIP outlived its keepalived, or what is left of it ``hangs``; ``to`` is the peer that has it as well."""
 
     vip: IPAddress
     to: IPAddress | None
+    hangs: bool = False
 
     def __str__(self) -> str:
         means = f"clients reach this instance or {self.to}, which has it" if self.to else "clients are served from here until a peer has it"
-        return f"{self.vip} is still on the interface here although keepalived has ended: {means}"
+        return f"{self.vip} is still on the interface here although keepalived {'hangs' if self.hangs else 'has ended'}: {means}"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ class Sight:
 
     ``priority`` is what it adverts as MASTER, as far as we decide it; ``band_age`` is how many seconds ago the band was written;
     ``answered`` tells whether anybody else answers for the VIP, None where that is not known; ``obstacle`` is what is wrong with the
-    interface, asked when the VIP has just left it; ``full`` is why haproxy takes nobody new;
-    ``order`` is an operator's, that this instance stays out until it is promoted;
+    interface, asked when the VIP has just left it; ``full`` is why haproxy takes nobody new; ``hangs`` tells that keepalived is there, and
+    makes no progress; ``died`` that this instance leaves because keepalived ended or hangs here; ``order`` is an operator's, that this
+    instance stays out until it is promoted;
     ``circled`` and ``refused`` are what the kernel's rules stopped lately (strays.py).
     """
 
@@ -30,6 +31,8 @@ class Sight:
     refused: str = ""
     full: str = ""
     order: Order | None = None
+    hangs: bool = False
+    died: bool = False
 
     @property
     def state(self) -> VrrpState:
