@@ -7,6 +7,7 @@ import pytest
 from lab.conftest import MakeCluster
 from lab.fabric.agent import ScriptFailed
 from lab.fabric.wait import until
+from vrrp_drain.runtime.errors import ExitCode
 
 SLOW = {"fast_handover": False, "haproxy_soft_stop": False}  # leaves time to break something, and haproxy alone
 
@@ -83,14 +84,16 @@ def test_killed_drain_drops_nothing_and_the_next_one_works(make_cluster: MakeClu
 
 
 def test_a_second_handover_waits_for_the_first_and_says_so(make_cluster: MakeCluster) -> None:
-    """While a drain is on its way, an operator's promote waits, names the drain, and comes after it."""
+    """While a drain moves the VIP an operator's promote waits and names it, while it finishes promote is refused, and comes after it."""
     cluster = make_cluster(2, fast=False, vrrp_drain=SLOW)
     first, second = cluster.nodes
     drain = first.agent.start_drain()
     until(lambda: first.band() == "-155", "the priority to be lowered")
     code, _, stderr = first.vrrpctl("promote", "--timeout", "20")
-    assert code == 0
+    assert code == ExitCode.BUSY
     assert "waiting for vrrpctl drain (pid" in stderr
     assert drain.result().stdout == "0\n"
+    code, _, stderr = first.vrrpctl("promote", "--timeout", "20")
+    assert code == 0, stderr
     first.wait_for(cluster.vip)
     second.wait_for(cluster.vip, here=False)

@@ -25,11 +25,12 @@ MORE_VARIABLES = {
         "smtp_server": "mail.example.org:25",
     },
     "set-advert-interval": {"advert_interval": "2"},
+    "set-close-spread-time": {"close_spread_time": "20s"},
     "set-health-check": {"health_check": "http://127.0.0.1:8080/health", "healthcheck_command": "/usr/bin/nc -z 127.0.0.1 8080"},
     "set-virtual-router-id": {"virtual_router_id": "51"},
     "use-elastic-ip": {"elastic_ip_allocation_id": "eipalloc-1"},
 }
-# what is set below `properties` of the jobs keepalived and vrrp-drain
+# what is set below `properties` of the jobs keepalived, vrrp-drain and haproxy
 PROPERTIES: dict[str, dict[str, Any]] = {
     "add-ipv6-vip": {"keepalived": {"vips": ["2001:db8::10/64"]}},
     "add-vip": {"keepalived": {"vips": ["10.0.0.11"]}},
@@ -45,6 +46,7 @@ PROPERTIES: dict[str, dict[str, Any]] = {
     "enable-unicast": {"keepalived": {"unicast": True}},
     "fail-without-successor": {"vrrp_drain": {"on_no_successor": "fail"}},
     "set-advert-interval": {"keepalived": {"advert_int": 2}},
+    "set-close-spread-time": {"ha_proxy": {"global_config": "close-spread-time 20s"}},
     "set-health-check": {
         "keepalived": {"healthcheck_command": "/usr/bin/nc -z 127.0.0.1 8080"},
         "vrrp_drain": {"health_check": "http://127.0.0.1:8080/health"},
@@ -105,7 +107,7 @@ def test_an_operations_file_makes_its_change_and_no_other(bosh: Bosh, name: str)
     """Without the change that is expected of it, the manifest is the one without it."""
     expected = _interpolated(bosh, ())
     for prefix, values in PROPERTIES.get(name, {}).items():
-        job = expected.jobs[{"keepalived": "keepalived", "vrrp_drain": "vrrp-drain"}[prefix]]
+        job = expected.jobs[{"keepalived": "keepalived", "vrrp_drain": "vrrp-drain", "ha_proxy": "haproxy"}[prefix]]
         job.setdefault("properties", {}).setdefault(prefix, {}).update(values)
     expected.group["jobs"] += JOBS.get(name, [])
     expected.jobs["keepalived"]["release"] = RELEASES.get(name, "vrrp-drain")

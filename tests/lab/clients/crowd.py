@@ -2,7 +2,9 @@
 
 import itertools
 import resource
+import selectors
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -49,6 +51,18 @@ class Crowd:
             for connection in some:
                 connection.sendall(request)
             found.update(map(_answer, some))
+        return found
+
+    def told(self, seconds: float) -> int:
+        """Return how many connections the other side has closed, or reset, ``seconds`` from now at the latest."""
+        end, found = time.monotonic() + seconds, 0
+        with selectors.DefaultSelector() as selector:
+            for connection in self._connections:
+                selector.register(connection, selectors.EVENT_READ)
+            while selector.get_map() and (left := end - time.monotonic()) > 0:
+                for key, _ in selector.select(left):
+                    selector.unregister(key.fileobj)
+                    found += 1
         return found
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from vrrp_drain.doctor import Check, Finding, Found, Patient, Report, Severity, 
 from vrrp_drain.doctor.foreign_source import Outcome
 from vrrp_drain.doctor.survey import Router, Survey
 from vrrp_drain.handoff.situation import Situation
+from vrrp_drain.haproxy.closing import Closing
 from vrrp_drain.haproxy.health import Health
 from vrrp_drain.linux import proc_connector
 from vrrp_drain.linux.rtnetlink import Netlink
@@ -497,6 +499,27 @@ def test_haproxy(patient: Patient, services: FakeServices, tmp_path: Path) -> No
     assert [each.what for each in told(machine.haproxy_here(patient))] == ["haproxy is stopping"]
     configure(patient, replace(patient.config, drain=drain))
     assert machine.soft_stop(patient) is None
+
+
+@pytest.mark.parametrize(
+    ("closes", "connected", "said"),
+    [
+        (Closing(http2=True), 999, []),
+        (Closing(), 5000, []),
+        (Closing(http2=True), 1000, ["1000 connections end here, and haproxy, which speaks HTTP/2, has no close-spread-time"]),
+        (Closing(20.0, http2=True), 5000, []),
+        (Closing(60.0), 0, ["haproxy's close-spread-time is 60 s, and vrrp_drain.drain_timeout 60 s"]),
+        (Closing(math.inf), 0, ["haproxy's close-spread-time is infinite, and vrrp_drain.drain_timeout 60 s"]),
+        (Closing(20.0, hard=30.0), 0, ["haproxy's hard-stop-after is 30 s, and vrrp_drain.drain_timeout 60 s"]),
+        (Closing(20.0, hard=60.0), 0, []),
+    ],
+)
+def test_how_haproxy_closes(patient: Patient, services: FakeServices, closes: Closing, connected: int, said: list[str]) -> None:
+    """Later than drain waits, earlier, or all at once where there are many: each is a warning. Who is never told to finish is not asked."""
+    services.machine.closing, services.machine.connected = closes, [connected]
+    assert [each.what for each in told(machine.closing(patient))] == said
+    configure(patient, replace(patient.config, drain=replace(patient.config.drain, haproxy_soft_stop=False)))
+    assert machine.closing(patient) is None
 
 
 def test_frontends(patient: Patient, services: FakeServices) -> None:

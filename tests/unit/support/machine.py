@@ -10,6 +10,7 @@ from pathlib import Path
 from unit.support.fakes import Clock, FakeInquiry, FakeListener, FakeRules
 from unit.support.world import World, WorldSelector
 from vrrp_drain.config.model import VrrpDrain
+from vrrp_drain.haproxy.closing import Closing
 from vrrp_drain.haproxy.health import Health
 from vrrp_drain.linux.neighbour import Inquiry
 from vrrp_drain.linux.newcomers import Newcomer
@@ -158,6 +159,9 @@ class FakeHaproxyHere:
         self._machine.told_to_finish.append(pid_file)
         return 4711
 
+    def closing(self, pid_file: Path) -> Closing:
+        return self._machine.closing
+
     def connections(self, vips: Collection[IPAddress]) -> int:
         self._machine.counted.append((*vips,))
         if self._machine.counting_fault is not None:
@@ -231,6 +235,7 @@ class FakeMachine:
         self.connected = [0]  # connections: each look sees the next number, and the last one for ever
         self.counted: list[tuple[IPAddress, ...]] = []  # for which VIPs
         self.told_to_finish: list[Path] = []
+        self.closing = Closing()
         self.newcomer: Newcomer | None = None  # who has come since the last look
         self.doors: list[tuple[tuple[IPAddress, ...], FakeNewcomers]] = []  # for which VIPs it was looked who comes
         self.seeing_fault: SystemFault | None = None

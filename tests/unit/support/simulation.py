@@ -15,6 +15,7 @@ from unit.support.machine import FakeRunning, FakeSender, FakeWatch, HeardInquir
 from unit.support.world import Timer, World, WorldSelector
 from vrrp_drain.config.model import Config, VrrpDrain
 from vrrp_drain.handover.services import Services, assemble
+from vrrp_drain.haproxy.closing import Closing
 from vrrp_drain.haproxy.health import Health
 from vrrp_drain.linux.newcomers import Newcomer
 from vrrp_drain.linux.process import Keepalived as Processes
@@ -120,6 +121,9 @@ class SimulatedHaproxy:
 
     def finish(self, pid_file: Path) -> int:
         return 4712
+
+    def closing(self, pid_file: Path) -> Closing:
+        return Closing()
 
     def connections(self, vips: Collection[IPAddress]) -> int:
         return self._machine.open_connections

@@ -50,6 +50,9 @@ TABLE: tuple[Check, ...] = (
     Check("foreign-sources", "packets with a foreign source address reach the peers that answered", moves.foreign_sources),
     Check("frontends", "no listener is bound to a VIP itself", machine.frontends),
     Check("soft-stop", "haproxy's pid file leads to its process, so that drain can have it finish", machine.soft_stop),
+    Check(
+        "closing", "what haproxy does with open connections when it is told to finish fits drain_timeout and their number", machine.closing
+    ),
     Check("reverse-path", "reverse-path filtering drops no client's packets", machine.reverse_path, at_start=True),
     Check("kernel", "the kernel tells its connections, and which processes end where that is asked", machine.kernel, at_start=True),
 )

@@ -20,6 +20,7 @@ _CAPABILITIES = {12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW"}  # linux/capability.h
 _STATUS = Path("/proc/self/status")
 _SCRATCH = b"vrrpctl doctor\n" * 300  # more than a page
 _CONNECTOR_SECONDS = 1.0
+_CROWD = 1000  # open connections: their clients' handshakes, all at once, are work for the new MASTER
 _REMOVED = " (deleted)"  # of a file that a process runs (proc(5), exe)
 
 
@@ -146,6 +147,25 @@ def soft_stop(patient: Patient) -> list[Found] | None:
     except health_check.Nowhere as error:
         return [findings.NoSoftStop(str(error))]
     return []
+
+
+def closing(patient: Patient) -> list[Found] | None:
+    """What haproxy does with open connections when drain tells it to finish."""
+    drain, haproxy = patient.config.drain, patient.services.machine.haproxy
+    if not (drain.haproxy_soft_stop and patient.services.instance.hands_off) or patient.haproxy_problem:
+        return None
+    try:
+        closes = haproxy.closing(drain.haproxy_pid_file)
+    except health_check.Nowhere:
+        return None  # another check says so
+    found: list[Found] = []
+    if closes.spread >= drain.drain_timeout:
+        found.append(findings.ClosesTooLate(closes.spread, drain.drain_timeout))
+    if closes.hard < drain.drain_timeout:
+        found.append(findings.EndsTooEarly(closes.hard, drain.drain_timeout))
+    if closes.http2 and not closes.spread and (count := haproxy.connections(patient.vips)) >= _CROWD:
+        found.append(findings.ClosesAtOnce(count))
+    return found
 
 
 def frontends(patient: Patient) -> list[Found] | None:

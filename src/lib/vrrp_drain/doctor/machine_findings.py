@@ -1,5 +1,6 @@
 """What can be wrong with the instance itself, and the words that are made of it."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,6 +216,45 @@ class NoSoftStop(Found):
             self.why,
             "drain cannot tell haproxy to finish: keep-alive clients are not asked to close, and its stop cuts them",
             "set vrrp_drain.haproxy_pid_file to haproxy's pid file, or haproxy_soft_stop to false",
+        )
+
+
+@dataclass(frozen=True)
+class ClosesTooLate(Found):
+    """haproxy's close-spread-time in seconds, infinity where it never closes by itself."""
+
+    spread: float
+    drain_timeout: float
+
+    def told(self) -> Finding:
+        spread = "infinite" if math.isinf(self.spread) else f"{self.spread:g} s"
+        what = f"haproxy's close-spread-time is {spread}, and vrrp_drain.drain_timeout {self.drain_timeout:g} s"
+        means = "clients of keep-alive connections that were not asked to close by then are cut when haproxy is stopped"
+        return warning(what, means, "a close-spread-time of half of drain_timeout, or a longer drain_timeout")
+
+
+@dataclass(frozen=True)
+class EndsTooEarly(Found):
+    """haproxy's hard-stop-after in seconds."""
+
+    hard: float
+    drain_timeout: float
+
+    def told(self) -> Finding:
+        what = f"haproxy's hard-stop-after is {self.hard:g} s, and vrrp_drain.drain_timeout {self.drain_timeout:g} s"
+        means = "haproxy cuts open connections while drain still waits for them"
+        return warning(what, means, "no hard-stop-after, or one that is longer than drain_timeout")
+
+
+@dataclass(frozen=True)
+class ClosesAtOnce(Found):
+    count: int
+
+    def told(self) -> Finding:
+        return warning(
+            f"{self.count} connections end here, and haproxy, which speaks HTTP/2, has no close-spread-time",
+            "when drain tells haproxy to finish, clients over HTTP/2 are told in the same moment, and come to the new MASTER all at once",
+            "close-spread-time in haproxy's section global: ha_proxy.global_config, as the operations file set-close-spread-time.yml does",
         )
 
 

@@ -14,7 +14,8 @@ from typing import Protocol
 
 from vrrp_drain.config.model import VrrpDrain
 from vrrp_drain.handoff.rules import Rules
-from vrrp_drain.haproxy import health, health_check
+from vrrp_drain.haproxy import closing, config_files, health, health_check
+from vrrp_drain.haproxy.closing import Closing
 from vrrp_drain.haproxy.health import Health
 from vrrp_drain.linux import announcement, connections, listeners, neighbour, newcomers, process
 from vrrp_drain.linux.advert_sender import AdvertSender
@@ -100,6 +101,9 @@ class Haproxy(Protocol):
     def finish(self, pid_file: Path) -> int:
         """Tell haproxy here to finish its connections; return its pid."""
 
+    def closing(self, pid_file: Path) -> Closing:
+        """Return how it closes what is open when it is told to finish."""
+
     def connections(self, vips: Collection[IPAddress]) -> int:
         """Return how many connections of clients with ``vips`` end here."""
 
@@ -183,6 +187,9 @@ class _ThisHaproxy:
 
     def finish(self, pid_file: Path) -> int:
         return health_check.soft_stop(pid_file)
+
+    def closing(self, pid_file: Path) -> Closing:
+        return closing.parse(config_files.text_of(health_check.master_process(pid_file)))
 
     def connections(self, vips: Collection[IPAddress]) -> int:
         return connections.count(vips)
