@@ -312,6 +312,41 @@ def test_without_a_handoff_only_admission_is_there(bench: Cluster, node: Namespa
     assert situation(node) == Situation(refused=1, members=(ip_address(PEER),), tables=(4,))
 
 
+@pytest.mark.parametrize("vip", [VIP, VIP6], ids=str)
+def test_what_a_hello_says_of_open_connections(bench: Cluster, node: Namespace, vip: IPAddress) -> None:
+    """Some there arms, once more changes nothing, none disarms; and so does one that leaves. It says nothing of others."""
+    everybody = ALL_HOSTS_V4 if vip.version == 4 else ALL_HOSTS_V6
+    sources = (PEER, "10.0.0.3") if vip.version == 4 else (PEER6, "fe80::3")
+    hold(node, group(str(vip)))
+
+    def say(rank: int, found: hello.Open) -> None:
+        source = sources[rank - 1]
+        built = hello.build(hello.token(ID, VRID), VRID, ip_address(source), everybody, rank=rank, open_there=found)
+        send(bench, built, source, to=str(everybody))
+
+    for rank, found, then in (
+        (1, hello.Open.UNTOLD, set()),
+        (1, hello.Open.SOME, {sources[0]}),
+        (2, hello.Open.LEFT, {*sources}),
+        (2, hello.Open.SOME, {*sources}),
+        (1, hello.Open.UNTOLD, {*sources}),
+        (1, hello.Open.NONE, {sources[1]}),
+        (2, hello.Open.NONE, set()),
+        (2, hello.Open.NONE, set()),
+    ):
+        say(rank, found)
+        assert {*armed(node)} == then, (rank, found)
+
+
+def test_arm_keeps_who_left_before(bench: Cluster, node: Namespace) -> None:
+    """Whoever takes over from a healthy MASTER still knows who left before, and refreshes what is there already."""
+    hold(node, group(str(VIP), members=[PEER], ranks={PEER: 1, "10.0.0.3": 2}))
+    send(bench, advert())
+    for _ in range(2):
+        node.in_network(lambda: Rules().arm([VIP], ip_address("10.0.0.3")))
+        assert {*armed(node)} == {PEER, "10.0.0.3"}
+
+
 def test_disarm(bench: Cluster, node: Namespace) -> None:
     """A leaver that is gone is taken out for all VIPs, another one stays; twice is as good as once."""
     hold(node, group(str(VIP), "10.0.0.11", members=[PEER]))
@@ -324,29 +359,34 @@ def test_disarm(bench: Cluster, node: Namespace) -> None:
 
 def test_nft_prints_the_rules(bench: Cluster, node: Namespace) -> None:
     """An operator's `nft list ruleset` shows what we do."""
-    hold(node, group(str(VIP), members=["10.0.0.2"], version=2))
+    hold(node, group(str(VIP), members=["10.0.0.2"], version=2, rank=1, ranks={"10.0.0.2": 0}))
     listed = nft(bench.nodes[0], "list", "ruleset")
     for line in (
         "elements = { 10.0.0.2 }",
         'iifname "eth0" meta l4proto vrrp goto adverts comment "VRRP"',
-        'iifname "eth0" goto armed comment "somebody has left"',
+        'iifname "eth0" ip daddr @leaving goto armed comment "somebody has left"',
         'ip ttl 255 ip saddr @members goto member comment "of a member"',
         'ip length 40 @th,0,8 0x21 @th,24,8 0x1 @th,64,32 0xa00000a @th,16,8 0x43-0x63 goto arm comment "a member is leaving"',
         'counter packets 0 bytes 0 drop comment "keepalived does not hear it"',
-        'update @leavers { ether saddr } comment "its packets stay here"',
-        'ether saddr != @leavers tcp flags != syn / syn,ack goto unknown comment "of a connection"',
+        'comment "the last one to leave"',
+        "ip saddr 10.0.0.2 delete @leavers { 0x1",
+        '@th,32,8 & 0xc0 == 0x80 delete @leavers { @th,32,8 & 0x3f : ip saddr } drop comment "it has ended"',
+        'add @leavers { @th,32,8 & 0x3f : ip saddr } comment "it serves what it has"',
+        'tcp flags != syn / syn,ack goto unknown comment "of a connection"',
         'tcp flags syn / syn,ack update @opening { ip saddr . tcp sport } comment "a handshake"',
-        'socket wildcard 1 goto send comment "only a listener knows it"',
+        'socket wildcard 1 goto onward comment "only a listener knows it"',
         'ip saddr . th sport @opening accept comment "a handshake here knows it"',
         'ip ttl <= 1 goto circled comment "it went round"',
-        'ip ttl >= 5 ip ttl set 4 comment "not for long"',
-        'counter packets 0 bytes 0 dup to ip daddr map @leaving device "eth0" drop comment "the leaving node knows it"',
+        'ip ttl <= 16 goto next comment "it was handed on"',
+        'ip ttl set 16 comment "not for long"',
+        'map @leavers device "eth0" goto send comment "place 1"',
+        'counter packets 0 bytes 0 drop comment "whoever serves it gets it"',
     ):
         assert line in listed
     hold(node, group(str(VIP6)))
     listed = nft(bench.nodes[0], "list", "ruleset")
-    assert 'ip6 hoplimit >= 5 ip6 hoplimit set 4 comment "not for long"' in listed
-    assert 'dup to ip6 daddr map @leaving device "eth0" drop' in listed
+    assert 'ip6 hoplimit set 16 comment "not for long"' in listed
+    assert 'map @leavers device "eth0" goto send comment "place 8"' in listed
 
 
 def test_release_leaves_no_trace(bench: Cluster, node: Namespace) -> None:

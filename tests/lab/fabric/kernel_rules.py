@@ -1,7 +1,8 @@
 """Our rules in a machine of the lab, installed by hand: what pre-start does, with values that a test chooses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
+from types import MappingProxyType
 
 from vrrp_drain.handoff.rules import Group, Rules
 from vrrp_drain.handoff.situation import Situation
@@ -15,7 +16,14 @@ ID = "the-instance"
 
 
 def group(
-    *vips: str, members: Sequence[str] = (), version: int = 3, closed: bool = True, nobody: Sequence[str] = (), hops: int = 0
+    *vips: str,
+    members: Sequence[str] = (),
+    version: int = 3,
+    closed: bool = True,
+    nobody: Sequence[str] = (),
+    hops: int = 0,
+    rank: int = 0,
+    ranks: Mapping[str, int] = MappingProxyType({}),
 ) -> Group:
     return Group(
         vips=tuple(map(ip_address, vips)),
@@ -28,6 +36,8 @@ def group(
         closed=closed,
         hops=hops,
         window=WINDOW,
+        rank=rank,
+        ranks=tuple((ip_address(each), place) for each, place in ranks.items()),
     )
 
 

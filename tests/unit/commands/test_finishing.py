@@ -18,6 +18,7 @@ from vrrp_drain.haproxy.health import Health
 from vrrp_drain.runtime.errors import Cancelled, SystemFault
 from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.bands import Band
 
 LEFT_ALONE = Ending(Demote.NO_SUCCESSOR, "nobody is there", 5.1)
@@ -205,6 +206,16 @@ def test_the_last_pause_ends_with_drain_timeout(services: FakeServices, clock: C
     services.set_drain(drain_timeout=0.5)
     drain(services)
     assert clock.slept == [pytest.approx(each) for each in (0.2, 0.2, 0.1)]
+
+
+def test_a_drain_that_waits_says_what_is_open(services: FakeServices, clock: Clock) -> None:
+    """At its beginning and every five seconds: peers that start meanwhile have not heard that it left."""
+    services.machine.connected = [7]
+    services.set_drain(drain_timeout=11.0)
+    drain(services)
+    peers = len(services.instance.config.peers)
+    some = [each for each in services.machine.said if each.advert is None and hello.found(each.packet) is hello.Open.SOME]
+    assert len(some) == 3 * 2 * peers
 
 
 def test_drain_does_not_wait_for_ever(services: FakeServices, clock: Clock, log: pytest.LogCaptureFixture) -> None:

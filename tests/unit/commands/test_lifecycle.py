@@ -1,6 +1,7 @@
 """BOSH's five scripts, around a node whose handovers end as told. Waits are on a frozen clock."""
 
 import errno
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import Cancelled, NoSuccessor, NotSettled, SystemFault
 from vrrp_drain.runtime.ip import ALL_HOSTS_V4
 from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.timing import master_down_interval
@@ -301,6 +303,35 @@ def test_post_stop_leaves_no_stale_vip(
     assert services.vip.is_here() is not removed
     assert bool(log.records) is removed
     assert services.installation.vip_on_lo.released == 1
+
+
+def said_of_connections(services: FakeServices) -> list[hello.Open]:
+    """Return what hellos said of open connections, each word once as long as it stays the same."""
+    found = [hello.found(each.packet) for each in services.machine.said if each.advert is None]
+    return [each for each, _ in itertools.groupby(found)]
+
+
+def test_who_ends_says_so_before_its_rules_go(services: FakeServices, log: pytest.LogCaptureFixture) -> None:
+    """A packet that a peer hands on to a machine without rules is lost. What cannot be said hides nothing of the rest."""
+    order: list[str] = []
+    services.machine.on_say = lambda said: order.append("said")
+    services.machine.rules.release = lambda: order.append("released")  # type: ignore[method-assign]
+    lifecycle.post_stop(services)
+    assert said_of_connections(services) == [hello.Open.NONE]
+    assert {*order[:-1]} == {"said"}
+    assert order[-1] == "released"
+    services.machine.sending_fault = SystemFault("cannot send an advert on eth0: Network is down")
+    lifecycle.post_stop(services)
+    assert order[-2:] == ["released", "released"]
+    assert "Network is down: peers go on handing packets to haproxy/0, which has ended" in log.text
+
+
+@pytest.mark.parametrize(("connected", "said"), [(0, [hello.Open.NONE, hello.Open.UNTOLD]), (3, [hello.Open.UNTOLD])])
+def test_who_starts_says_that_nothing_is_open_yet(services: FakeServices, connected: int, said: list[hello.Open]) -> None:
+    """Whoever crashed never said that it ended; but a haproxy that was never stopped keeps what it has."""
+    services.machine.connected = [connected]
+    lifecycle.pre_start(services)
+    assert said_of_connections(services) == said
 
 
 def test_post_stop_leaves_no_stale_vip_of_several(services: FakeServices, ipr: FakeIPR) -> None:

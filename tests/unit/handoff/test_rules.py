@@ -40,6 +40,8 @@ class FakeNFT(Conversation):
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []
         self.answers: dict[tuple[Kind, int], list[Answer]] = {}
+        self.sets: dict[tuple[str, int], Answer] = {}  # what those hold that are not all the same
+        self.errors: list[OSError] = []  # of one transaction each
         self.error: OSError | None = None
         self.dump_error: OSError | None = None
         self.opened = self.closed = 0
@@ -57,12 +59,17 @@ class FakeNFT(Conversation):
             raise self.dump_error
         kind, family = Kind(number(question) - SUBSYSTEM), question[16]
         self.asked.append(kind)
+        if kind is Kind.GETSETELEM and self.sets:
+            name = attributes_of(question, kind)["NFTA_SET_ELEM_LIST_SET"]
+            return [self.sets.get((name, family), elements())]
         if kind is Kind.GETSETELEM and (kind, family) not in self.answers:
             raise refused(errno.ENOENT)
         return self.answers.get((kind, family), [])
 
     def transact(self, messages: Sequence[bytes]) -> None:
         self.batches.append(list(messages))
+        if self.errors:
+            raise self.errors.pop(0)
         if self.error is not None:
             raise self.error
 
@@ -84,8 +91,8 @@ def kinds(batch: Sequence[bytes]) -> list[tuple[str, int]]:
     return [(Kind(number(message) - SUBSYSTEM).name, message[16]) for message in batch[1:-1]]
 
 
-def attributes_of(message: bytes) -> dict[str, Any]:
-    return dict(decoded(CLASSES[Kind(number(message) - SUBSYSTEM)], memoryview(message))["attrs"])
+def attributes_of(message: bytes, kind: Kind | None = None) -> dict[str, Any]:
+    return dict(decoded(CLASSES[kind or Kind(number(message) - SUBSYSTEM)], memoryview(message))["attrs"])
 
 
 @pytest.fixture
@@ -237,33 +244,64 @@ def test_without_a_handoff_the_rules_for_adverts_are_alone() -> None:
 
 
 def arming(*vips: IPAddress, peer: IPAddress = THE_PEER) -> list[Order]:
-    return forwarding.arming(FAMILIES[peer.version], TABLE, vips, peer)
+    return forwarding.arming(FAMILIES[peer.version], TABLE, vips, peer, {"leaving": {}, "leavers": {}, "places": {}})
 
 
-def test_the_last_one_to_leave_counts() -> None:
-    """An update alone keeps the data that is there: the element is deleted first, for each VIP."""
-    _, *arm = rules_of(install(THE_VIP, ip_address("10.0.0.11")), "arm")
-    assert [[data["op"] for name, data in rule if name == "dynset"] for rule in arm] == [[2, 1], [2, 1]]
-    assert [rule[0][1]["data"]["attrs"][0][1] for rule in arm] == [THE_VIP.packed, ip_address("10.0.0.11").packed]
+def test_who_leaves_takes_its_place_anew() -> None:
+    """An update alone keeps the data that is there: the element is deleted first, as the last one to leave and where the link has it."""
+    ranks = ((THE_PEER, 1), (SIXTH_PEER, 1))
+    last, at, *vips = rules_of(install(THE_VIP, ip_address("10.0.0.11"), ranks=ranks), "arm")
+    assert [[data["op"] for name, data in rule if name == "dynset"] for rule in (last, at, *vips)] == [[2, 1], [2, 1], [1], [1]]
+    assert THE_PEER.packed in compared(at)
+    assert [rule[0][1]["data"]["attrs"][0][1] for rule in (last, *vips)] == [b"\0", THE_VIP.packed, ip_address("10.0.0.11").packed]
+
+
+@pytest.mark.parametrize(
+    ("rank", "others", "asked"), [(0, 2, range(2, 9)), (2, 2, [4, 5, 6, 7, 8, 1, 2]), (20, 32, [*range(22, 34), *range(1, 21)])]
+)
+def test_everybody_is_asked_by_his_place(rank: int, others: int, asked: Sequence[int]) -> None:
+    """From ours on and round, each of the group and of those that may have been added since the link was made, and never ourselves."""
+    ranks = tuple((ip_address(0x0A000100 + each), each) for each in range(others + 1) if each != rank)
+    rules = rules_of(install(rank=rank, ranks=ranks), "next")
+    first = [rule[0][1]["data"]["attrs"][0][1] for rule in rules if rule[1][0] == "lookup"]
+    assert [each[0] for each in first] == [*asked]
 
 
 def test_the_window_in_milliseconds() -> None:
-    """The MAC of a leaver is known for longer than its address is in the map: no gap in which a packet could come back."""
     made = [dict(order.attributes) for order in install(window=1.5) if order.kind == Kind.NEWSET]
     timeouts = {each["NFTA_SET_NAME"]: each["NFTA_SET_TIMEOUT"] for each in made if "NFTA_SET_TIMEOUT" in each}
-    assert (timeouts["leaving"], timeouts["leavers"]) == (1500, 2500)
+    assert (timeouts["leaving"], timeouts["leavers"]) == (1500, 1500)
 
 
-def test_arm_replaces_who_is_there(rules: Rules, nft: FakeNFT) -> None:
-    """The map is emptied and filled in one transaction, for the VIPs of the peer's family."""
+def test_arm_adds_to_who_is_there(rules: Rules, nft: FakeNFT) -> None:
+    """In one transaction: what is to be refreshed goes first, others stay; the peer is the last one to leave, and at its place."""
+    nft.sets["leaving", IPV6] = elements((SIXTH.packed, b""))
+    nft.sets["leavers", IPV6] = elements((b"\0", ip_address("fe80::3").packed), (b"\3", ip_address("fe80::3").packed))
+    nft.sets["places", IPV6] = elements((b"\2", SIXTH_PEER.packed), (b"\3", ip_address("fe80::3").packed))
     rules.arm([THE_VIP, SIXTH], SIXTH_PEER)
     (batch,) = nft.batches
-    assert len(batch) == 4
-    emptied, filled = arming(THE_VIP, SIXTH, peer=SIXTH_PEER)
-    assert steps([emptied, filled]) == [("DELSETELEM", IPV6), ("NEWSETELEM", IPV6)]
-    assert "NFTA_SET_ELEM_LIST_ELEMENTS" not in dict(emptied.attributes)
-    (element,) = dict(filled.attributes)["NFTA_SET_ELEM_LIST_ELEMENTS"]
-    assert [value["attrs"][0][1] for _, value in element["attrs"]] == [SIXTH.packed, SIXTH_PEER.packed]
+    assert kinds(batch) == [("DELSETELEM", IPV6), ("NEWSETELEM", IPV6)] * 2
+    assert [[*listed(each)] for each in batch[1:-1]] == [
+        [(SIXTH.packed, None)],
+        [(SIXTH.packed, None)],
+        [(b"\0", None)],
+        [(b"\0", SIXTH_PEER.packed), (b"\2", SIXTH_PEER.packed)],
+    ]
+
+
+def listed(message: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+    """Yield key and data of each element that a message names."""
+    for element in attributes_of(message)["NFTA_SET_ELEM_LIST_ELEMENTS"]:
+        found = {name: value["attrs"][0][1] for name, value in element["attrs"]}
+        yield found["NFTA_SET_ELEM_KEY"], found.get("NFTA_SET_ELEM_DATA")
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EEXIST])
+def test_arm_tries_again_when_the_rules_were_quicker(rules: Rules, nft: FakeNFT, code: int) -> None:
+    """What it read before may have changed: an element has gone, or has come."""
+    nft.errors = [refused(code), refused(code)]
+    rules.arm([THE_VIP], THE_PEER)
+    assert len(nft.batches) == 3
 
 
 def test_release_takes_away_what_is_there(rules: Rules, nft: FakeNFT) -> None:

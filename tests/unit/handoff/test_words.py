@@ -8,6 +8,7 @@ import pytest
 
 from unit.support.kernel import Packet, Table
 from vrrp_drain.handoff.admission import AWAY, ENDED, MEMBERS
+from vrrp_drain.handoff.forwarding import LEAVERS
 from vrrp_drain.handoff.rules import Group, installation
 from vrrp_drain.runtime.ip import PROTOCOL, IPAddress
 from vrrp_drain.vrrp import hello
@@ -57,3 +58,14 @@ def test_a_stranger_has_no_word(packet: Packet) -> None:
 def test_who_has_ended_is_known_after_a_new_installation() -> None:
     """The next pre-start puts the rules in anew: those who ended before are still known to have."""
     assert said(installed(PEER)) == {ENDED}
+
+
+@pytest.mark.parametrize(("hops", "arms"), [(255, True), (254, False), (253, False)])
+def test_what_is_open_beyond_a_router_is_not_handed_on(hops: int, arms: bool) -> None:
+    """A router would send the packets back to whoever has the VIP; the member is heard all the same, where it may be so far away."""
+    table = Table(installation(Group((VIP,), "eth0", VRID, 3, OURS, hops=1, window=60.0), 2))
+    packet = says(Word.LEAVES, hops=hops)
+    packet.transport[hello.OPEN_OFFSET] = hello.Open.SOME | hello.place(1)
+    assert table.receive(packet) == (False, [])
+    assert said(table) == ({AWAY} if hops >= 254 else set())
+    assert [*table.sets[LEAVERS].values()] == ([PEER.packed] if arms else [])

@@ -50,17 +50,26 @@ class Table:
         self._chains: dict[str, list[list[tuple[str, dict[str, Any]]]]] = {}
         self._sizes: dict[str, int] = {}
         for order in self.orders:
-            found = dict(order.attributes)
-            if order.kind == Kind.NEWSET:
-                self.sets[found["NFTA_SET_NAME"]] = {}
-                self._sizes[found["NFTA_SET_NAME"]] = found["NFTA_SET_DESC"]["attrs"][0][1]
-            elif order.kind == Kind.NEWSETELEM:
-                for each in found["NFTA_SET_ELEM_LIST_ELEMENTS"]:
-                    element = {name: value["attrs"][0][1] for name, value in each["attrs"]}
-                    self.sets[found["NFTA_SET_ELEM_LIST_SET"]][element["NFTA_SET_ELEM_KEY"]] = element.get("NFTA_SET_ELEM_DATA", b"")
-            elif order.kind == Kind.NEWRULE:
-                rule = [_read(each) for each in found["NFTA_RULE_EXPRESSIONS"]]
-                self._chains.setdefault(found["NFTA_RULE_CHAIN"], []).append(rule)
+            self.change(order)
+
+    def change(self, order: Order) -> None:
+        """Do what an order says, as far as it says something of sets, elements and rules."""
+        found = dict(order.attributes)
+        if order.kind == Kind.NEWSET:
+            self.sets[found["NFTA_SET_NAME"]] = {}
+            self._sizes[found["NFTA_SET_NAME"]] = found["NFTA_SET_DESC"]["attrs"][0][1]
+        elif order.kind == Kind.NEWRULE:
+            rule = [_read(each) for each in found["NFTA_RULE_EXPRESSIONS"]]
+            self._chains.setdefault(found["NFTA_RULE_CHAIN"], []).append(rule)
+        elif order.kind in (Kind.NEWSETELEM, Kind.DELSETELEM):
+            there = self.sets[found["NFTA_SET_ELEM_LIST_SET"]]
+            for each in found["NFTA_SET_ELEM_LIST_ELEMENTS"]:
+                element = {name: value["attrs"][0][1] for name, value in each["attrs"]}
+                key = element["NFTA_SET_ELEM_KEY"]
+                if order.kind == Kind.DELSETELEM:
+                    del there[key]  # the kernel refuses one that is not there
+                else:
+                    assert there.setdefault(key, element.get("NFTA_SET_ELEM_DATA", b"")) == element.get("NFTA_SET_ELEM_DATA", b"")
 
     def receive(self, packet: Packet, interface: str = "eth0") -> tuple[bool, list[tuple[bytes, Packet]]]:
         """Run the base chain. Return whether the packet stays here, and copies with the address each goes to, a hop taken from it."""
@@ -140,8 +149,8 @@ class Table:
             case _:
                 raise NotImplementedError(name)
 
-    def _key(self, name: str, register: int, registers: bytearray) -> bytes:
-        (size,) = {dict(o.attributes)["NFTA_SET_KEY_LEN"] for o in self.orders if dict(o.attributes).get("NFTA_SET_NAME") == name}
+    def _key(self, name: str, register: int, registers: bytearray, what: str = "KEY") -> bytes:
+        (size,) = {dict(o.attributes)[f"NFTA_SET_{what}_LEN"] for o in self.orders if dict(o.attributes).get("NFTA_SET_NAME") == name}
         return _load(registers, register, size)
 
     def _lookup(self, at: dict[str, Any], registers: bytearray) -> None:
@@ -159,7 +168,7 @@ class Table:
         elif key not in there:
             if len(there) >= self._sizes[name]:
                 raise _Break
-            there[key] = _load(registers, at["sreg_data"], len(key)) if "sreg_data" in at else b""
+            there[key] = self._key(name, at["sreg_data"], registers, "DATA") if "sreg_data" in at else b""
 
 
 def _read(expression: Any) -> tuple[str, dict[str, Any]]:

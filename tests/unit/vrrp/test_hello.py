@@ -30,3 +30,20 @@ def test_a_token_tells_nothing_of_the_id() -> None:
     assert hello.token("a", 1) == hello.token("a", 1)
     assert b"id-1" not in TOKENS[1]
     assert VIP.encode() not in TOKENS[1]
+
+
+@pytest.mark.parametrize("open_there", hello.Open)
+@pytest.mark.parametrize("word", hello.Word)
+@pytest.mark.parametrize("rank", [0, 32])
+def test_what_it_says_of_open_connections_and_its_place(open_there: hello.Open, word: hello.Word, rank: int) -> None:
+    """In the byte before the word, which stays what it is."""
+    payload = hello.build(TOKENS[1], 7, ip_address(OWN), ip_address("224.0.0.1"), word, rank=rank, open_there=open_there)
+    packet = Packet(ip_address(OWN), ip_address("224.0.0.1"), 255, payload)
+    assert (hello.found(packet), hello.word(packet)) == (open_there, word)
+    assert payload[hello.OPEN_OFFSET] & hello.PLACE_BITS == hello.place(rank) == rank + 1
+
+
+def test_an_earlier_release_says_nothing_of_both() -> None:
+    packet = Packet(ip_address(OWN), ip_address("224.0.0.1"), 255, hello.build(TOKENS[1], 7, ip_address(OWN), ip_address("224.0.0.1")))
+    assert packet.payload[hello.OPEN_OFFSET] == 0
+    assert hello.found(packet) is hello.Open.UNTOLD

@@ -16,7 +16,9 @@ from vrrp_drain.config.model import Config
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import ALL_HOSTS_V4
 from vrrp_drain.runtime.logs import Complaints
+from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.hello import Open
 from vrrp_drain.vrrp.peer_table import Peer
 from vrrp_drain.watcher.actions import Introduction, Question, Unhealthiness
 
@@ -331,8 +333,8 @@ def test_an_interface_that_went(services: FakeServices, clock: Clock, when: str)
     assert ask(question, clock, 6.0)[-1] is True
 
 
-def introduction(services: FakeServices) -> Introduction:
-    return Introduction(services.announcements, Complaints(logging.getLogger("vrrp_drain")))
+def introduction(services: FakeServices, open_here: Open = Open.UNTOLD) -> Introduction:
+    return Introduction(services.announcements, Complaints(logging.getLogger("vrrp_drain")), lambda: open_here)
 
 
 def hellos(services: FakeServices) -> int:
@@ -370,6 +372,19 @@ def test_whoever_is_new_is_answered_at_once(services: FakeServices, clock: Clock
     ours.hear(ip_address(PEER), time.monotonic())
     ours.tick(time.monotonic())
     assert hellos(services) == 4, "after three hellos that did not come it is new again"
+
+
+def test_whoever_starts_again_is_answered_at_once(services: FakeServices, clock: Clock) -> None:
+    """It has forgotten us, however recently it was heard; but nobody has us say hello more than once a second."""
+    ours = introduction(services, Open.SOME)
+    ours.hear(ip_address(PEER), time.monotonic())
+    ours.tick(time.monotonic())
+    for _ in range(20):  # five seconds
+        clock.sleep(0.25)
+        ours.hear(ip_address(PEER), time.monotonic(), starts=True)
+        ours.tick(time.monotonic())
+    assert hellos(services) == 6
+    assert {hello.found(each.packet) for each in services.machine.said} == {Open.SOME}
 
 
 def test_a_hello_that_cannot_be_said_is_said_once(services: FakeServices, clock: Clock, log: pytest.LogCaptureFixture) -> None:

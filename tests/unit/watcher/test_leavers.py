@@ -29,10 +29,10 @@ def arm(services: FakeServices, *peers: str) -> None:
     services.machine.rules.situation = Situation((4,), tuple(Armed(ip_address(VIP), ip_address(peer), 200.0) for peer in peers))
 
 
-def run(found: Leavers, clock: Clock, seconds: float, *, vip_here: bool = True) -> None:
+def run(found: Leavers, clock: Clock, seconds: float, *, gets_packets: bool = True) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        found.tick(time.monotonic(), vip_here=vip_here)
+        found.tick(time.monotonic(), gets_packets=gets_packets)
         clock.sleep(EVERY)
 
 
@@ -66,11 +66,11 @@ def test_answers_that_are_lost_now_and_then(found: Leavers, services: FakeServic
     assert services.machine.rules.disarmed == []
 
 
-def test_who_is_not_master_asks_nobody(found: Leavers, services: FakeServices, clock: Clock) -> None:
-    """No client's packet comes here; and whoever was asked before is forgotten."""
+def test_where_no_packets_come_nobody_is_asked(found: Leavers, services: FakeServices, clock: Clock) -> None:
+    """Neither a client's nor a peer's comes here; and whoever was asked before is forgotten."""
     run(found, clock, 1)
     assert services.machine.inquiries[0][1].asked
-    run(found, clock, 5, vip_here=False)
+    run(found, clock, 5, gets_packets=False)
     assert services.machine.inquiries[0][1].closed
 
 
@@ -104,7 +104,7 @@ def test_a_kernel_that_does_not_tell(found: Leavers, services: FakeServices) -> 
     """The watcher says so."""
     services.machine.rules.fault = SystemFault("the kernel does not tell its nftables rules")
     with pytest.raises(SystemFault, match="does not tell"):
-        found.tick(time.monotonic(), vip_here=True)
+        found.tick(time.monotonic(), gets_packets=True)
 
 
 def test_without_a_handoff_nobody_is_asked(services: FakeServices, clock: Clock, ipr: FakeIPR) -> None:

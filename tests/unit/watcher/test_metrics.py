@@ -226,15 +226,26 @@ def test_what_is_asked_at_the_scrape(metrics: Metrics) -> None:
     """The kernel's rules and connections."""
     found = scraped(metrics)
     assert (found("handed_off_packets_total"), found("handoff_armed"), found("connections")) == (345, 1, 17)
-    assert (found("handoff_circled_packets_total"), found("refused_adverts_total")) == (6, 7)
+    assert (found("handoff_circled_packets_total"), found("refused_adverts_total"), found("handoff_leavers")) == (6, 7, 1)
+
+
+def test_several_leavers_of_several_vips() -> None:
+    """VIPs are counted, and peers, whatever each of them has to do with the other."""
+    vips, peers = (
+        (ip_address("10.0.0.10"), ip_address("10.0.0.11")),
+        (ip_address("10.0.0.2"), ip_address("10.0.0.3"), ip_address("10.0.0.4")),
+    )
+    situation = Situation((4,), tuple(Armed(vip, peer, 9.0) for vip in vips for peer in peers), tables=(4,))
+    found = scraped(Metrics(254, lambda: situation, lambda: 17))
+    assert (found("handoff_armed"), found("handoff_leavers")) == (2, 3)
 
 
 def test_rules_that_are_not_installed_have_no_metrics() -> None:
     """A handoff that is off, or that the kernel refused, counts nothing: a 0 would say that it works. The rules for adverts likewise."""
-    handoff = ("handed_off_packets_total", "handoff_circled_packets_total", "handoff_armed")
+    handoff = ("handed_off_packets_total", "handoff_circled_packets_total", "handoff_armed", "handoff_leavers")
     for situation, refused in ((Situation(refused=7, tables=(4,)), 7), (Situation(), None)):
         found = scraped(Metrics(254, lambda situation=situation: situation, lambda: 17))  # type: ignore[misc]
-        assert [found(each) for each in handoff] == [None] * 3
+        assert [found(each) for each in handoff] == [None] * 4
         assert found("refused_adverts_total") == refused
 
 

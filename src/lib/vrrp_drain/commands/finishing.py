@@ -18,6 +18,7 @@ from vrrp_drain.runtime.boot import Boot
 from vrrp_drain.runtime.errors import Cancelled, SystemFault
 from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.runtime.signals import Cancellation
+from vrrp_drain.vrrp.hello import Open
 
 from . import moves
 
@@ -55,12 +56,15 @@ def finish_connections(services: Services, cancellation: Cancellation, *, by_bos
     if not instance.hands_off:
         return
     told = drain.haproxy_soft_stop and not others and _told_to_finish(services)
+    peers_know = False
     try:
         while True:
             looked = time.monotonic()
             left = services.machine.haproxy.connections(vips)
             if not left:
                 break
+            if not peers_know:  # whoever took the VIP over from us while we were healthy does; the others must, before that one leaves
+                peers_know = services.announcements.greet(log.warning, Open.SOME)
             cost, waited = time.monotonic() - looked, time.monotonic() - started
             stop_if_told(told=told)
             if waited >= drain.drain_timeout:
@@ -68,6 +72,7 @@ def finish_connections(services: Services, cancellation: Cancellation, *, by_bos
                 return
             if time.monotonic() - said >= _SAY_EVERY:
                 said = time.monotonic()
+                peers_know = False  # who has started since does not
                 log.info("%d connections are still served from here, after %.0f s of at most %g", left, waited, drain.drain_timeout)
             services.machine.sleep(min(_pause_after(cost), drain.drain_timeout - waited))
     except SystemFault as error:

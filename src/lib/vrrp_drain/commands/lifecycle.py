@@ -23,6 +23,7 @@ from vrrp_drain.runtime.next_state import NextState, Told
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.hello import Open
 
 from . import moves, policy
 
@@ -58,7 +59,7 @@ def pre_start(services: Services) -> None:
     instance = services.instance
     findings = doctor.at_start(services)
     services.installation.hold()
-    services.announcements.greet(log.warning)
+    services.announcements.greet(log.warning, _open_here(services))
     listening = max(1.0, instance.config.keepalived.advert_int) + _LATE
     if stranger := joining.stranger(instance, services.machine, services.membership.register(), listening):
         try:
@@ -143,11 +144,31 @@ def drain(services: Services, arguments: Sequence[str], bounds: Bounds) -> bool:
     return leave(services, bounds, state, ends=state.ends(arguments)) is Demote.DONE
 
 
+def _open_here(services: Services) -> Open:
+    """Return what peers may be told of connections here, before anything of this start runs: there are none, unless haproxy never ended."""
+    try:
+        found = services.machine.haproxy.connections(services.instance.config.keepalived.addresses)
+    except SystemFault:
+        return Open.UNTOLD
+    return Open.UNTOLD if found else Open.NONE
+
+
 def post_stop(services: Services) -> None:
     """Leave nothing behind: what pre-start added, and a VIP that is stale because keepalived has ended.
 
-    Each of them goes whatever becomes of the others; what stays is said. Raises SystemFault then.
+    Each of them goes whatever becomes of the others; what stays is said. Raises SystemFault then. Peers are told first that no connection
+    is open here any more: without the rules a packet that they hand to us is lost.
     """
+    if services.instance.hands_off:
+        try:
+            services.announcements.say_hello(Open.NONE)
+        except SystemFault as error:
+            log.warning(
+                "%s: peers go on handing packets to %s, which has ended; clients of other instances that left may hang until "
+                "vrrp_drain.handoff_window is over",
+                error,
+                services.instance.name,
+            )
     all_of(partial(_remove_stale_vip, services), services.installation.let_go)
 
 

@@ -6,7 +6,7 @@ and ``keepalived`` sections from the keepalived link; the vrrp-drain job adds it
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,16 @@ class Config:
         return tuple(i for i in self.instances if i.id != self.me.id)
 
     @property
+    def ranked(self) -> list[Member]:
+        """Return the instances by their places in the group."""
+        return _ranked(self.instances)
+
+    @property
+    def rank(self) -> int:
+        """Return our own place."""
+        return _rank(self.me, self.instances)
+
+    @property
     def peer_addresses(self) -> tuple[IPAddress, ...]:
         """Return where the peers' adverts come from, as far as it is known, and with unicast where ours go to."""
         return self.keepalived.unicast_peers or tuple(peer.address for peer in self.peers)
@@ -197,9 +207,13 @@ def _upstream_job(section: dict[str, Any]) -> UpstreamJob | None:
     return UpstreamJob(config, pid_file) if config and pid_file else None
 
 
-def _rank(me: Member, instances: tuple[Member, ...]) -> int:
-    """Return our place among the instances: the bootstrap instance first, then by index."""
-    return [each.id for each in sorted(instances, key=lambda each: (not each.bootstrap, each.index))].index(me.id)
+def _ranked(instances: Iterable[Member]) -> list[Member]:
+    """Return the bootstrap instance first, then the others by index."""
+    return sorted(instances, key=lambda each: (not each.bootstrap, each.index))
+
+
+def _rank(me: Member, instances: Iterable[Member]) -> int:
+    return [each.id for each in _ranked(instances)].index(me.id)
 
 
 def _keepalived(section: dict[str, Any], rank: int) -> Keepalived:

@@ -102,14 +102,18 @@ def rules(
     closed: bool,
     hops: int,
     arms: str,
+    told: str,
 ) -> list[tuple[str, Sequence[Expression], str]]:
-    """Return the rules as (chain, expressions, comment). ``arms`` is the chain for who says that it leaves, nothing without a handoff.
+    """Return the rules as (chain, expressions, comment).
+
+    ``arms`` is the chain for who says that it leaves, ``told`` that for hellos, which drops them; they are nothing without a handoff.
 
     ``version`` is VRRP's in this family, ``vip`` the address that stands in adverts, ``hops`` how many routers may be between us and
     a member. Not ``guarded``: keepalived does not listen here.
     """
     from_member = [*_near(family, hops), *_sender(family), lookup(MEMBERS)]
     introduced = [*_near(family, hops), *_says(family, token)]
+    here = _near(family, 0) if hops else []
     found: list[tuple[str, Sequence[Expression], str]] = [
         (ADVERTS, [*_starts(bytes((hello.VERSION_TYPE, hello.NO_ROUTER, vrid))), verdict(GOTO, HELLO)], "a peer introduces itself"),
         (ADVERTS, [payload(TRANSPORT, 1, 1), compare(bytes((vrid,)), NEQ), verdict(ACCEPT)], "of another virtual router"),
@@ -127,12 +131,12 @@ def rules(
         (WORD, [*_sender(family), put(ENDED, DELETE)], "it says anew what it is to do"),
         (WORD, [*_word(hello.Word.LEAVES), *_sender(family), put(AWAY, UPDATE)], "away for a while"),
         (WORD, [*_word(hello.Word.ENDS), *_sender(family), put(ENDED, UPDATE)], "it has ended"),
+        *([(WORD, [*here, verdict(GOTO, told)], "what is open there")] if told else []),
         (WORD, [verdict(DROP)], "keepalived need not hear it"),
         (REFUSED, [counter(), verdict(DROP)], "keepalived does not hear it"),
     ]
     if arms:
         leaves = [payload(TRANSPORT, 2, 1), compare(bytes(DRAINING[:1]), GTE), compare(bytes(DRAINING[1:]), LTE)]
-        here = _near(family, 0) if hops else []
         found.append((MEMBER, [*here, *_whole(family, version), *_for(vip), *leaves, verdict(GOTO, arms)], "a member is leaving"))
     return found
 

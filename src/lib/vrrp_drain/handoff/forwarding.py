@@ -1,46 +1,46 @@
 """nftables rules that keep established connections alive while a VIP moves.
 
-Whoever takes the VIP over gets the packets of connections that the leaving node goes on serving. It sends them there,
-unchanged but for their TTL, at layer 2; the leaving node has the VIP on lo (handoff/vip_on_lo.py) and answers the client itself. Everything
-happens in the kernel:
+Whoever takes the VIP over gets the packets of connections that others go on serving. It sends them on, unchanged but for their TTL, at
+layer 2; whoever serves them has the VIP on lo (handoff/vip_on_lo.py) and answers the client itself. Everything happens in the kernel:
 
-- A member's advert of the draining band (handoff/admission.py) says: its sender is leaving. Its address goes into the map ``leaving`` (the
-  last one to leave counts), its MAC into the set ``leavers``; both forget after the window.
-- A packet to a VIP in ``leaving``, of a connection that no socket here knows, goes on to the address in the map and is
-  dropped here. Only a SYN alone may open a connection here; the rest, SYN-ACK and RST too, belongs to one that exists.
-  Where no socket at all is found (haproxy does not listen) the packet cannot be ours either, and goes on as well.
+- Several may have left at a time. A member's advert of the draining band (handoff/admission.py) says that its sender leaves and serves
+  what it has; a hello says the same, and goes on saying it to whoever has started since. The sender is put into ``leavers``, at its place
+  in the group, the VIPs into ``leaving``. Both forget after the window. A hello that says that nothing is served there any more takes
+  its sender out at once: before it stops.
+- A packet to a VIP in ``leaving``, of a connection that no socket here knows, is handed on to one of them and dropped here. Only a SYN
+  alone may open a connection here; the rest, SYN-ACK and RST too, belongs to one that exists. Where no socket at all is found (haproxy
+  does not listen) the packet cannot be ours either, and goes on as well.
 - A socket that is no whole one is a handshake of ours, or the TIME_WAIT of an earlier connection from the same port; only the first
   may keep the packet. So a SYN that comes while anybody is in ``leaving`` is remembered in ``opening`` for as long as a handshake takes.
-- A packet from the MAC of a leaver stays here: without that two nodes that both left within the window would play
-  ping-pong. It may go on from a MASTER that never left: with a third node MASTER, the second still knows the first.
-- MACs are not enough: an instance that was made anew has another one. So whatever is handed on has MOST_HOPS hops left at most; each
-  handing-on takes one, and who gets it with its last one keeps it, and answers it. No packet goes round for longer.
+- Who gets a packet and does not know it either hands it on in the same way: the last one to leave is asked first, it has most
+  connections, and then one after the other by their places in the group, from that one's place on and round. The keepalived link says
+  whose advert is of which place, and each hello says it of its sender.
+- How far it has come stands in its hops, which each handing-on takes one of. A client's has more than MOST_HOPS left: they are set to
+  that. As long as there are more than LATER_HOPS it goes to places above that of whoever hands it on; at the last one it begins anew at
+  the lowest, with LATER_HOPS; and where there is none above then, all have been asked. So no packet goes round, whatever the instances
+  know of each other: each round goes up only, and there are two. Who gets it with its last hop keeps it, and answers it.
 - An ICMP error about packet size is copied, not moved: a host ignores one about a connection that it does not know.
 
 A MASTER that dies sends no such advert, so its clients get their reset at once. Limits: ``socket wildcard`` tells a
 listener from a connection, so the frontend must be bound to the wildcard address; with a listener bound to the VIP the
-packet stays here, as without these rules. With SYN cookies the handshake's last packet looks like a foreign one. With
-keepalived.use_vmac a leaver's adverts come from another MAC than its packets, so these rules must not be installed. A client's packet
-that arrives with its last hop stays here.
+packet stays here, as without these rules. With SYN cookies the handshake's last packet looks like a foreign one. A client's packet
+that arrives with LATER_HOPS left or fewer is taken for one that was handed on, and may not reach all of them.
 
 Sources: nft(8) for the rules, the kernel's nft_dynset.c, nft_socket.c, nft_dup_ipv4.c; nf_dup_ipv4.c takes a hop from each copy.
 """
 
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from vrrp_drain.linux.nftables.expressions import (
     ACCEPT,
+    ADD,
     DELETE,
     DROP,
     EQ,
-    ETHERNET,
     GOTO,
-    GTE,
-    IIFTYPE,
     L4PROTO,
-    LINK,
     LTE,
     NEQ,
     NETWORK,
@@ -64,87 +64,140 @@ from vrrp_drain.linux.nftables.expressions import (
 )
 from vrrp_drain.linux.nftables.objects import Family, Order, new_elements, new_set, no_elements
 from vrrp_drain.runtime.ip import IPAddress
+from vrrp_drain.vrrp import hello
+from vrrp_drain.vrrp.hello import Open
 
-LEAVING, LEAVERS, OPENING = "leaving", "leavers", "opening"
-ARM, ARMED, UNKNOWN, SEND, CIRCLED, COPY = CHAINS = "arm", "armed", "unknown", "send", "circled", "copy"
-MOST_HOPS = 4  # one more than a packet is ever handed on
-_LEAVING_ID, _LEAVERS_ID, _OPENING_ID = 1, 2, 4
+LEAVING, LEAVERS, PLACES, OPENING = "leaving", "leavers", "places", "opening"
+ARM, TOLD, ARMED, UNKNOWN, ONWARD, NEXT, SEND, CIRCLED = CHAINS = (
+    *("arm", "told", "armed", "unknown"),
+    *("onward", "next", "send", "circled"),
+)
+MOST_HOPS = 16  # one more than a packet is ever handed on
+LATER_HOPS = MOST_HOPS // 2  # of one that has begun anew at the lowest place
+_LEAVING_ID, _LEAVERS_ID, _OPENING_ID, _PLACES_ID = 1, 2, 4, 7
 _SIZE = 65535  # of a set that rules fill; what nft takes
 _OPENINGS = 1 << 18  # handshakes at a time: 50,000 new connections a second
 _HANDSHAKE = 5.0  # seconds
-_LATER = 1.0  # seconds that a MAC is known for longer than the address beside it
 _SYN, _ACK = 0x02, 0x10  # RFC 9293 section 3.1
-_GROUP_BIT = b"\1"  # of a MAC's first byte, IEEE 802
-_ETHER_TYPE, _PORT_TYPE, _TYPE_BITS = 9, 13, 6  # nftables' own numbers of ether_addr and inet_service: only nft needs them, to print sets
+_PORT_TYPE, _NUMBER_TYPE, _TYPE_BITS = 13, 4, 6  # nftables' own numbers of inet_service and integer: only nft needs them, to print sets
 _SECOND = {4: 9, 16: 2}  # register behind an address of so many bytes in register 1
+LATEST = b"\0"  # the place of the last one to leave, whoever it is; the others begin at 1
+_PLACES = hello.PLACE_BITS + 1  # that there may be
+_LEAST = 7  # the last place that is asked at the least: the group may have grown since our keepalived link was made
 
 
-def sets(family: Family, table: str, window: float) -> list[Order]:
-    """Return the orders that make the sets; ``window`` in seconds."""
+def sets(family: Family, table: str, window: float, ranks: Iterable[tuple[IPAddress, int]]) -> list[Order]:
+    """Return the orders that make the sets; ``window`` in seconds, ``ranks`` are the places of peers by their addresses."""
     ports = family.kind << _TYPE_BITS | _PORT_TYPE
+    place = (_NUMBER_TYPE, len(LATEST))
+    known = [(_key(rank), address.packed) for address, rank in ranks]
     return [
-        new_set(family, table, _LEAVING_ID, LEAVING, family.kind, family.size, seconds=window, data=True, size=_SIZE),
-        new_set(family, table, _LEAVERS_ID, LEAVERS, _ETHER_TYPE, 6, seconds=window + _LATER, size=_SIZE),
+        new_set(family, table, _LEAVING_ID, LEAVING, family.kind, family.size, seconds=window, size=_SIZE),
+        new_set(family, table, _LEAVERS_ID, LEAVERS, *place, seconds=window, data=family, size=_PLACES),
+        new_set(family, table, _PLACES_ID, PLACES, *place, data=family, size=_PLACES),
+        *([new_elements(family, table, PLACES, known)] if known else []),
         new_set(family, table, _OPENING_ID, OPENING, ports, family.size + 4, seconds=_HANDSHAKE, size=_OPENINGS),
     ]
 
 
-def rules(family: Family, vips: Sequence[IPAddress], index: int) -> list[tuple[str, Sequence[Expression], str]]:
-    """Return the rules as (chain, expressions, comment); ``index`` is the interface's."""
-    not_from_leaver = [*_source_mac(), lookup(LEAVERS, inverted=True)]
-    to_leaver = [*to_known(family), immediate(struct.pack("=I", index), register=2), duplicate()]
-    last_hop = [payload(NETWORK, family.hops, 1), compare(b"\1", LTE)]
-    few_hops = [
-        *(payload(NETWORK, family.hops, 1), compare(bytes((MOST_HOPS + 1,)), GTE)),
-        *(immediate(bytes((MOST_HOPS,))), write(NETWORK, family.hops, 1, family.checksum)),
-    ]
+def rules(
+    family: Family, vips: Sequence[IPAddress], index: int, rank: int, ranks: Sequence[tuple[IPAddress, int]]
+) -> list[tuple[str, Sequence[Expression], str]]:
+    """Return the rules as (chain, expressions, comment); ``index`` is the interface's, ``rank`` our place, ``ranks`` the others'."""
+    hops = payload(NETWORK, family.hops, 1)
+    last = max(_LEAST, rank, *(each for _, each in ranks))
+
+    def set_hops(number: int) -> list[Expression]:
+        return [immediate(bytes((number,))), write(NETWORK, family.hops, 1, family.checksum)]
+
+    def hand_to(place: bytes) -> list[Expression]:
+        return [immediate(place), mapped(LEAVERS), immediate(struct.pack("=I", index), register=2), duplicate(), verdict(GOTO, SEND)]
+
+    def to_ranks(among: Iterable[int]) -> list[tuple[str, Sequence[Expression], str]]:
+        return [(NEXT, hand_to(_key(each)), f"place {hello.place(each)}") for each in among]
+
+    is_at = [(each, [payload(NETWORK, family.source, family.size), compare(address.packed)]) for address, each in ranks]
     return [
-        (ARM, [*_from_one_machine(), put(LEAVERS, UPDATE)], "its packets stay here"),
-        *((ARM, _remember(family, vip), str(vip)) for vip in vips),
+        (ARM, [immediate(LATEST), *_its_sender(family, LEAVERS)], "the last one to leave"),
+        *((ARM, [*match, immediate(_key(each)), *_its_sender(family, LEAVERS)], f"place {hello.place(each)}") for each, match in is_at),
+        *((ARM, [immediate(vip.packed), put(LEAVING, UPDATE)], str(vip)) for vip in vips),
+        (TOLD, [*_place_said(), compare(b"\0"), verdict(DROP)], "of an earlier release"),
+        (TOLD, [*_place_said(), *_its_sender(family, PLACES)], "where it is"),
+        (TOLD, [*_said(Open.UNTOLD), verdict(DROP)], "no more than that"),
+        (TOLD, [*_said(Open.NONE), immediate(LATEST), *_its_sender(family, LEAVERS, DELETE)], "it may be the last to leave"),
+        (TOLD, [*_said(Open.NONE), *_place_said(), *_its_sender(family, LEAVERS, DELETE), verdict(DROP)], "it has ended"),
+        (TOLD, [*_said(Open.LEFT), *_place_said(), *_its_sender(family, LEAVERS)], "it leaves"),
+        (TOLD, [*_place_said(), *_its_sender(family, LEAVERS, ADD)], "it serves what it has"),
+        *((TOLD, [immediate(vip.packed), put(LEAVING, UPDATE)], str(vip)) for vip in vips),
+        (TOLD, [verdict(DROP)], "keepalived need not hear it"),
         (ARMED, _opens(family), "a handshake"),
-        (ARMED, [*not_from_leaver, *_of_a_connection(), verdict(GOTO, UNKNOWN)], "of a connection"),
-        (ARMED, [*not_from_leaver, *_too_big(family), verdict(GOTO, COPY)], "smaller packets, please"),
-        (UNKNOWN, [socket_is(WILDCARD), compare(b"\1"), verdict(GOTO, SEND)], "only a listener knows it"),
+        (ARMED, [*_of_a_connection(), verdict(GOTO, UNKNOWN)], "of a connection"),
+        (ARMED, [*_too_big(family), verdict(GOTO, ONWARD)], "smaller packets, please"),
+        (UNKNOWN, [socket_is(WILDCARD), compare(b"\1"), verdict(GOTO, ONWARD)], "only a listener knows it"),
         (UNKNOWN, [socket_is(WILDCARD), compare(b"\0"), verdict(ACCEPT)], "a connection here knows it"),
         (UNKNOWN, [*_sender(family), lookup(OPENING), verdict(ACCEPT)], "a handshake here knows it"),
-        (UNKNOWN, [verdict(GOTO, SEND)], "nobody here knows it"),
-        (SEND, [*last_hop, verdict(GOTO, CIRCLED)], "it went round"),
-        (SEND, few_hops, "not for long"),
-        (SEND, [counter(), *to_leaver, verdict(DROP)], "the leaving node knows it"),
+        (UNKNOWN, [verdict(GOTO, ONWARD)], "nobody here knows it"),
+        (ONWARD, [hops, compare(b"\1", LTE), verdict(GOTO, CIRCLED)], "it went round"),
+        (ONWARD, [hops, compare(bytes((MOST_HOPS,)), LTE), verdict(GOTO, NEXT)], "it was handed on"),
+        (ONWARD, set_hops(MOST_HOPS), "not for long"),
+        (ONWARD, hand_to(LATEST), "the last one to leave"),
+        (ONWARD, [verdict(GOTO, NEXT)], "it has ended"),
+        *to_ranks(range(rank + 1, last + 1)),
+        (NEXT, [hops, compare(bytes((LATER_HOPS,)), LTE), verdict(ACCEPT)], "all were asked"),
+        (NEXT, set_hops(LATER_HOPS), "from the lowest place on"),
+        *to_ranks(range(rank)),
+        (SEND, [meta(L4PROTO), compare(bytes((family.icmp,))), verdict(ACCEPT)], "a copy was sent"),
+        (SEND, [counter(), verdict(DROP)], "whoever serves it gets it"),
         (CIRCLED, [counter(), verdict(ACCEPT)], "answered here"),
-        (COPY, [*last_hop, verdict(GOTO, CIRCLED)], "it went round"),
-        (COPY, few_hops, "not for long"),
-        (COPY, to_leaver, "for the leaving node as well"),
     ]
 
 
 def to_known(family: Family) -> list[Expression]:
-    """Match a packet to a VIP in ``leaving``, and load who left."""
-    return [payload(NETWORK, family.destination, family.size), mapped(LEAVING)]
+    """Match a packet to a VIP that somebody has left."""
+    return [payload(NETWORK, family.destination, family.size), lookup(LEAVING)]
 
 
-def arming(family: Family, table: str, vips: Sequence[IPAddress], peer: IPAddress) -> list[Order]:
-    """Return the orders that put ``peer`` into the map for each of ``vips`` of its family, instead of who is there."""
-    there = [(vip.packed, peer.packed) for vip in vips if vip.version == peer.version]
-    return [no_elements(family, table, LEAVING), *([new_elements(family, table, LEAVING, there)] if there else [])]
+def arming(
+    family: Family, table: str, vips: Sequence[IPAddress], peer: IPAddress, there: Mapping[str, Mapping[bytes, bytes]]
+) -> list[Order]:
+    """Return the orders that let ``peer`` be the last one to leave ``vips`` of its family; ``there`` is what each set and map has now."""
+    at = [place for place, address in there[PLACES].items() if address == peer.packed]
+    wanted: dict[str, list[tuple[bytes, bytes | None]]] = {
+        LEAVING: [(vip.packed, None) for vip in vips if vip.version == peer.version],
+        LEAVERS: [(place, peer.packed) for place in (LATEST, *at)],
+    }
+    orders = []
+    for name, elements in wanted.items():
+        if stale := [key for key, _ in elements if key in there[name]]:
+            orders.append(no_elements(family, table, name, stale))
+        if elements:
+            orders.append(new_elements(family, table, name, elements))
+    return orders
 
 
-def disarming(family: Family, table: str, vips: Sequence[bytes]) -> Order:
-    """Return the order that takes whoever is in the map for ``vips`` out of it."""
-    return no_elements(family, table, LEAVING, vips)
+def disarming(family: Family, table: str, places: Sequence[bytes]) -> Order:
+    """Return the order that takes whoever is at ``places`` out of those who are handed packets."""
+    return no_elements(family, table, LEAVERS, places)
 
 
-def _remember(family: Family, vip: IPAddress) -> list[Expression]:
-    """Map ``vip`` to the packet's source. An update alone would keep the peer that left before, and make it stay longer."""
-    return [
-        expression
-        for op in (DELETE, UPDATE)
-        for expression in (
-            immediate(vip.packed),
-            payload(NETWORK, family.source, family.size, register=2),
-            put(LEAVING, op, data=True),
-        )
-    ]
+def _key(rank: int) -> bytes:
+    return bytes((hello.place(rank),))
+
+
+def _its_sender(family: Family, name: str, *operations: int) -> list[Expression]:
+    """Map register 1 to the packet's source, instead of who is there: an update alone would keep that one. Or do ``operations`` with it."""
+    source = payload(NETWORK, family.source, family.size, register=2)
+    return [source, *(put(name, op, data=True) for op in operations or (DELETE, UPDATE))]
+
+
+def _place_said() -> list[Expression]:
+    """Load the place that the sender of a hello says it has; 0 of an earlier release."""
+    return [payload(TRANSPORT, hello.OPEN_OFFSET, 1), mask(bytes((hello.PLACE_BITS,)))]
+
+
+def _said(found: Open) -> list[Expression]:
+    """Match a hello that says ``found`` of connections that are open at its sender."""
+    return [payload(TRANSPORT, hello.OPEN_OFFSET, 1), mask(bytes((0xFF ^ hello.PLACE_BITS,))), compare(bytes((found,)))]
 
 
 def _of_a_connection() -> list[Expression]:
@@ -172,12 +225,3 @@ def _sender(family: Family) -> list[Expression]:
 def _too_big(family: Family) -> list[Expression]:
     """RFC 1191 section 3, RFC 8201 section 4: it must reach the sender, or the connection stalls."""
     return [meta(L4PROTO), compare(bytes((family.icmp,))), payload(TRANSPORT, 0, 1), compare(bytes((family.too_big,)))]
-
-
-def _source_mac() -> list[Expression]:
-    return [meta(IIFTYPE), compare(ETHERNET), payload(LINK, 6, 6)]
-
-
-def _from_one_machine() -> list[Expression]:
-    """Load the source MAC, unless it is a group's."""
-    return [meta(IIFTYPE), compare(ETHERNET), payload(LINK, 6, 1), mask(_GROUP_BIT), compare(b"\0"), payload(LINK, 6, 6)]

@@ -17,6 +17,7 @@ from .situation import TABLE, Installed
 _TRIAL = "vrrp_drain_trial"
 _BASE = "prerouting"
 _FURTHER_VERSION = 3  # of VRRP, in the family that keepalived.vip is not of
+_TRIES = 3  # of a change to what the kernel's rules change too
 _LACKING = "it lacks a part of nftables that they need: socket, dup or dynset"
 
 
@@ -26,8 +27,8 @@ class Group:
 
     ``vips`` has the one first that stands in adverts. ``members`` may arm the handoff; in a ``closed`` group keepalived hears nobody else.
     ``token`` makes a member of who says it in a hello, ``nobody`` has the addresses that can be no member's. Members are at most ``hops``
-    routers away. ``window`` is for how many
-    seconds a leaver gets its connections, 0 without a handoff.
+    routers away. ``window`` is for how many seconds a leaver gets its connections, 0 without a handoff. ``rank`` is our place among the
+    instances, ``ranks`` are the others' with their addresses, as far as the keepalived link names them.
     """
 
     vips: tuple[IPAddress, ...]
@@ -40,6 +41,8 @@ class Group:
     closed: bool = False
     hops: int = 0
     window: float = 0.0
+    rank: int = 0
+    ranks: tuple[tuple[IPAddress, int], ...] = ()
 
     def of(self, version: int) -> tuple[IPAddress, ...]:
         """Return the VIPs of one IP version."""
@@ -82,20 +85,30 @@ class Rules(Installed):
     def arm(self, vips: Sequence[IPAddress], peer: IPAddress) -> None:
         """Before we take ``vips`` over from ``peer``, which stays healthy: its connections go to it for a window.
 
-        ``peer`` is the source address of its adverts. Raises SystemFault.
+        ``peer`` is the source address of its adverts; whoever left before stays where it is. Raises SystemFault.
         """
-        try:
-            self._nftables.change(forwarding.arming(FAMILIES[peer.version], TABLE, vips, peer), TABLE)
-        except Refusal as error:
-            names, why = ", ".join(map(str, vips)), _why(error, "our rules are not installed")
-            raise SystemFault(f"the connections that {peer} serves cannot be left with it: a move of {names} cuts them ({why})") from error
+        for tries_left in range(_TRIES - 1, -1, -1):
+            try:
+                self._nftables.change(forwarding.arming(FAMILIES[peer.version], TABLE, vips, peer, self._there(peer.version)), TABLE)
+            except Refusal as error:
+                if tries_left and error.outdated:
+                    continue
+                names, why = ", ".join(map(str, vips)), _why(error, "our rules are not installed")
+                raise SystemFault(
+                    f"the connections that {peer} serves cannot be left with it: a move of {names} cuts them ({why})"
+                ) from error
+            return
+
+    def _there(self, version: int) -> dict[str, dict[bytes, bytes]]:
+        names = (forwarding.LEAVING, forwarding.LEAVERS, forwarding.PLACES)
+        return {name: {each.key: each.data or b"" for each in self._nftables.elements(version, TABLE, name) or ()} for name in names}
 
     def disarm(self, peer: IPAddress) -> None:
         """``peer`` is gone: clients of its connections get their reset here. No error where it is not armed. Raises SystemFault."""
         try:
-            vips = [each.vip.packed for each in self._armed(peer.version) if each.peer == peer]
-            if vips:
-                self._nftables.change([forwarding.disarming(FAMILIES[peer.version], TABLE, vips)], TABLE)
+            leavers = self._nftables.elements(peer.version, TABLE, forwarding.LEAVERS) or ()
+            if places := [each.key for each in leavers if each.data == peer.packed]:
+                self._nftables.change([forwarding.disarming(FAMILIES[peer.version], TABLE, places)], TABLE)
         except Refusal as error:
             if not error.absent:  # it went meanwhile
                 raise SystemFault(f"packets of open connections go on to {peer}, which is gone: their clients hang ({error})") from error
@@ -141,6 +154,7 @@ def _table(group: Group, version: int, index: int, learned: set[IPAddress], ende
     speaks = group.vrrp_version if is_first else _FURTHER_VERSION
     nobody = {*group.vips, *group.nobody}
     named, known = (_possible(each - nobody, version) for each in (group.members, learned))
+    ranks = [(address, rank) for address, rank in group.ranks if address.version == version]
     arrives = [meta(IIFNAME), compare(group.interface.encode().ljust(16, b"\0"))]
     chains = [_BASE, *admission.CHAINS, *(forwarding.CHAINS if group.window else ())]
     rules = [
@@ -151,16 +165,17 @@ def _table(group: Group, version: int, index: int, learned: set[IPAddress], ende
             closed=group.closed,
             hops=group.hops if is_first else 0,
             arms=forwarding.ARM if group.window else "",
+            told=forwarding.TOLD if group.window else "",
         ),
     ]
     if group.window:  # until somebody has left, this lookup is all that a packet costs
         rules.append((_BASE, [*arrives, *forwarding.to_known(family), verdict(GOTO, forwarding.ARMED)], "somebody has left"))
-        rules += forwarding.rules(family, vips, index)
+        rules += forwarding.rules(family, vips, index, group.rank, ranks)
     return [
         new_table(family, TABLE),
         *admission.members(family, TABLE, named, known),
         *admission.words(family, TABLE, _possible(ended - nobody, version)),
-        *(forwarding.sets(family, TABLE, group.window) if group.window else ()),
+        *(forwarding.sets(family, TABLE, group.window, ranks) if group.window else ()),
         *(new_chain(family, TABLE, each, base=each == _BASE) for each in chains),
         *(new_rule(family, TABLE, chain, expressions, comment) for chain, expressions, comment in rules),
     ]

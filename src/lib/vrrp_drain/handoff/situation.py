@@ -19,7 +19,7 @@ TABLE = "vrrp_drain"
 
 @dataclass(frozen=True)
 class Armed:
-    """Connections to ``vip`` that are unknown here go to ``peer``, for ``seconds`` more."""
+    """Packets of connections to ``vip`` that are unknown here may go to ``peer``, for ``seconds`` more: one of those who have left."""
 
     vip: IPAddress
     peer: IPAddress
@@ -102,8 +102,16 @@ class Installed:
             return tuple(each for version in FAMILIES for each in self._armed(version))
 
     def _armed(self, version: int) -> list[Armed]:
-        found = self._nftables.elements(version, TABLE, forwarding.LEAVING) or ()
-        return [Armed(ipaddress.ip_address(each.key), ipaddress.ip_address(each.data or b""), each.seconds or 0.0) for each in found]
+        left = self._nftables.elements(version, TABLE, forwarding.LEAVING) or ()
+        leavers: dict[bytes, float] = {}
+        for each in self._nftables.elements(version, TABLE, forwarding.LEAVERS) or () if left else ():
+            address = each.data or b""  # the last one to leave has two places
+            leavers[address] = max(each.seconds or 0.0, leavers.get(address, 0.0))
+        return [
+            Armed(ipaddress.ip_address(vip.key), ipaddress.ip_address(peer), min(vip.seconds or 0.0, seconds))
+            for vip in left
+            for peer, seconds in sorted(leavers.items())
+        ]
 
     def _membership(self) -> Members:
         members = {version: self._members(version) for version in FAMILIES}

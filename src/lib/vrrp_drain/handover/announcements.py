@@ -11,6 +11,7 @@ successor. Each of these begins with a hello (vrrp/hello.py): adverts of ours ar
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from vrrp_drain.config.model import Member
 from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.keepalived.priority_control import PriorityControl
 from vrrp_drain.runtime.boot import Boot, Stage
@@ -19,6 +20,7 @@ from vrrp_drain.runtime.ip import ALL_HOSTS_V4, ALL_HOSTS_V6, GROUP_V4, GROUP_V6
 from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.advert import RESIGN, Advert, authentication, build
 from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.hello import Open
 
 from .machine import Machine
 
@@ -34,22 +36,25 @@ class Announcements:
         self._instance, self._machine, self._control = instance, machine, control
         self._boot = Boot(instance.paths.drain_run)
 
-    def greet(self, complain: Callable[[str], None]) -> bool:
+    def greet(self, complain: Callable[[str], None], open_here: Open = Open.UNTOLD) -> bool:
         """Have the peers know from where our adverts come; ``complain`` of what that means where it cannot be said, and tell if so.
 
         Without it they do where the keepalived link names that address.
         """
         try:
-            self.say_hello()
+            self.say_hello(open_here)
         except SystemFault as error:
             complain(f"{error}: peers that do not know our address by the keepalived link ignore our adverts until they are told")
             return False
         return True
 
-    def say_hello(self) -> None:
-        """Say hello to every peer, in each family of which there are VIPs, and whether the VIP can come here."""
+    def say_hello(self, open_here: Open = Open.UNTOLD) -> None:
+        """Say hello to every peer, in each family of which there are VIPs, and whether the VIP can come here.
+
+        What is ``open_here`` tells the peers' kernels whether to hand packets on to us that they do not know.
+        """
         sources = [each for each in (self._instance.attachment.source, self._instance.attachment.further_source) if each is not None]
-        all_of(*(partial(self._say_hello, source) for source in sources for _ in range(_HELLOS)))
+        all_of(*(partial(self._say_hello, source, open_here) for source in sources for _ in range(_HELLOS)))
 
     def leaving(self, priority: int, *, resign: bool = True) -> None:
         """Advert ``priority``, and then 0 if we ``resign``, to the group or to the unicast peers.
@@ -60,12 +65,12 @@ class Announcements:
         beside = () if self._instance.attachment.peers else self._past_keepalived(self._instance.vip.version)
         before = [partial(self._tell, priority, where) for _ in range(_TIMES) for where in (group, beside)]
         after = [partial(self._tell, RESIGN, group), *(partial(self._tell, priority, beside) for _ in range(_TIMES))]
-        all_of(self.say_hello, partial(self._tell_the_other_family, priority), *before, *(after if resign else ()))
+        all_of(partial(self.say_hello, Open.LEFT), partial(self._tell_the_other_family, priority), *before, *(after if resign else ()))
 
     def remind(self, priority: int, successor: IPAddress) -> None:
         """Advert ``priority`` once more, to ``successor``, which has the VIP now."""
         where = (successor,) if self._instance.attachment.peers else self._past_keepalived(self._instance.vip.version)
-        all_of(self.say_hello, partial(self._tell, priority, where), partial(self._tell_the_other_family, priority))
+        all_of(partial(self.say_hello, Open.LEFT), partial(self._tell, priority, where), partial(self._tell_the_other_family, priority))
 
     def _word(self) -> hello.Word:
         """Return what we are to do, as the band tells and whoever asked for it."""
@@ -77,11 +82,15 @@ class Announcements:
             return hello.Word.STAYS
         return hello.Word.ENDS if self._boot.stage() in (Stage.DEMOTED, Stage.ENDING) else hello.Word.LEAVES
 
-    def _say_hello(self, source: IPAddress) -> None:
-        vrid, where, word = self._instance.config.keepalived.virtual_router_id, self._past_keepalived(source.version), self._word()
+    def _say_hello(self, source: IPAddress, open_here: Open) -> None:
+        config, word, where = self._instance.config, self._word(), self._past_keepalived(source.version)
+        vrid = config.keepalived.virtual_router_id
+
+        def greeting(peer: Member, destination: IPAddress) -> bytes:
+            return hello.build(hello.token(peer.id, vrid), vrid, source, destination, word, rank=config.rank, open_there=open_here)
+
         with self._machine.sender(self._instance.attachment.interface, source) as sender:
-            hellos = (partial(hello.build, hello.token(peer.id, vrid), vrid, source, word=word) for peer in self._instance.config.peers)
-            all_of(*(partial(sender.send, each, where) for each in hellos))
+            all_of(*(partial(sender.send, partial(greeting, peer), where) for peer in config.peers))
 
     def _past_keepalived(self, family: int) -> Sequence[IPAddress]:
         """Return where what keepalived must not hear is sent to: the unicast peers of ``family``, or all hosts of the segment."""

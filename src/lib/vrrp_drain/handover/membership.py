@@ -59,6 +59,10 @@ class Membership:
             closed=self._closed,
             hops=ours.unicast_hops,
             window=self._instance.config.drain.handoff_window if self._instance.hands_off else 0.0,
+            rank=self._instance.config.rank,
+            ranks=tuple(
+                (each.address, rank) for rank, each in enumerate(self._instance.config.ranked) if each.id != self._instance.config.me.id
+            ),
         )
 
     @property

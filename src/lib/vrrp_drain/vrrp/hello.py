@@ -10,7 +10,9 @@ and it gets wherever adverts get. ``priority`` is the VRID that is meant, the to
 group of all hosts, which keepalived does not listen to, or to the unicast peers.
 
 Adverts come from a MASTER alone, so a hello also carries the one word that peers need of a backup: whether the VIP can go to it
-(``Word``). It stands where the interval is; releases before this one say 100 there, and are taken for one that stays.
+(``Word``). It stands where the interval is; releases before this one say 100 there, and are taken for one that stays. The byte before it
+says what place its sender has in the group, and whether connections are open there that it does not have the VIP for (``Open``): the
+kernel's rules hand their packets on to it (handoff/forwarding.py). Releases before this one say 0: nothing of both.
 
 Whoever can listen on the segment can copy a token. What that means is in docs/security.md.
 """
@@ -26,8 +28,9 @@ from .advert import TYPE_ADVERT
 TOKEN_BYTES = 16
 VERSION_TYPE = 3 << 4 | TYPE_ADVERT
 NO_ROUTER = 0  # the VRID that it is sent with
-WORD_OFFSET = 5  # bytes: the lower half of what is the interval in an advert
-_HEADER = struct.Struct("!BBBBHH")
+OPEN_OFFSET, WORD_OFFSET = 4, 5  # bytes: the halves of what is the interval in an advert
+PLACE_BITS = 0x3F  # of the byte at OPEN_OFFSET
+_HEADER = struct.Struct("!BBBBBBH")
 EVERY = 10.0  # seconds between two hellos of an instance whose watcher runs
 
 
@@ -39,15 +42,38 @@ class Word(IntEnum):
     ENDS = 102  # takes part only when somebody wants it to: BOSH stops or deletes it, or an operator has taken it out
 
 
+class Open(IntEnum):
+    """What an instance says of the connections that are open there and belong to the VIP."""
+
+    UNTOLD = 0
+    SOME = 0x40  # a peer has the VIP, and some are left here
+    NONE = 0x80  # none, and there will be none before it has the VIP again
+    LEFT = 0xC0  # it hands the VIP over just now, and goes on serving them
+
+
+def place(rank: int) -> int:
+    """Return how the place in the group is written, 0 being no place."""
+    return rank + 1
+
+
 def token(instance_id: str, vrid: int) -> bytes:
     """Return what a hello for this instance holds, TOKEN_BYTES of it."""
     return hashlib.blake2b(f"{instance_id}/{vrid}".encode(), digest_size=TOKEN_BYTES, person=b"vrrp-drain hello").digest()
 
 
-def build(proof: bytes, vrid: int, source: IPAddress, destination: IPAddress, word: Word = Word.STAYS) -> bytes:
-    """Return a hello as the payload of an IP packet of protocol 112."""
-    count = TOKEN_BYTES // len(source.packed)
-    message = _HEADER.pack(VERSION_TYPE, NO_ROUTER, vrid, count, word, 0) + proof
+def build(
+    proof: bytes,
+    vrid: int,
+    source: IPAddress,
+    destination: IPAddress,
+    word: Word = Word.STAYS,
+    *,
+    rank: int | None = None,
+    open_there: Open = Open.UNTOLD,
+) -> bytes:
+    """Return a hello as the payload of an IP packet of protocol 112; ``rank`` is the sender's place among the instances."""
+    count, told = TOKEN_BYTES // len(source.packed), 0 if rank is None else open_there | place(rank)
+    message = _HEADER.pack(VERSION_TYPE, NO_ROUTER, vrid, count, told, word, 0) + proof
     total = internet_checksum(pseudo_header(source, destination, len(message)) + message)
     return message[:6] + total.to_bytes(2, "big") + message[8:]
 
@@ -58,6 +84,11 @@ def word(packet: Packet) -> Word:
         return Word(packet.payload[WORD_OFFSET])
     except ValueError:
         return Word.STAYS
+
+
+def found(packet: Packet) -> Open:
+    """Return what the sender of a hello says of the connections that are open there."""
+    return Open(packet.payload[OPEN_OFFSET] & ~PLACE_BITS)
 
 
 def introduces(packet: Packet, proof: bytes, vrid: int, hops: int = 0) -> bool:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 
 from vrrp_drain.config.model import Proof
@@ -16,6 +17,7 @@ from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.bands import Band
+from vrrp_drain.vrrp.hello import Open
 from vrrp_drain.vrrp.peer_table import Peer
 from vrrp_drain.vrrp.strangers import MOST
 
@@ -25,6 +27,7 @@ _RESIGN_EVERY = 0.7  # advert intervals: a regular advert of our own may undo on
 _RESIGNATIONS = 5  # at most: where nobody takes the VIP over, it stays here
 _ASK_EVERY = 5.0  # seconds
 _ANSWER_SECONDS = 1.0
+_ANSWER_EVERY = 1.0  # seconds: whoever has copied our token cannot have us say hello all the time
 _FORGET = 3  # hellos that do not come
 
 
@@ -97,25 +100,34 @@ class Unhealthiness:
 
 
 class Introduction:
-    """Tells the peers from where our adverts come: at the beginning, now and then, and at once when somebody new introduces himself."""
+    """Tells the peers from where our adverts come, and what is ``open_here``.
 
-    def __init__(self, announcements: Announcements, complaints: Complaints) -> None:
-        self._announcements, self._complaints = announcements, complaints
-        self._next = 0.0
+    At the beginning, now and then, and at once when somebody new introduces himself or there is news.
+    """
+
+    def __init__(self, announcements: Announcements, complaints: Complaints, open_here: Callable[[], Open]) -> None:
+        self._announcements, self._complaints, self._open_here = announcements, complaints, open_here
+        self._next, self._said = 0.0, float("-inf")
         self._heard: dict[IPAddress, float] = {}
 
-    def hear(self, source: IPAddress, now: float) -> None:
-        """Take in a hello to us; answer whoever has not been heard for a while: it has just come, and may not know us."""
+    def hear(self, source: IPAddress, now: float, *, starts: bool = False) -> None:
+        """Take in a hello to us; answer whoever has not been heard for a while or ``starts``: it has just come, and may not know us."""
         self._heard = {source: at for source, at in self._heard.items() if now - at < _FORGET * hello.EVERY}
         if source not in self._heard and len(self._heard) < MOST:
             self._next = 0.0
         self._heard[source] = now
+        if starts:
+            self._next = min(self._next, self._said + _ANSWER_EVERY)
+
+    def hurry(self) -> None:
+        """Say it with the next tick."""
+        self._next = 0.0
 
     def tick(self, now: float) -> None:
         if now < self._next:
             return
-        self._next = now + hello.EVERY
-        if self._announcements.greet(partial(self._complaints.about, "hello")):
+        self._next, self._said = now + hello.EVERY, now
+        if self._announcements.greet(partial(self._complaints.about, "hello"), self._open_here()):
             self._complaints.over("hello")
 
 

@@ -19,16 +19,16 @@ _QUESTIONS = 5  # unanswered ones in a row, each of which may be lost (RFC 5227 
 
 
 class Leavers:
-    """An action of the watcher's, for as long as the VIP is here: packets of clients come to nobody else."""
+    """An action of the watcher's, for as long as packets of clients come here: to whoever has the VIP, and from it to those who left."""
 
     def __init__(self, instance: Instance, machine: Machine) -> None:
         self._instance, self._machine = instance, machine
         self._asked: dict[IPAddress, _Asked] = {}
         self._look_at = 0.0
 
-    def tick(self, now: float, *, vip_here: bool) -> None:
+    def tick(self, now: float, *, gets_packets: bool) -> None:
         """Take answers in, ask again, and give up who has not answered. Raises SystemFault where the kernel does not do its part."""
-        if not vip_here or not self._instance.hands_off:
+        if not gets_packets or not self._instance.hands_off:
             self.close()
             return
         if now >= self._look_at:

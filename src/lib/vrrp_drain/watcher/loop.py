@@ -28,6 +28,7 @@ from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.election import Standing
+from vrrp_drain.vrrp.hello import Open
 from vrrp_drain.vrrp.peer_table import PeerTable
 
 from .actions import Introduction, Question, Unhealthiness
@@ -38,6 +39,7 @@ from .diagnosis import Diagnosis
 from .leavers import Leavers
 from .lifeline import Lifeline
 from .metrics import Metrics
+from .serving import Serving
 from .sight import Sight
 from .strays import Strays
 
@@ -77,7 +79,8 @@ class Watcher:
         self._question = Question(self._instance, self._machine)
         self._leavers, self._strays = Leavers(self._instance, self._machine), Strays(self._machine.rules)
         self._stay_out = StandingOrder.stay_out(self._instance.paths)
-        self._introduction = Introduction(services.announcements, self._complaints)
+        self._serving = Serving(self._instance, self._machine)
+        self._introduction = Introduction(services.announcements, self._complaints, self._serving.open_here)
         self._announcing = Announcing(self._instance, self._machine, self._complaints)
         self._keepalived_log = KeepalivedLog(self._instance.paths.keepalived_log, self._complaints)
         drain = self._instance.config.drain
@@ -132,6 +135,8 @@ class Watcher:
             self._meet()
             if time.monotonic() >= self._see_addresses_at:
                 self._see_addresses()
+            if self._serving.tick(time.monotonic(), vip_here=self._vip_here):
+                self._introduction.hurry()
             self._introduction.tick(time.monotonic())
             self._announcing.tick(time.monotonic(), vip_here=self._vip_here)
             self._keepalived_log.tick(time.monotonic())
@@ -157,7 +162,7 @@ class Watcher:
 
     def _ask_the_rules(self) -> None:
         try:
-            self._leavers.tick(time.monotonic(), vip_here=self._vip_here)
+            self._leavers.tick(time.monotonic(), gets_packets=self._vip_here or self._serving.some)
             self._strays.tick(time.monotonic())
             self._complaints.over("rules")
         except SystemFault as error:
@@ -206,7 +211,8 @@ class Watcher:
     def _hear_adverts(self) -> None:
         for heard in self._stream.receive():
             if heard.standing is Standing.HELLO:
-                self._introduction.hear(heard.source, heard.at)
+                starts = hello.found(heard.packet) is Open.NONE
+                self._introduction.hear(heard.source, heard.at, starts=starts)
                 self._announcing.hear(hello.word(heard.packet))
             if verdict := self._peer_table.hear(heard):
                 self._metrics.advert(verdict)

@@ -181,7 +181,14 @@ def _of_the_rules(situation: Situation) -> Iterator[Metric]:
             situation.circled,
         )
         yield from _gauge(
-            "handoff_armed", "VIPs whose open connections are handed off to a peer that served them before.", len(situation.armed)
+            "handoff_armed",
+            "VIPs whose open connections are handed off to peers that served them before.",
+            len({each.vip for each in situation.armed}),
+        )
+        yield from _gauge(
+            "handoff_leavers",
+            "Peers that left and may still serve open connections: packets that nobody knows here are handed on to them.",
+            len({each.peer for each in situation.armed}),
         )
 
 

@@ -42,6 +42,11 @@ class Refusal(SystemFault):
         return self.code == errno.ENOENT
 
     @property
+    def outdated(self) -> bool:
+        """Tell whether what was read before may have changed meanwhile: an element that was there is not, or the other way round."""
+        return self.code in (errno.ENOENT, errno.EEXIST, errno.EBUSY)
+
+    @property
     def without_nftables(self) -> bool:
         """Tell whether the kernel has no nftables at all."""
         return self.code in _NO_NFTABLES

@@ -72,9 +72,18 @@ def removal(table: str, *versions: int) -> list[Order]:
 
 
 def new_set(
-    family: Family, table: str, number: int, name: str, kind: int, length: int, *, seconds: float = 0, data: bool = False, size: int
+    family: Family,
+    table: str,
+    number: int,
+    name: str,
+    kind: int,
+    length: int,
+    *,
+    seconds: float = 0,
+    data: Family | None = None,
+    size: int,
 ) -> Order:
-    """Make a set, with ``data`` a map to the same kind, that rules may fill: with ``size`` elements, each for ``seconds`` or for good."""
+    """Make a set that rules may fill: with ``size`` elements, each for ``seconds`` or for good; with ``data`` a map to its addresses."""
     flags = {"NFT_SET_EVAL", *(["NFT_SET_TIMEOUT"] if seconds else []), *(["NFT_SET_MAP"] if data else [])}
     attributes: list[tuple[str, Any]] = [
         ("NFTA_SET_TABLE", table),
@@ -85,7 +94,7 @@ def new_set(
         ("NFTA_SET_FLAGS", flags),
         *([("NFTA_SET_TIMEOUT", round(seconds * 1000))] if seconds else []),
         ("NFTA_SET_DESC", {"attrs": [("NFTA_SET_DESC_SIZE", size)]}),
-        *([("NFTA_SET_DATA_TYPE", kind), ("NFTA_SET_DATA_LEN", length)] if data else []),
+        *([("NFTA_SET_DATA_TYPE", data.kind), ("NFTA_SET_DATA_LEN", data.size)] if data else []),
     ]
     return Order(Kind.NEWSET, family.number, attributes)
 
