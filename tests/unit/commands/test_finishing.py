@@ -86,7 +86,7 @@ def test_where_everybody_follows_at_once_it_takes_quiet_time(
     ("properties", "seconds"),
     [
         ({"drain_timeout": 60.0}, 50.0),
-        ({"drain_timeout": 4.0}, 2.0),
+        ({"drain_timeout": 5.0}, 4.0),
         ({"drain_timeout": 4.0, "connection_handoff": False}, 4.0),
         ({"drain_timeout": 4.0, "haproxy_soft_stop": False}, 4.0),
     ],

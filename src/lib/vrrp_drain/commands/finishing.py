@@ -31,7 +31,7 @@ _SAY_EVERY = 5.0  # seconds
 
 _TELL_PEERS_EVERY = 1.0  # seconds, while somebody comes: the MASTER announces itself again
 _UNSEEN = 5.0  # seconds for which haproxy accepts where it cannot be seen who comes
-_TO_CLOSE = 10.0  # seconds of drain_timeout, or half of it, for clients of keep-alive connections to be asked to close
+_TO_CLOSE, _SHARE_TO_CLOSE = 10.0, 0.2  # seconds, or that part of drain_timeout, for clients of keep-alive connections to be asked to close
 
 
 def finish_connections(services: Services, cancellation: Cancellation, *, by_bosh: bool = True) -> None:
@@ -84,7 +84,7 @@ def finish_connections(services: Services, cancellation: Cancellation, *, by_bos
 def _to_close(services: Services) -> float:
     """Return for how many seconds of drain_timeout haproxy is finishing, whoever still comes."""
     drain = services.instance.config.drain
-    return min(_TO_CLOSE, drain.drain_timeout / 2) if services.instance.hands_off and drain.haproxy_soft_stop else 0.0
+    return min(_TO_CLOSE, _SHARE_TO_CLOSE * drain.drain_timeout) if services.instance.hands_off and drain.haproxy_soft_stop else 0.0
 
 
 def _accept_until_nobody_comes(services: Services, stop_if_told: Callable[[], None], end: float) -> None:
