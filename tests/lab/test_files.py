@@ -110,7 +110,10 @@ WRITABLE = "umount --lazy /var/vcap/sys/run"
 
 def kernel(node: Node) -> str:
     """All that our scripts change in the kernel, as ip, nft and the files below /proc print it."""
-    return sh(node, "ip -o addr; nft list tables; cd /proc/sys/net/ipv4/conf/eth0; cat arp_ignore arp_announce")
+    return sh(
+        node,
+        "ip -o addr; nft list tables; cd /proc/sys/net/ipv4/conf; cat eth0/arp_ignore eth0/arp_announce all/arp_ignore all/arp_announce",
+    )
 
 
 def said(cluster: Cluster) -> str:

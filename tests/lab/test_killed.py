@@ -15,7 +15,7 @@ from vrrp_drain.handoff.situation import TABLE
 
 SOMEBODY_ELSES = "10.0.0.11"  # a VIP of ours that is on lo before us
 VIPS = {"vips": [f"{SOMEBODY_ELSES}/24", "fd00::10/64"]}
-SETTINGS = Path("/proc/sys/net/ipv4/conf/eth0")
+SETTINGS = Path("/proc/sys/net/ipv4/conf")
 THEIRS = "add table ip theirs; add chain ip theirs input { type filter hook input priority 0; }; add rule ip theirs input tcp dport 9 drop"
 
 
@@ -29,18 +29,24 @@ class State:
     @property
     def complete(self) -> bool:
         """Tell whether all is in place that pre-start puts there."""
-        wanted = ("lo    inet 10.0.0.10/32 ", "lo    inet6 fd00::10/128 ", "arp 1 2\n", "table ip vrrp_drain {", "table ip6 vrrp_drain {")
+        wanted = (
+            "lo    inet 10.0.0.10/32 ",
+            "lo    inet6 fd00::10/128 ",
+            "arp 1 2 1 2\n",
+            "table ip vrrp_drain {",
+            "table ip6 vrrp_drain {",
+        )
         return all(each in self.kernel for each in wanted)
 
 
 def run(node: Node, script: str) -> str:
-    done = node.machine.run(["sh", "-ec", script], {"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"})
+    done = node.machine.run(["bash", "-ec", script], {"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"})
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def state(node: Node) -> State:
-    kernel = run(node, f"ip -o addr; echo arp $(cat {SETTINGS}/arp_ignore {SETTINGS}/arp_announce); nft list ruleset")
+    kernel = run(node, f"ip -o addr; echo arp $(cd {SETTINGS}; cat {{eth0,all}}/{{arp_ignore,arp_announce}}); nft list ruleset")
     directory = node.machine.root / "var/vcap/sys/run/vrrp-drain"
     return State(kernel, frozenset((file.name, file.read_text()) for file in directory.glob("*overlap*")))
 
@@ -52,7 +58,7 @@ def node(package: Path) -> Iterator[Node]:
         cluster.apply()
         (node,) = cluster.nodes
         run(node, f"ip addr add 192.0.2.1/32 dev lo; ip addr add {SOMEBODY_ELSES}/32 dev lo")
-        run(node, f"echo 1 > {SETTINGS}/arp_announce; nft '{THEIRS}'")
+        run(node, f"echo 1 > {SETTINGS}/eth0/arp_announce; nft '{THEIRS}'")
         yield node
 
 

@@ -103,7 +103,7 @@ def test_stop_leaves_no_trace(make_cluster: MakeCluster) -> None:
     (only,) = cluster.nodes
 
     def found() -> tuple[str, str]:
-        settings = [f"/proc/sys/net/ipv4/conf/eth0/{name}" for name in ("arp_ignore", "arp_announce")]
+        settings = [f"/proc/sys/net/ipv4/conf/{where}/{name}" for where in ("eth0", "all") for name in ("arp_ignore", "arp_announce")]
         return only.machine.run(["/sbin/ip", "-oneline", "address"]).stdout, only.machine.run(["/bin/cat", *settings]).stdout
 
     before = found()
@@ -111,7 +111,7 @@ def test_stop_leaves_no_trace(make_cluster: MakeCluster) -> None:
     only.wait_for(cluster.vip)
     addresses, settings = found()
     assert f"lo    inet {cluster.vip}/32 scope host" in addresses
-    assert settings.split() == ["1", "2"]
+    assert settings.split() == ["1", "2", "1", "2"]
     only.monit.stop()
     only.agent.run_script("post-stop")
     assert found() == before

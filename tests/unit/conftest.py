@@ -32,7 +32,13 @@ def clock() -> Iterator[Clock]:
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    return Paths(tmp_path)
+    """Below a temporary root, with IPv6 switched on."""
+    found = Paths(tmp_path)
+    for interface in ("lo", "eth0", "eth1"):
+        setting = found.ipv6_settings / interface / "disable_ipv6"
+        setting.parent.mkdir(parents=True)
+        setting.write_text("0\n")
+    return found
 
 
 @pytest.fixture

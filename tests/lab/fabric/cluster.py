@@ -15,7 +15,7 @@ from . import release
 from .agent import Agent, MakeAgent, ScriptRun
 from .namespace import Namespace
 from .network import Switch
-from .node import Node
+from .node import Nic, Node
 from .release import Spec
 
 VIP = "10.0.0.10"
@@ -56,9 +56,15 @@ class Cluster:
         vip: str = VIP,
         make_agent: MakeAgent = Agent,
         watched: bool = True,
+        two_networks: bool = False,
+        same_segment: bool = False,
         **properties: Any,
     ) -> None:
-        """``properties`` are ``keepalived``, ``vrrp_drain`` and ``ha_proxy``, as in a manifest; with ``watched`` the watcher runs."""
+        """``properties`` are ``keepalived``, ``vrrp_drain`` and ``ha_proxy``, as in a manifest; with ``watched`` the watcher runs.
+
+        ``two_networks`` has BOSH know the instances by addresses of a network of their own, on eth1, be it in the
+        ``same_segment``; the VIP is on eth0 as ever.
+        """
         self.vip = vip
         self.jobs = tuple(jobs)
         self.properties = {**properties, "keepalived": {"vip": vip, **properties.get("keepalived", {})}}
@@ -68,6 +74,7 @@ class Cluster:
         # hard links from the package need its file system
         self._disk = Path(tempfile.mkdtemp(prefix="disks-", dir=package.parent))
         self.switch = Switch()
+        self.backbone = (self.switch if same_segment else Switch()) if two_networks else None
         self.group = [
             Spec("haproxy", n, str(uuid.uuid5(uuid.NAMESPACE_DNS, f"haproxy-{n}")), self._address(n), n == 0) for n in range(nodes)
         ]
@@ -83,6 +90,8 @@ class Cluster:
             node.machine.kill()
         self.client.kill()
         self.switch.close()
+        if self.backbone not in (None, self.switch):
+            self.backbone.close()
         shutil.rmtree(self._disk, ignore_errors=True)
 
     def create(self) -> "Cluster":
@@ -112,7 +121,7 @@ class Cluster:
         return f"lladdr {node.mac} " in found
 
     def _address(self, index: int) -> str:
-        return f"10.0.0.{index + 1}"
+        return f"10.1.0.{index + 1}" if self.backbone else f"10.0.0.{index + 1}"
 
     def _plug_in_client(self) -> None:
         self.switch.attach(self.client, 200, ("10.0.0.200/24", "fd00::200/64"))
@@ -120,7 +129,9 @@ class Cluster:
     def _machine(self, spec: Spec) -> Node:
         disk = self._disk / f"{spec.name}-{spec.index}"
         disk.mkdir()
-        return Node(self.switch, spec, (f"{spec.address}/24", f"fd00::{spec.index + 1}/64"), disk, self._make_agent, self._unmonitored)
+        number, further = spec.index + 1, [Nic(self.backbone)] if self.backbone else []
+        address = f"10.0.0.{number}" if self.backbone else spec.address
+        return Node(self.switch, spec, (f"{address}/24", f"fd00::{number}/64"), disk, self._make_agent, self._unmonitored, further)
 
 
 def update(node: Node, note: Callable[[str], None] = lambda what: None, apply: Callable[[], None] = lambda: None) -> list[ScriptRun]:

@@ -104,7 +104,7 @@ def _is_step(function: Any) -> bool:
 def _listen_to_nobody() -> None:
     from vrrp_drain.handover import joining
 
-    joining.stranger = lambda instance, machine, register, seconds: ""
+    joining.stranger = lambda instance, machine, register, seconds, ask: ""
 
 
 if __name__ == "__main__":

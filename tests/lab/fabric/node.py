@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,16 @@ from .release import Spec
 from .wait import until
 
 
+@dataclass(frozen=True)
+class Nic:
+    """A further interface of each instance: ``address`` has a place for the instance's number, the MACs count from ``numbered_from``."""
+
+    switch: Switch
+    name: str = "eth1"
+    address: str = "10.1.0.{}/24"
+    numbered_from: int = 101
+
+
 class Node:
     """The disk (``vcap``) outlives the power; network and processes do not."""
 
@@ -27,6 +38,7 @@ class Node:
         vcap: Path,
         make_agent: MakeAgent = Agent,
         unmonitored: Collection[str] = (),
+        further: Sequence[Nic] = (),
     ) -> None:
         self.spec = spec
         self.name = f"{spec.name}/{spec.index}"
@@ -35,6 +47,7 @@ class Node:
         self._addresses = addresses
         self._make_agent = make_agent
         self._unmonitored = unmonitored
+        self._further = further
         self.power_on()
 
     def power_on(self, mac: int | None = None) -> None:
@@ -43,9 +56,17 @@ class Node:
         number = mac or self.spec.index + 1
         self.mac = mac_of(number)
         self.port = self._switch.attach(self.machine, number, self._addresses)
+        for nic in self._further:
+            self.plug_in(nic)
         self.agent = self._make_agent(self.machine, self.vcap)
         self.monit = Monit(self.machine, self.vcap / "jobs", self._unmonitored)
         self.powered = True
+
+    def plug_in(self, nic: Nic) -> str:
+        """Give the machine a further interface, for as long as it has power, and return the MAC of that."""
+        number = nic.numbered_from + self.spec.index
+        nic.switch.attach(self.machine, number, (nic.address.format(self.spec.index + 1),), nic.name)
+        return mac_of(number)
 
     def power_off(self) -> None:
         """Cut the power."""

@@ -37,13 +37,14 @@ _ON_DISK = {"upstream-keepalived": "keepalived", "haproxy-with-drain": "haproxy"
 
 @dataclass(frozen=True)
 class Spec:
-    """What BOSH knows of one instance."""
+    """What BOSH knows of one instance: ``address`` is the one that links give, ``ip`` that of its default network, if it is another."""
 
     name: str
     index: int
     id: str
     address: str
     bootstrap: bool
+    ip: str = ""
 
 
 class RenderError(Exception):
@@ -66,7 +67,7 @@ class Rendering:
         return {
             "job": str(JOBS[self.job]),
             "into": str(self.into),
-            "spec": {**asdict(self.spec), "ip": self.spec.address},
+            "spec": {**asdict(self.spec), "ip": self.spec.ip or self.spec.address},
             "properties": self.properties,
             "links": {"keepalived": {"provider": str(JOBS[self.provider]), "instances": [asdict(each) for each in self.group]}},
         }

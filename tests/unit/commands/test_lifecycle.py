@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import pytest
 
-from unit.support.fakes import PEER, STRANGER, VIP, Clock, FakeIPR, address, carries
+from unit.support.fakes import MAC, OWN, PEER, STRANGER, VIP, Clock, FakeIPR, address, carries
 from unit.support.services import FakeServices
 from vrrp_drain.commands import finishing, lifecycle
 from vrrp_drain.config.upstream_job import UpstreamJob
@@ -181,6 +181,17 @@ def test_pre_start_does_not_join_strangers(services: FakeServices) -> None:
         lifecycle.pre_start(services)
     assert services.control.read() is None
     assert (services.installation.vip_on_lo.released, services.machine.rules.released) == (1, 1)
+
+
+def test_pre_start_names_a_machine_with_an_address_of_ours(services: FakeServices, clock: Clock, log: pytest.LogCaptureFixture) -> None:
+    """Before keepalived starts, with its MAC and what to do; our own other interfaces are none. It is asked twice, and then no more."""
+    services.machine.answers[OWN] = ["02:00:00:00:00:66", MAC]
+    lifecycle.pre_start(services)
+    (said,) = (each.getMessage() for each in log.records if each.levelno == logging.WARNING)
+    assert said.startswith(f"answers: 02:00:00:00:00:66 answers for {OWN}, the address of this instance. ")
+    assert "a VM that BOSH has replaced" in said
+    ((target, inquiry),) = services.machine.inquiries
+    assert (str(target), len(inquiry.asked), inquiry.closed) == (OWN, 2, True)
 
 
 def test_pre_start_introduces_itself_before_it_listens(services: FakeServices) -> None:

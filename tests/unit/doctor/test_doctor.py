@@ -438,9 +438,9 @@ def test_what_happened_is_said_in_words(error: OSError | SystemFault, words: str
     assert not of_python(words)
 
 
-def settings(patient: Patient, **values: int) -> None:
-    """Write the kernel's settings of eth0."""
-    directory = patient.services.instance.paths.interface_settings / "eth0"
+def settings(patient: Patient, interface: str = "eth0", **values: int) -> None:
+    """Write the kernel's settings of an interface."""
+    directory = patient.services.instance.paths.interface_settings / interface
     directory.mkdir(parents=True, exist_ok=True)
     for name, value in values.items():
         (directory / name).write_text(f"{value}\n")
@@ -474,6 +474,10 @@ def test_the_vip_on_lo(patient: Patient, ipr: FakeIPR) -> None:
     settings(patient, arp_ignore=0)
     (found,) = told(machine.vip_on_lo(patient))
     assert (found.severity, found.what) == (Severity.PROBLEM, f"{VIP} is on lo, but arp_ignore is 0 on eth0")
+    settings(patient, "all", arp_ignore=1, arp_announce=2)
+    assert machine.vip_on_lo(patient) == []
+    settings(patient, "eth1", arp_ignore=3)
+    assert [each.what for each in told(machine.vip_on_lo(patient))] == [f"{VIP} is on lo, but arp_ignore is 3 on eth1"]
 
 
 def test_the_kernel(patient: Patient, services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,14 @@
 
 import errno
 import ipaddress
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from unit.support.fakes import VIP, FakeIPR, address
-from vrrp_drain.handoff.vip_on_lo import VipOnLo
+from vrrp_drain.handoff.vip_on_lo import VipOnLo, loud
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime import files
 from vrrp_drain.runtime.errors import SystemFault
@@ -21,8 +22,8 @@ SIXTH = ipaddress.ip_address("fd00::10")
 
 @pytest.fixture
 def sysctl(tmp_path: Path) -> Path:
-    """A /proc/sys/net/ipv4/conf in which eth0 has somebody's settings and eth1 the kernel's."""
-    for interface, ignore, announce in (("eth0", 0, 1), ("eth1", 0, 0)):
+    """A /proc/sys/net/ipv4/conf in which eth0 has somebody's settings, eth1 the kernel's, and nothing is said of all."""
+    for interface, ignore, announce in (("eth0", 0, 1), ("eth1", 0, 0), ("all", 0, 0)):
         directory = tmp_path / "conf" / interface
         directory.mkdir(parents=True)
         (directory / "arp_ignore").write_text(f"{ignore}\n")
@@ -44,13 +45,13 @@ def on_lo(ipr: FakeIPR) -> set[str]:
 
 
 def test_hold_and_release_leave_no_trace(vip_on_lo: VipOnLo, ipr: FakeIPR, sysctl: Path, tmp_path: Path) -> None:
-    """Between the two the VIP is on lo and eth0 keeps quiet about it; afterwards all is what it was."""
+    """Between the two the VIP is on lo and every interface keeps quiet about it; afterwards all is what it was."""
     vip_on_lo.hold([THE_VIP], "eth0")
     assert on_lo(ipr) == {"127.0.0.1", VIP}
-    assert settings(sysctl) == ("1", "2")
+    assert (settings(sysctl), settings(sysctl, "all"), settings(sysctl, "eth1")) == (("1", "2"), ("1", "2"), ("0", "0"))
     vip_on_lo.release()
     assert on_lo(ipr) == {"127.0.0.1"}
-    assert settings(sysctl) == ("0", "1")
+    assert (settings(sysctl), settings(sysctl, "all")) == (("0", "1"), ("0", "0"))
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -59,6 +60,66 @@ def test_stricter_settings_are_kept(vip_on_lo: VipOnLo, sysctl: Path) -> None:
     (sysctl / "eth0/arp_ignore").write_text("2\n")
     vip_on_lo.hold([THE_VIP], "eth0")
     assert settings(sysctl) == ("2", "2")
+
+
+@pytest.mark.parametrize("where", ["eth0", "all"])
+@pytest.mark.parametrize(
+    ("before", "held"), [(0, "1"), (1, "1"), (2, "2"), (3, "3"), (4, "1"), (7, "1"), (8, "8")], ids=lambda value: str(value)
+)
+def test_what_is_as_strict_stands(vip_on_lo: VipOnLo, sysctl: Path, where: str, before: int, held: str) -> None:
+    """A number of an operator's that keeps the VIPs on lo to themselves is kept; one that counts as 0 (ip-sysctl, arp_ignore) is not."""
+    (sysctl / where / "arp_ignore").write_text(f"{before}\n")
+    vip_on_lo.hold([THE_VIP], "eth0")
+    assert settings(sysctl, where)[0] == held
+    vip_on_lo.release()
+    assert settings(sysctl, where)[0] == str(before)
+
+
+@pytest.mark.parametrize("where", ["eth0", "all"])
+@pytest.mark.parametrize(("meanwhile", "left"), [(2, "2"), (8, "8"), (0, "0"), (5, "0")])
+def test_what_was_made_stricter_meanwhile_stays(vip_on_lo: VipOnLo, sysctl: Path, where: str, meanwhile: int, left: str) -> None:
+    """post-stop puts back what pre-start found, but weakens nothing that somebody has said since."""
+    vip_on_lo.hold([THE_VIP], "eth0")
+    (sysctl / where / "arp_ignore").write_text(f"{meanwhile}\n")
+    vip_on_lo.release()
+    assert settings(sysctl, where)[0] == left
+
+
+def test_what_an_earlier_release_held(vip_on_lo: VipOnLo, ipr: FakeIPR, sysctl: Path, tmp_path: Path) -> None:
+    """It told the VIP's interface alone: hold completes that, and release puts back what was there before the two of them."""
+    ipr.addresses.append(address(1, f"{VIP}/32"))
+    for name, value in (("arp_ignore", 1), ("arp_announce", 2)):
+        (sysctl / "eth0" / name).write_text(f"{value}\n")
+    (tmp_path / "run").mkdir()
+    recorded = {"vips": [VIP], "interface": "eth0", "before": {"arp_ignore": 0, "arp_announce": 1}}
+    (tmp_path / "run/overlap.json").write_text(json.dumps(recorded))
+    vip_on_lo.hold([THE_VIP], "eth0")
+    assert (on_lo(ipr), settings(sysctl), settings(sysctl, "all")) == ({"127.0.0.1", VIP}, ("1", "2"), ("1", "2"))
+    told = json.loads((tmp_path / "run/overlap.json").read_text())
+    assert {name: told[name] for name in recorded} == recorded, "what that release reads if the deploy goes back to it"
+    vip_on_lo.release()
+    assert (settings(sysctl), settings(sysctl, "all")) == (("0", "1"), ("0", "0"))
+
+
+@pytest.mark.parametrize(
+    ("of_all", "of_eth0", "of_eth1", "found"),
+    [
+        ((1, 2), (0, 0), (0, 0), {}),
+        ((0, 0), (1, 2), (1, 2), {}),
+        ((0, 0), (1, 2), (0, 0), {"eth1": {"arp_ignore": 0, "arp_announce": 0}}),
+        ((0, 2), (3, 0), (3, 0), {"eth1": {"arp_ignore": 3}}),
+        ((1, 2), (5, 0), (8, 0), {"eth0": {"arp_ignore": 5}}),
+        ((1, 2), (1, 2), (0, 3), {"eth1": {"arp_announce": 3}}),
+    ],
+)
+def test_which_interfaces_answer(
+    sysctl: Path, of_all: tuple[int, int], of_eth0: tuple[int, int], of_eth1: tuple[int, int], found: dict[str, dict[str, int]]
+) -> None:
+    """Of an interface the higher number of its own and all's counts: also where the higher one means less."""
+    for interface, numbers in (("all", of_all), ("eth0", of_eth0), ("eth1", of_eth1)):
+        for name, number in zip(("arp_ignore", "arp_announce"), numbers, strict=True):
+            (sysctl / interface / name).write_text(f"{number}\n")
+    assert loud(sysctl, "eth0") == found
 
 
 def test_hold_twice_remembers_the_first_state(vip_on_lo: VipOnLo, sysctl: Path) -> None:
@@ -123,6 +184,7 @@ def test_refused_by_the_kernel(vip_on_lo: VipOnLo, ipr: FakeIPR, sysctl: Path) -
 def test_ipv6_needs_no_settings_and_is_never_a_source(vip_on_lo: VipOnLo, ipr: FakeIPR, sysctl: Path) -> None:
     """IPv6 answers only for addresses of the interface asked; on lo the address is deprecated from the start."""
     vip_on_lo.hold([SIXTH], "eth0")
+    assert settings(sysctl, "all") == ("0", "0")
     assert "fd00::10" in on_lo(ipr)
     assert ipr.added_with["IFA_CACHEINFO"] == {"ifa_preferred": 0, "ifa_valid": 0xFFFFFFFF}
     assert settings(sysctl) == ("0", "1")

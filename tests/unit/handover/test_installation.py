@@ -20,9 +20,10 @@ def test_a_vip_of_an_earlier_deployment_is_removed(
     """Before the new VIP is held, the one that was held last goes from the interface, never under a keepalived that runs."""
     paths, services.machine.pid = services.instance.paths, pid
     for name in ("arp_ignore", "arp_announce"):
-        file = paths.interface_settings / "eth0" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("0\n")
+        for interface in ("eth0", "all"):
+            file = paths.interface_settings / interface / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("0\n")
     VipOnLo(paths.drain_run, services.machine.netlink, paths.interface_settings).hold([FORMER], "eth0")
     ipr.addresses.append(address(2, f"{FORMER}/32"))
     Installation(services.instance, services.machine, services.membership).hold_vips()

@@ -34,11 +34,12 @@ class Segment:
         self._instance = Instance(config, Attachment("eth0", "eth0", ip_address(OWN), ()), Paths())
         self.began = time.monotonic()
         self.script: list[tuple[float, Packet]] = []
+        self.asked: list[float] = []
 
     def stranger(self, electorate: Electorate = CLOSED) -> str:
         for at, packet in self.script:
             self.machine.hears(packet, after=at)
-        return joining.stranger(self._instance, self.machine, Register(lambda: electorate), 1.1)
+        return joining.stranger(self._instance, self.machine, Register(lambda: electorate), 1.1, lambda: self.asked.append(self.took))
 
     @property
     def took(self) -> float:
@@ -122,8 +123,40 @@ def test_a_peer_with_another_address_introduces_itself(segment: Segment, log: py
         segment.script = sorted([*segment.script, (introduced, hello_of(STRANGER))], key=lambda each: each[0])
     why = segment.stranger()
     assert why.startswith(f"{STRANGER} adverts VRID 1 for our {VIP} and is no instance of this group") is (introduced is None)
-    assert segment.took == pytest.approx(1.1 if introduced == 0.4 else 10.6, abs=1e-3)
+    assert segment.took == pytest.approx({None: 10.6, 0.4: 1.1, 9.0: 9.0}[introduced], abs=1e-3)
     assert log.messages == []
+
+
+@pytest.mark.parametrize("introduced", [None, 0.75, 3.0])
+@pytest.mark.parametrize("every", [0.1, 1.0])
+def test_a_peer_whose_address_is_not_known_has_the_vip_of_before(
+    segment: Segment, log: pytest.LogCaptureFixture, introduced: float | None, every: float
+) -> None:
+    """Where the link names no address of the VIP's network, an instance that still has another VIP may be heard before its hello."""
+    advert, script = replace(OTHER_VIP, version=3, advert_int=every), []
+    script = [(0.5 + n * every, carries(advert, STRANGER)) for n in range(int(12 / every))]
+    if introduced is not None:
+        script.append((introduced, hello_of(STRANGER)))
+    segment.script = sorted(script, key=lambda each: each[0])
+    electorate = replace(CLOSED, version=3, advert_int=every, closed=False)
+    assert segment.stranger(electorate).startswith(f"{STRANGER} uses VRID 1 on this segment for 10.0.0.99") is (introduced is None)
+    assert segment.took == pytest.approx({None: 10.6, 0.75: 1.1, 3.0: 3.0}[introduced], abs=1e-3)
+    assert log.messages == []
+
+
+def test_whoever_the_kernel_knows_meanwhile_is_no_stranger(segment: Segment) -> None:
+    """His hello may have come before we listened: the kernel took him in, and is asked."""
+    asked: list[Electorate] = []
+
+    def ask() -> Electorate:
+        asked.append(replace(CLOSED, members=PEERS | {ip_address(STRANGER)} if asked else PEERS))
+        return asked[-1]
+
+    segment.script = [(0.2 + n, carries(ADVERT, STRANGER)) for n in range(12)]
+    for at, packet in segment.script:
+        segment.machine.hears(packet, after=at)
+    assert joining.stranger(segment._instance, segment.machine, Register(ask), 1.1, lambda: None) == ""
+    assert segment.took == pytest.approx(1.1, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +172,30 @@ def test_a_hello_that_proves_nothing(segment: Segment, packet: Packet) -> None:
     """The token is that of this instance, and whole, and came from this segment."""
     segment.script = [(0.1, packet), *((0.5 + n, carries(ADVERT, STRANGER)) for n in range(12))]
     assert "is no instance of this group" in segment.stranger()
+
+
+@pytest.mark.parametrize(("packets", "refused"), [(1, False), (2, True)])
+@pytest.mark.parametrize("runs", [False, True], ids=["keepalived has not started", "keepalived runs"])
+def test_a_twin_that_adverts(segment: Segment, packets: int, refused: bool, runs: bool) -> None:
+    """Adverts from our own address that nobody here sends are another machine's; where keepalived runs, they may be its own, come back."""
+    segment.machine.pid = 4711 if runs else None
+    segment.script = [(0.5 + n, carries(ADVERT, OWN)) for n in range(packets)]
+    assert segment.stranger().startswith(f"another machine has {OWN}, an address of this instance") is (refused and not runs)
+    assert segment.took == pytest.approx(1.1 if runs else 1.5 if refused else 1.6, abs=1e-3)
+
+
+def test_the_vip_on_lo_is_no_twins(segment: Segment) -> None:
+    """A VIP is an address of ours as well, and what comes from it was sent by nobody who counts."""
+    segment.machine.pid = None
+    segment.script = [(0.1, carries(ADVERT, VIP)), (1.1, carries(ADVERT, VIP))]
+    own = CLOSED.own_addresses | {ip_address(VIP)}
+    assert segment.stranger(replace(CLOSED, own_addresses=own, nobody=frozenset({ip_address(VIP)}))) == ""
+
+
+def test_meanwhile_it_is_asked_twice(segment: Segment) -> None:
+    """At the beginning, and when half of the time is over."""
+    assert segment.stranger() == ""
+    assert segment.asked == [pytest.approx(0.0), pytest.approx(0.55)]
 
 
 def test_without_rules_there_is_no_closed_group(segment: Segment) -> None:

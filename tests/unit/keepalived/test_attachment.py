@@ -99,7 +99,8 @@ def test_a_source_that_is_not_here_is_refused(keepalived: dict[str, Any], messag
 @pytest.mark.parametrize(("addresses", "has"), [(["10.0.0.9/24"], "10.0.0.9"), (["fe80::1/64"], "no address")])
 def test_unicast_from_an_unknown_address_is_refused(addresses: list[str], has: str) -> None:
     """Peers that do not know our address would ignore our adverts: how to tell them is said."""
-    allowed = f"give it, or name our address in keepalived.unicast_peers; eth0 has {has}"
+    link = f"or let both jobs consume the keepalived link with the `network` of the VIP: eth0 has {has}, the link says {OWN}"
+    allowed = f"give it, or name our address in keepalived.unicast_peers, {link}"
     with pytest.raises(ConfigError, match=rf"^keepalived\.unicast_src_ip is None: {allowed}$"):
         find(machine(*addresses), unicast=True)
 

@@ -17,6 +17,7 @@ BACKUP = Status(
     vip_interface="eth0",
     virtual_router_id=7,
     vip_here=False,
+    unserved=[],
     state=VrrpState.BACKUP,
     since=86401.0,
     why="state master -> backup, drain: this instance was told to leave",
@@ -52,6 +53,7 @@ BACKUP = Status(
 MASTER = replace(
     BACKUP,
     vip_here=True,
+    unserved=[],
     state=VrrpState.MASTER,
     band="active",
     band_since=None,

@@ -13,12 +13,14 @@ from functools import partial
 
 from vrrp_drain.handover import joining
 from vrrp_drain.handover.demote import Demote
+from vrrp_drain.handover.own_addresses import OwnAddresses
 from vrrp_drain.handover.services import Services
 from vrrp_drain.keepalived import priority_control
 from vrrp_drain.linux import listeners
 from vrrp_drain.runtime import files
 from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import HOW_TO_STOP, LOOK_AT_PEERS, Cancelled, NoSuccessor, NotSettled, SystemFault, all_of
+from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.next_state import NextState, Told
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.runtime.standing_order import StandingOrder
@@ -57,11 +59,14 @@ def pre_start(services: Services) -> None:
     from vrrp_drain import doctor  # no other script has use for it, and all would wait for the import
 
     instance = services.instance
-    findings = doctor.at_start(services)
+    for finding in doctor.at_start(services):
+        log.warning("%s", finding.line())
     services.installation.hold()
     services.announcements.greet(log.warning, _open_here(services))
-    listening = max(1.0, instance.config.keepalived.advert_int) + _LATE
-    if stranger := joining.stranger(instance, services.machine, services.membership.register(), listening):
+    stranger, taken = _listen(services)
+    for address, macs in taken.items():
+        log.warning("%s", doctor.taken(address, macs).line())
+    if stranger:
         try:
             services.installation.let_go()
         except SystemFault as error:
@@ -72,8 +77,6 @@ def pre_start(services: Services) -> None:
         StandingOrder.let_go(instance.paths).take_back()
     except SystemFault as error:
         log.warning("%s", error)
-    for finding in findings:
-        log.warning("%s", finding.line())
     services.control.mark(unhealthy=False)
     services.control.write(Band.DRAINING)
     order = StandingOrder.stay_out(instance.paths).read()
@@ -83,6 +86,14 @@ def pre_start(services: Services) -> None:
         log.info("%s will start on %s in the draining band and stay there: %s", instance.vip, instance.attachment.vip_interface, order)
         return
     log.info("%s will start on %s in the draining band; post-start promotes it", instance.vip, instance.attachment.vip_interface)
+
+
+def _listen(services: Services) -> tuple[str, Mapping[IPAddress, frozenset[str]]]:
+    """Return who is a stranger, and the MACs of others that have an address of ours, by that. Raises SystemFault."""
+    instance, machine = services.instance, services.machine
+    listening = max(1.0, instance.config.keepalived.advert_int) + _LATE
+    with OwnAddresses(instance, machine) as own:
+        return joining.stranger(instance, machine, services.membership.register(), listening, own.ask), own.taken()
 
 
 def post_start(services: Services, cancellation: Cancellation) -> None:

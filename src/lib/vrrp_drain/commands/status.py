@@ -52,6 +52,7 @@ class Status:
     vip_interface: Annotated[str, "the interface that carries the VIP: another one, `vrrp.VRID`, with `keepalived.use_vmac` alone"]
     virtual_router_id: Annotated[int, "`keepalived.virtual_router_id`"]
     vip_here: Annotated[bool, "whether the VIP is on that interface, be it stale"]
+    unserved: Annotated[list[str], "VIPs that are on no interface here when this instance is MASTER, or now that it is, and why"]
     state: Annotated[VrrpState, "`master`, `backup`, or `stopped` (keepalived does not run, or is stopped)"]
     since: Annotated[float | None, "when the VIP last moved as the watcher saw it, in seconds since the epoch; null where it saw no move"]
     why: Annotated[str, "why it moved then: that line of the history; empty where there is none"]
@@ -124,6 +125,8 @@ class Status:
             yield Row("condition", each, bad=True)
         if self.answering and self.vip_here:
             yield Row("warning", f"{', '.join(self.answering)} also answers for {self.vip}: clients reach one of two machines", bad=True)
+        for each in self.unserved:
+            yield Row("warning", f"{each}: clients of it get no answer from here (vrrpctl doctor has the mend)", bad=True)
         if self.bound_to_vip:
             yield Row("warning", listeners.advice(self.bound_to_vip), bad=True)
         for each in self.obstacles:
@@ -188,6 +191,7 @@ def look(services: Services) -> Status:
         vip_interface=instance.attachment.vip_interface,
         virtual_router_id=instance.config.keepalived.virtual_router_id,
         vip_here=vip_here,
+        unserved=[str(each) for each in services.vip.unserved()],
         state=VrrpState.of(keepalived_runs=pid is not None, vip_here=vip_here),
         since=why.at if why else None,
         why=why.line() if why else "",

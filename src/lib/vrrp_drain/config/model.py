@@ -197,7 +197,8 @@ class Config:
                 values = BESIDE.typed(check(BESIDE, {**given, "keepalived": {"vip": given["keepalived"]["vip"], **read(other)}}))
         except Wrong as wrong:
             raise ConfigError(wrong.name, wrong.value, str(wrong.problem)) from None
-        me, instances = Member(**values["instance"]), tuple(Member(**each) for each in values["instances"])
+        instances = tuple(Member(**each) for each in values["instances"])
+        me = next(each for each in instances if each.id == values["instance"]["id"])  # its address is the link's, as the peers' are
         keepalived = _keepalived(values["keepalived"], _rank(me, instances))
         return cls(me, instances, keepalived, _vrrp_drain(values["vrrp_drain"], keepalived.slowest_takeover))
 

@@ -6,7 +6,7 @@ undoes itself, and an address that nobody has is asked for.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from vrrp_drain.config.model import Config
@@ -14,16 +14,17 @@ from vrrp_drain.handover.machine import ThisMachine
 from vrrp_drain.handover.services import Services, assemble
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import ConfigError, VrrpDrainError, what_happened
+from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.signals import Cancellation
 
-from . import machine, moves, segment
+from . import machine, moves, segment, segment_findings
 from .finding import Finding, Found, NotChecked, Severity, problem
-from .patient import Check, Patient, Wait
+from .patient import Check, Holder, Patient, Wait
 from .report import Report
 
 TIMEOUT = 10.0  # seconds for a whole examination
-_PRIVILEGES, _CONFIGURATION, _INTERFACE = "privileges", "configuration", "interface"
+_PRIVILEGES, _CONFIGURATION, _INTERFACE, _ANSWERS = "privileges", "configuration", "interface", "answers"
 
 FIRST: dict[str, str] = {
     _PRIVILEGES: "this process may open raw sockets and change the network",
@@ -33,6 +34,7 @@ TABLE: tuple[Check, ...] = (
     Check(
         _INTERFACE, "the interface is up, has a carrier and an address, and the VIP lies in its network", machine.interface, at_start=True
     ),
+    Check("vips", "every VIP can be on the interface, and is there while this instance is MASTER", machine.vips, at_start=True),
     Check("directories", "run and log directories can be written to", machine.directories, at_start=True),
     Check("keepalived", "keepalived runs, of the job's own package", machine.keepalived),
     Check("band", "the track file has a band, the active one", machine.band),
@@ -44,8 +46,8 @@ TABLE: tuple[Check, ...] = (
     Check("adverts", "one MASTER adverts, and is heard here", segment.adverts),
     Check("timing", "adverts come when they should", segment.timing),
     Check("priorities", "the MASTER is active, and outranks us if we are not it", segment.priorities),
-    Check("answers", "one machine answers for the VIP, and nobody else for our own address", segment.answers),
-    Check("vip-on-lo", "the VIPs are on lo, and the interface does not answer for them there", machine.vip_on_lo),
+    Check(_ANSWERS, "one machine answers for the VIP, and nobody else for our own address", segment.answers),
+    Check("vip-on-lo", "the VIPs are on lo, and no interface answers for one that it has not", machine.vip_on_lo),
     Check("handoff-rules", "the rules that hand open connections over are installed", moves.rules),
     Check("foreign-sources", "packets with a foreign source address reach the peers that answered", moves.foreign_sources),
     Check("frontends", "no listener is bound to a VIP itself", machine.frontends),
@@ -83,6 +85,12 @@ def at_start(services: Services) -> list[Finding]:
     return [finding for finding in found if finding.severity in (Severity.PROBLEM, Severity.WARNING)]
 
 
+def taken(address: IPAddress, macs: Iterable[str]) -> Finding:
+    """Return what is told of other machines that have an address of this instance."""
+    found = segment_findings.OurAddressTaken([Holder(each, None) for each in sorted(macs)], address)
+    return replace(found.told(), check=_ANSWERS)
+
+
 def _findings(patient: Patient) -> Iterator[Finding]:
     for check in TABLE:
         yield from _findings_of(check, patient)
@@ -108,4 +116,18 @@ def _refused(check: str, finding: Finding, started: float) -> Report:
     return Report("", (replace(finding, check=check),), (), time.monotonic() - started)
 
 
-__all__ = ["FIRST", "TABLE", "TIMEOUT", "Check", "Finding", "Found", "Patient", "Report", "Severity", "Wait", "at_start", "examine"]
+__all__ = [
+    "FIRST",
+    "TABLE",
+    "TIMEOUT",
+    "Check",
+    "Finding",
+    "Found",
+    "Patient",
+    "Report",
+    "Severity",
+    "Wait",
+    "at_start",
+    "examine",
+    "taken",
+]

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from vrrp_drain.config.model import Proof
-from vrrp_drain.handoff.vip_on_lo import WANTED
+from vrrp_drain.handoff.vip_on_lo import loud
 from vrrp_drain.haproxy import health_check
 from vrrp_drain.linux import proc_connector
 from vrrp_drain.runtime.errors import SystemFault
@@ -97,6 +97,17 @@ def interface(patient: Patient) -> list[Found]:
     return [] if any(vip in each.network for each in networks) else [findings.OtherNetwork(vip, name, tuple(networks))]
 
 
+def vips(patient: Patient) -> list[Found]:
+    """All VIPs are where keepalived.vip is; with IPv6 switched off, which is how stemcells come, those of IPv6 are nowhere."""
+    found: list[Found] = [findings.NotServed(each) for each in patient.services.vip.unserved()]
+    attachment, vip = patient.services.instance.attachment, patient.services.vip
+    speaks_ipv6 = [each for each in (attachment.source, attachment.further_source) if each is not None and each.version == 6]
+    found += [findings.Duplicate(each, patient.interface) for each in speaks_ipv6 if patient.netlink.is_duplicate(patient.interface, each)]
+    if (without := vip.ipv6_obstacle("lo")) and not found and any(each.version == 6 for each in patient.vips):
+        found.append(findings.NotForLo(tuple(each for each in patient.vips if each.version == 6), without))
+    return found
+
+
 def reverse_path(patient: Patient) -> list[Found]:
     """Strict reverse-path filtering drops what comes in where the answer would not go out (kernel's networking/ip-sysctl)."""
     if patient.vip.version == 6 or _setting(patient, "rp_filter") != 1:
@@ -121,14 +132,15 @@ def kernel(patient: Patient) -> list[Found]:
 
 
 def vip_on_lo(patient: Patient) -> list[Found]:
-    """From pre-start to post-stop every instance has the VIPs on lo, and its interface does not answer for them there."""
+    """From pre-start to post-stop every instance has the VIPs on lo, and no interface answers for one that it has not."""
     found: list[Found] = []
     on_lo = [vip for vip in patient.vips if patient.netlink.has_address("lo", vip)]
-    if missing := tuple(vip for vip in patient.vips if vip not in on_lo):
+    if missing := tuple(vip for vip in patient.services.installation.vips_for_lo() if vip not in on_lo):
         found.append(findings.NotOnLo(missing))
-    wrong = tuple((name, value) for name, least in WANTED.items() if (value := _setting(patient, name)) < least)
-    if any(vip.version == 4 for vip in on_lo) and wrong:
-        found.append(findings.AnswersOnLo(patient.vip, patient.interface, wrong))
+    first = next((vip for vip in on_lo if vip.version == 4), None)
+    if first is not None:
+        for interface, wrong in loud(patient.services.instance.paths.interface_settings, patient.interface).items():
+            found.append(findings.AnswersOnLo(first, interface, tuple(wrong.items())))
     return found
 
 

@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from vrrp_drain.handover.vip import Unserved
+from vrrp_drain.linux.ipv6 import Ipv6Obstacle
 from vrrp_drain.linux.obstacle import Obstacle
 from vrrp_drain.runtime.ip import IPAddress, IPInterface
 from vrrp_drain.runtime.standing_order import Order
@@ -132,6 +134,51 @@ class OtherNetwork(Found):
 
 
 @dataclass(frozen=True)
+class NotServed(Found):
+    unserved: Unserved
+
+    def told(self) -> Finding:
+        ours = self.unserved
+        means = "clients of it get no answer while this instance is MASTER"
+        if ours.obstacle is None:
+            return problem(str(ours), means, "keepalived.log says why it could not put it there; vrrpctl demote has a peer serve it")
+        if ours.obstacle is Ipv6Obstacle.SWITCHED_OFF:
+            mend = (
+                f"switch it on before keepalived starts: net.ipv6.conf.{ours.interface}.disable_ipv6=0, the same of lo and of default, on "
+                "all instances and for good (docs/iaas.md); or take the VIP out of the manifest"
+            )
+        else:
+            mend = "a kernel and an interface with IPv6 (docs/iaas.md), or take the VIP out of the manifest"
+        return problem(str(ours), means, mend)
+
+
+@dataclass(frozen=True)
+class NotForLo(Found):
+    vips: tuple[IPAddress, ...]
+    obstacle: Ipv6Obstacle
+
+    def told(self) -> Finding:
+        return warning(
+            f"{', '.join(map(str, self.vips))} cannot be on lo, which {self.obstacle}",
+            "connections to it that are open are cut at a move, and one that is opened in its millisecond is slow",
+            "net.ipv6.conf.lo.disable_ipv6=0 for good (docs/iaas.md), then bosh restart of this instance",
+        )
+
+
+@dataclass(frozen=True)
+class Duplicate(Found):
+    address: IPAddress
+    interface: str
+
+    def told(self) -> Finding:
+        return problem(
+            f"the kernel has found another machine with {self.address}, the IPv6 address that {self.interface} speaks from",
+            "it does not use it (duplicate address detection): keepalived adverts nothing, and is a second MASTER or none",
+            f"find that machine in the IaaS, most often a copy with our MAC, and delete it; then ip link set {self.interface} down, and up",
+        )
+
+
+@dataclass(frozen=True)
 class StrictReversePath(Found):
     interface: str
     default: str | None
@@ -182,7 +229,7 @@ class NotOnLo(Found):
 
 @dataclass(frozen=True)
 class AnswersOnLo(Found):
-    """The kernel's settings, by name, that have the interface answer for a VIP on lo."""
+    """The kernel's settings, by name, that have the interface answer for a VIP which it has not."""
 
     vip: IPAddress
     interface: str
@@ -193,7 +240,8 @@ class AnswersOnLo(Found):
         return problem(
             f"{self.vip} is on lo, but {wrong} on {self.interface}",
             "this instance answers ARP for it though it is not MASTER, or names it in its questions: clients reach the wrong machine",
-            "set both back (sysctl net.ipv4.conf.INTERFACE.arp_ignore=1, arp_announce=2), and find who changed them",
+            "sysctl net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2, with no higher numbers for the interface itself; and "
+            "find who changed them",
         )
 
 

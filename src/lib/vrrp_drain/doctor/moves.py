@@ -65,7 +65,7 @@ def foreign_sources(patient: Patient) -> list[Found] | None:
         return [findings.Untried(patient.interface)]
     peers = {peer: mac for peer, mac in patient.peer_macs.items() if peer in own.network}
     mac = patient.netlink.mac(patient.interface)
-    taken = {*patient.vips, *patient.peers}
+    taken = {*patient.vips, *patient.members}
     what = "answers to a foreign source address"
     outcome = patient.take_time(what, _PROBE_SECONDS, lambda: foreign_source.probe(patient.interface, mac, own, taken, peers))
     lost = outcome.own - outcome.foreign

@@ -1,12 +1,13 @@
 """The instance that is examined: facts that several checks need are found once, and every wait is bounded and noted."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
 from vrrp_drain.config.model import Config
+from vrrp_drain.handover import own_addresses
 from vrrp_drain.handover.services import Services
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault
@@ -106,10 +107,37 @@ class Patient:
         found = {*self.config.peer_addresses, *(each.address for each in self.config.peers)}
         return tuple(sorted(found - self.netlink.addresses(), key=lambda each: (each.version, each.packed)))
 
+    @cached_property
+    def members(self) -> tuple[IPAddress, ...]:
+        """Return where the other instances are, by the link and by what they say: on the VIP's network they may have other addresses."""
+        ours, family = {*self.netlink.addresses(), *self.vips}, self.vip.version
+        said = {each for each in self.services.membership.electorate().members if each.version == family}
+        return (*self.peers, *sorted(said - ours - {*self.peers}, key=lambda each: each.packed))
+
+    @property
+    def silent_peers(self) -> list[IPAddress]:
+        """Return the peers whose MAC nobody knows; none where as many members have one, be it by another address than the link's."""
+        return [] if len({*self.peer_macs.values()}) >= len(self.peers) else [each for each in self.peers if each not in self.peer_macs]
+
     @property
     def own_addresses(self) -> tuple[IPAddress, ...]:
         """Return what this instance is called by on the interface."""
         return tuple(each.ip for each in self.networks(self.vip.version))
+
+    def taken_elsewhere(self) -> Mapping[IPAddress, frozenset[str]]:
+        """Return who else has the address that BOSH calls this instance by, where the survey did not ask: on another interface."""
+        instance, machine = self.services.instance, self.services.machine
+        if not [*own_addresses.elsewhere(instance, self.netlink)]:
+            return {}
+
+        def ask() -> Mapping[IPAddress, frozenset[str]]:
+            with own_addresses.OwnAddresses(instance, machine) as own:
+                for _ in range(2):  # one answer may be lost
+                    own.ask()
+                    machine.sleep(survey.ANSWER_SECONDS)
+                return {address: macs for address, macs in own.taken().items() if address not in self.own_addresses}
+
+        return self.take_time(f"answers for {self.config.me.address}", 2 * survey.ANSWER_SECONDS, ask)
 
     def networks(self, family: int) -> list[IPInterface]:
         """Return the addresses of ``family`` (4 or 6) on the interface with their prefix lengths, without the VIPs and link-local ones."""
@@ -121,7 +149,7 @@ class Patient:
         """Return what the segment says in three advert intervals, or in what is left of the time. Raises SystemFault."""
         wanted = max(_INTERVALS * self.config.keepalived.advert_int, survey.LEAST_SECONDS)
         seconds = max(survey.LEAST_SECONDS, min(wanted, self.left - _RESERVE))
-        others = (*self.peers, *self.own_addresses)
+        others = (*self.members, *self.own_addresses)
         what = f"adverts on {self.interface} and answers for {self.vip}"
         return self.take_time(what, seconds, lambda: survey.listen(self.services, seconds, others))
 
@@ -132,8 +160,9 @@ class Patient:
 
     @property
     def peer_macs(self) -> dict[IPAddress, str]:
-        """Return the MAC of each peer that answered for its own address."""
-        return {peer: min(macs) for peer in self.peers if (macs := self.survey.answers.get(peer))}
+        """Return the MAC of each peer that answered for an address of its own: the link's, one that it told us or adverts from."""
+        speakers = [each.source for each in self.survey.masters]
+        return {peer: min(macs) for peer in (*self.members, *speakers) if (macs := self.survey.answers.get(peer))}
 
     def holders(self, target: IPAddress) -> list[Holder]:
         """Return who answers for ``target``, besides us."""

@@ -7,7 +7,7 @@ from vrrp_drain.vrrp.bands import Band
 
 from . import segment_findings as findings
 from .finding import Found
-from .patient import Patient
+from .patient import Holder, Patient
 from .survey import Survey
 
 _LATE, _LOST = 1.5, 2.5  # advert intervals between two adverts: one was late or lost; nearly Master_Down_Interval
@@ -123,8 +123,7 @@ def answers(patient: Patient) -> list[Found]:
     strangers = [each.mac for each in holders if not each.peer and not each.mac.startswith(_VIRTUAL_MACS)]
     found: list[Found] = []
     if strangers:
-        silent = [peer for peer in patient.peers if peer not in patient.peer_macs]
-        found.append(findings.StrangersAnswer(strangers, vip, silent))
+        found.append(findings.StrangersAnswer(strangers, vip, patient.silent_peers))
     if not patient.is_master and len(holders) > 1:
         found.append(findings.TwoAnswer(holders, vip))
     if survey.current_masters and not holders and not patient.vip_here and patient.config.drain.takeover_proof is Proof.ARP:
@@ -132,4 +131,5 @@ def answers(patient: Patient) -> list[Found]:
     for own in patient.own_addresses:
         if others := patient.holders(own):
             found.append(findings.OurAddressTaken(others, own))
+    found += [findings.OurAddressTaken([Holder(mac, None) for mac in sorted(macs)], own) for own, macs in patient.taken_elsewhere().items()]
     return found

@@ -309,5 +309,6 @@ class OurAddressTaken(Found):
 
     def told(self) -> Finding:
         what = f"{listed(self.holders)} answers for {self.own}, the address of this instance"
-        mend = "find that MAC in the IaaS; an address of a BOSH network was given twice"
-        return problem(what, "adverts, health checks and clients reach the wrong machine", mend)
+        means = "adverts, health checks and clients reach the wrong machine; it may be a second MASTER, and neither hears the other"
+        mend = "find that MAC in the IaaS: a VM that BOSH has replaced and that still runs is deleted there, or the address was given twice"
+        return problem(what, means, mend)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from vrrp_drain.handover.advert_stream import AdvertStream, WireStream
 from vrrp_drain.handover.services import Services
+from vrrp_drain.linux.neighbour import Inquiry
 from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.vrrp.advert import Advert, valid
 from vrrp_drain.vrrp.election import Standing
@@ -73,7 +74,7 @@ def look(services: Services) -> Survey:
 def listen(services: Services, seconds: float, others: Iterable[IPAddress]) -> Survey:
     """Listen for all of ``seconds``, to what we send and to what our rules let in as well; ask twice for the VIP and ``others``.
 
-    Raises SystemFault.
+    Who adverts beside us is asked for too. Raises SystemFault.
     """
     return _take(services, seconds, others, until_heard=False)
 
@@ -88,9 +89,14 @@ def _take(services: Services, seconds: float, others: Iterable[IPAddress], *, un
         behind = None if until_heard else stack.enter_context(AdvertStream(machine, instance, register))
         stream = WireStream(machine, instance, register, outgoing=not until_heard)
         stack.callback(stream.close)
-        inquiries = {target: machine.inquire(instance.interface, target) for target in (instance.vip, *others)}
-        for inquiry in inquiries.values():
-            stack.callback(inquiry.close)
+        inquiries: dict[IPAddress, Inquiry] = {}
+
+        def inquire(target: IPAddress) -> None:
+            inquiries[target] = machine.inquire(instance.interface, target)
+            stack.callback(inquiries[target].close)
+
+        for target in (instance.vip, *others):
+            inquire(target)
 
         def ask() -> float:
             for inquiry in inquiries.values():
@@ -113,6 +119,8 @@ def _take(services: Services, seconds: float, others: Iterable[IPAddress], *, un
             before = routers.get(heard.source)
             arrivals = (*(before.arrivals if before else ()), heard.at)
             routers[heard.source] = Router(heard.source, heard.advert, arrivals, heard.foreign)
+            if not until_heard and heard.foreign is None and heard.source not in inquiries:  # whose MAC is that? It is asked below
+                inquire(heard.source)
             if until_heard and heard.standing is not Standing.STRANGER:
                 break
         ended = time.monotonic()

@@ -2,9 +2,12 @@
 
 keepalived's new MASTER adverts before it has the VIP, and the old one gives the VIP up at that advert. In the
 millisecond until clients have learnt the new MAC, their packets still reach the old one: with the VIP on lo it takes
-them, without it a SYN is lost and sent again a second later. The interface must not answer ARP for an address of lo,
-nor name it as the sender (arp_ignore, arp_announce in the kernel's networking/ip-sysctl): the classic set-up of direct
-server return. IPv6 answers neighbour solicitations only for addresses of the interface that was asked.
+them, without it a SYN is lost and sent again a second later. No interface must answer ARP for an address of lo, nor
+name it as the sender (arp_ignore, arp_announce in the kernel's networking/ip-sysctl): the classic set-up of direct server
+return. Nor must a further interface in the same segment answer for the VIP of the first, which is Linux' habit. So it is
+said of all interfaces: of each the higher of its own number and that of ``all`` counts, also of one that is plugged in
+later. The VIP's interface is told itself as well, for the day on which somebody sets ``all`` back. IPv6 needs none of
+this: it answers neighbour solicitations, and names itself in its own, only with addresses of the interface in question.
 
 What was there before is kept in a file beside the lock, on tmpfs like all the rest: a reboot undoes everything.
 """
@@ -22,16 +25,46 @@ from vrrp_drain.runtime.errors import SystemFault, what_happened
 from vrrp_drain.runtime.ip import IPAddress
 
 _LO = "lo"
-WANTED = {"arp_ignore": 1, "arp_announce": 2}  # the least values
+ALL = "all"
+_WANTED = {"arp_ignore": 1, "arp_announce": 2}  # what is written where nothing as strict stands
+_QUIET = {"arp_ignore": {1, 2, 8}, "arp_announce": {2}}  # 4 to 7, and 3 and more, are reserved: they count as 0
+_NOT_FOR_LO = {"arp_ignore": {3}}  # no answer for addresses of scope host, as ours on lo are; but for those of other interfaces
+
+Settings = Mapping[str, Mapping[str, int]]  # by the interface, and by their names
+
+
+def is_quiet(name: str, value: int, *, has_vip: bool) -> bool:
+    """Tell whether with this ``value`` of a setting an interface keeps quiet about VIPs that it has not; ``has_vip``: it may have them."""
+    return value in _QUIET[name] or (has_vip and value in _NOT_FOR_LO.get(name, ()))
+
+
+def loud(conf: Path, vip_interface: str) -> dict[str, dict[str, int]]:
+    """Return the interfaces below ``conf`` that answer for VIPs that they have not, or name them, with the settings that say so."""
+    found = {}
+    for interface in sorted(each.name for each in conf.iterdir()):
+        if interface in (ALL, "default", _LO):
+            continue
+        values = {name: max(_value(conf, ALL, name), _value(conf, interface, name)) for name in _WANTED}
+        if wrong := {name: value for name, value in values.items() if not is_quiet(name, value, has_vip=interface == vip_interface)}:
+            found[interface] = wrong
+    return found
+
+
+def _value(conf: Path, interface: str, name: str) -> int:
+    """Return a setting, 0 where the interface has just gone."""
+    try:
+        return int((conf / interface / name).read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 @dataclass(frozen=True)
 class Held:
-    """What ``hold`` did: which VIPs it put on lo, and the ARP settings that it found on ``interface``, by their names."""
+    """What ``hold`` did: which VIPs it put on lo, and the ARP settings that it found, of ``interface`` and of ``ALL``."""
 
     vips: tuple[IPAddress, ...]
     interface: str
-    before: Mapping[str, int]
+    before: Settings
 
 
 class VipOnLo:
@@ -43,7 +76,10 @@ class VipOnLo:
         self._settings = interface_settings
 
     def hold(self, vips: Sequence[IPAddress], interface: str) -> None:
-        """Put ``vips`` on lo, once ``interface`` no longer answers for them. Raises SystemFault; nothing is left changed then."""
+        """Put ``vips`` on lo, once no interface answers for them there; ``interface`` is theirs.
+
+        Raises SystemFault; nothing is left changed then.
+        """
         if self._holds(vips, interface):
             return
         self.release()
@@ -52,10 +88,11 @@ class VipOnLo:
             return
         try:
             is_arp = any(vip.version == 4 for vip in ours)
-            before = {name: int((self._settings / interface / name).read_text()) for name in WANTED} if is_arp else {}
+            before = {where: {name: self._read(where, name) for name in _WANTED} for where in (interface, ALL)} if is_arp else {}
             self._record(Held(tuple(ours), interface, before))
-            for name, value in before.items():
-                self._write(interface, name, max(value, WANTED[name]))
+            for where, values in before.items():
+                for name, value in values.items():
+                    self._write(where, name, _stricter(name, value))
             for vip in ours:
                 self._netlink.add_to_lo(vip)
         except (OSError, ValueError, SystemFault) as error:
@@ -96,16 +133,25 @@ class VipOnLo:
     def _undoing(self, held: Held) -> Iterator[Callable[[], None]]:
         for vip in held.vips:
             yield partial(self._netlink.remove_address, _LO, vip)
-        if (self._settings / held.interface).exists():
-            for name, value in held.before.items():
-                yield partial(self._write, held.interface, name, value)
+        for where, values in held.before.items():
+            if (self._settings / where).exists():
+                for name, value in values.items():
+                    yield partial(self._put_back, where, name, value)
+
+    def _put_back(self, where: str, name: str, before: int) -> None:
+        """Write what was there, unless somebody has said something else since that is as strict as what we said."""
+        now = self._read(where, name)
+        if now == _stricter(name, before) or now not in _QUIET[name]:
+            self._write(where, name, before)
 
     def held(self) -> Held | None:
         """Return what the last ``hold`` did that was not released, or was about to do when it was killed. Raises SystemFault."""
         try:
             recorded = json.loads(files.read(self._file))
             vips = tuple(ipaddress.ip_address(each) for each in recorded["vips"])
-            return Held(vips, recorded["interface"], dict(recorded["before"]))
+            interface = recorded["interface"]
+            found = {interface: dict(recorded["before"]), ALL: dict(recorded.get("all", {}))}  # releases before this one set no ``all``
+            return Held(vips, interface, {where: values for where, values in found.items() if values})
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -113,23 +159,34 @@ class VipOnLo:
 
     def _record(self, held: Held) -> None:
         """Write the file as a whole or not at all."""
-        files.replace(self._file, json.dumps({"vips": [*map(str, held.vips)], "interface": held.interface, "before": held.before}))
+        before, for_all = (held.before.get(where, {}) for where in (held.interface, ALL))
+        record = {"vips": [*map(str, held.vips)], "interface": held.interface, "before": before, "all": for_all}
+        files.replace(self._file, json.dumps(record))
 
     def _holds(self, vips: Sequence[IPAddress], interface: str) -> bool:
         """Tell whether all of it is in place already: an interface that was made anew has lost its settings."""
         held = self.held()
         if held is None or (held.vips, held.interface) != (tuple(vips), interface):
             return False
-        return self._is_set(interface, held.before) and all(self._netlink.has_address(_LO, vip) for vip in vips)
+        is_complete = not held.before or ALL in held.before
+        return is_complete and self._is_set(held.before) and all(self._netlink.has_address(_LO, vip) for vip in vips)
 
-    def _is_set(self, interface: str, names: Iterable[str]) -> bool:
+    def _is_set(self, before: Settings) -> bool:
         try:
-            return all(int((self._settings / interface / name).read_text()) >= WANTED[name] for name in names)
+            return all(is_quiet(name, self._read(where, name), has_vip=where != ALL) for where, values in before.items() for name in values)
         except (OSError, ValueError, KeyError):
             return False
 
-    def _write(self, interface: str, name: str, value: int) -> None:
-        (self._settings / interface / name).write_text(f"{value}\n")
+    def _read(self, where: str, name: str) -> int:
+        return int((self._settings / where / name).read_text())
+
+    def _write(self, where: str, name: str, value: int) -> None:
+        (self._settings / where / name).write_text(f"{value}\n")
+
+
+def _stricter(name: str, value: int) -> int:
+    """Return what is written where ``value`` stands: nothing weaker than that."""
+    return value if is_quiet(name, value, has_vip=True) else _WANTED[name]
 
 
 def _what(error: Exception) -> str:

@@ -5,7 +5,9 @@ from functools import partial
 
 from vrrp_drain.handoff.vip_on_lo import VipOnLo
 from vrrp_drain.keepalived.instance import Instance
+from vrrp_drain.linux import ipv6
 from vrrp_drain.runtime.errors import SystemFault, all_of
+from vrrp_drain.runtime.ip import IPAddress
 
 from .machine import Machine
 from .membership import Membership
@@ -31,7 +33,12 @@ class Installation:
     def hold_vips(self) -> None:
         """Put the VIPs on lo as well, so that moves overlap. Raises SystemFault; it works without, less smoothly."""
         self._remove_former_vips()
-        self._vip_on_lo.hold(self._instance.config.keepalived.addresses, self._instance.interface)
+        self._vip_on_lo.hold(self.vips_for_lo(), self._instance.interface)
+
+    def vips_for_lo(self) -> list[IPAddress]:
+        """Return the VIPs that lo takes: where IPv6 is switched off, moves of the IPv4 ones overlap all the same."""
+        without = ipv6.obstacle(self._instance.paths.ipv6_settings, "lo")
+        return [vip for vip in self._instance.config.keepalived.addresses if vip.version == 4 or without is None]
 
     def hold_connections(self) -> None:
         """Install the rules that keep strangers' adverts out, and open connections alive if that is wanted. Raises SystemFault."""

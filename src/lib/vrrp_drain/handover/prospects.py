@@ -87,10 +87,12 @@ class Prospects:
         families = {self._instance.vip.version, *(each.version for each in peers)}
         away = {who: now - at for who, at in self._away.items() if who.version in families}
         ended = sorted((who for who in self._ended if who.version in families), key=lambda who: (who.version, int(who)))
-        here = [each for each in peers if each not in away and each not in ended]
-        # Who speaks from another address than the link gives it cannot be told from the rest: so many of them are not counted on.
+        answering = set(self._membership.healthy_peers(seconds))
+        here = sorted((each for each in peers if each not in away and each not in ended), key=lambda each: each in answering)
+        # Who speaks from another address than the link gives it cannot be told from the rest: so many of them are not counted on, first
+        # of all those that do not answer.
         here = here[len({*away, *ended} - {*peers}) :]
-        healthy = [each for each in self._membership.healthy_peers(seconds) if each in here]
+        healthy = [each for each in here if each in answering]
         able = healthy if self._membership.asks_peers else here
 
         def named(those: Iterable[IPAddress]) -> tuple[str, ...]:

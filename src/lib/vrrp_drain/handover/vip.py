@@ -1,9 +1,28 @@
 """The VIP on this machine: is it here, and does keepalived stand behind it."""
 
+from dataclasses import dataclass
+
 from vrrp_drain.keepalived.instance import Instance
+from vrrp_drain.linux import ipv6
+from vrrp_drain.linux.ipv6 import Ipv6Obstacle
 from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.ip import IPAddress
 
 from .machine import Machine
+
+
+@dataclass(frozen=True)
+class Unserved:
+    """A VIP that is on no interface when this instance is MASTER: the ``obstacle``, or None where it is MASTER now and lacks it."""
+
+    vip: IPAddress
+    interface: str
+    obstacle: Ipv6Obstacle | None
+
+    def __str__(self) -> str:
+        if self.obstacle is None:
+            return f"{self.vip} is not on {self.interface}, though this instance is MASTER"
+        return f"{self.vip} cannot be on {self.interface}, which {self.obstacle}"
 
 
 class Vip:
@@ -14,6 +33,20 @@ class Vip:
 
     def is_here(self) -> bool:
         return self._machine.netlink.has_address(self._instance.attachment.vip_interface, self._instance.vip)
+
+    def unserved(self) -> list[Unserved]:
+        """Return the VIPs that clients do not reach when this instance is MASTER, or do not now that it is."""
+        found, interface = [], self._instance.attachment.vip_interface
+        is_master = self.is_here() and self.keepalived() is not None
+        for vip in self._instance.config.keepalived.addresses:
+            obstacle = self.ipv6_obstacle(self._instance.interface) if vip.version == 6 else None
+            if obstacle is not None or (is_master and not self._machine.netlink.has_address(interface, vip)):
+                found.append(Unserved(vip, interface, obstacle))
+        return found
+
+    def ipv6_obstacle(self, interface: str) -> Ipv6Obstacle | None:
+        """Return why ``interface`` takes no IPv6 address, or None."""
+        return ipv6.obstacle(self._instance.paths.ipv6_settings, interface)
 
     def keepalived(self) -> int | None:
         """Return keepalived's pid, None where nothing of it speaks VRRP: it ended, or it is stopped."""

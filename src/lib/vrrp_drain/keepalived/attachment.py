@@ -37,7 +37,10 @@ def find(config: Config, netlink: Netlink) -> Attachment:
     elif ours.unicast:
         source = next((each for each in (*ours.unicast_peers, config.me.address) if each in own), None)
         if source is None:
-            allowed = f"give it, or name our address in keepalived.unicast_peers; {interface} has {_listed(own)}"
+            allowed = (
+                "give it, or name our address in keepalived.unicast_peers, or let both jobs consume the keepalived link with the `network` "
+                f"of the VIP: {interface} has {_listed(own)}, the link says {config.me.address}"
+            )
             raise ConfigError("keepalived.unicast_src_ip", None, allowed)
     else:
         source = _speaks_from(own)

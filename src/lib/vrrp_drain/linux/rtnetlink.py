@@ -16,7 +16,7 @@ from .route_socket import RouteSocket
 _MAIN_TABLE = 254
 _SCOPE_HOST = 254
 _IFF_UP = 0x1  # linux/if.h
-_NODAD = 0x02  # linux/if_addr.h
+_NODAD, _DADFAILED = 0x02, 0x08  # linux/if_addr.h
 _FOREVER = 0xFFFFFFFF
 _VIRTUAL_MACS = ("00:00:5e:00:01:", "00:00:5e:00:02:")  # RFC 9568 section 7.3
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -55,7 +55,8 @@ class Netlink:
             if name != "lo" and vip in ipaddress.ip_network(f"{target}/{length}", strict=False):
                 best, interface = length, name
         if not interface:
-            raise ConfigError("keepalived.interface", wanted, f"no interface has a connected network with {vip}: name the interface")
+            off = "" if vip.version == 4 else ", and see that it has IPv6 switched on (net.ipv6.conf.INTERFACE.disable_ipv6)"
+            raise ConfigError("keepalived.interface", wanted, f"no interface has a connected network with {vip}: name the interface{off}")
         return interface
 
     def index(self, interface: str) -> int:
@@ -109,9 +110,26 @@ class Netlink:
         each_message = self._ipr.get_addr(family=_FAMILY[family], index=found[0])
         return [ipaddress.ip_address(each.get_attr("IFA_ADDRESS")) for each in each_message]
 
+    def interface_with(self, address: IPAddress) -> str | None:
+        """Return the interface that has ``address``, None where none has."""
+        for each in self._ipr.get_addr(family=_FAMILY[address.version]):
+            if ipaddress.ip_address(each.get_attr("IFA_ADDRESS")) == address:
+                return str(self._ipr.get_links(each["index"])[0].get_attr("IFLA_IFNAME"))
+        return None
+
     def addresses(self) -> frozenset[IPAddress]:
         """Return all addresses of this machine."""
         return frozenset(ipaddress.ip_address(each.get_attr("IFA_ADDRESS")) for each in self._ipr.get_addr())
+
+    def is_duplicate(self, interface: str, address: IPAddress) -> bool:
+        """Tell whether the kernel has found another machine with ``address``, which it does not use then (RFC 4862 section 5.4.5)."""
+        found = self._ipr.link_lookup(ifname=interface)
+        messages = self._ipr.get_addr(family=_FAMILY[address.version], index=found[0]) if found else []
+        return any(
+            (each.get_attr("IFA_FLAGS") or 0) & _DADFAILED
+            for each in messages
+            if ipaddress.ip_address(each.get_attr("IFA_ADDRESS")) == address
+        )
 
     def add_to_lo(self, address: IPAddress) -> None:
         """Put ``address`` on lo, alone in its network, and never the source of what this machine sends."""

@@ -46,6 +46,11 @@ class Paths:
         return Path("/proc/sys/net/ipv4/conf") if self.root == ROOT else self.root / "proc/sys/net/ipv4/conf"
 
     @property
+    def ipv6_settings(self) -> Path:
+        """The same of IPv6; the directory is not there where the kernel has none."""
+        return Path("/proc/sys/net/ipv6/conf") if self.root == ROOT else self.root / "proc/sys/net/ipv6/conf"
+
+    @property
     def drain_run(self) -> Path:
         return self.root / "sys/run/vrrp-drain"
 

@@ -186,7 +186,7 @@ class Register:
         """Say what ``packet``, which has just come, is to us; ``now`` is monotonic."""
         heard = self.current.classify(packet, now)
         concerns = heard.standing in (Standing.PEER, Standing.CHANGING, Standing.STRANGER)
-        if concerns and not heard.reaches_keepalived and now >= self._next:
+        if concerns and heard.source not in self.current.members and now >= self._next:
             self._next = now + _RENEW_EVERY
             heard = self.renew().classify(packet, now)
         return heard
