@@ -32,13 +32,7 @@ def clock() -> Iterator[Clock]:
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    """Below a temporary root, with IPv6 switched on."""
-    found = Paths(tmp_path)
-    for interface in ("lo", "eth0", "eth1"):
-        setting = found.ipv6_settings / interface / "disable_ipv6"
-        setting.parent.mkdir(parents=True)
-        setting.write_text("0\n")
-    return found
+    return Paths(tmp_path)
 
 
 @pytest.fixture
@@ -93,7 +87,11 @@ def raw_socket(monkeypatch: pytest.MonkeyPatch) -> FakeSocket:
 
 @pytest.fixture
 def services(request: pytest.FixtureRequest, config: Config, paths: Paths, netlink: Netlink, cancellation: Cancellation) -> FakeServices:
-    """This instance on a machine of which the test says everything; on the frozen clock where the test has one."""
+    """This instance on a machine of which the test says everything; on the frozen clock where the test has one. It has IPv6."""
+    for interface in ("lo", "eth0", "eth1"):
+        setting = paths.ipv6_settings / interface / "disable_ipv6"
+        setting.parent.mkdir(parents=True)
+        setting.write_text("0\n")
     clock = request.getfixturevalue("clock") if "clock" in request.fixturenames else RealClock()
     return FakeServices.of(config, paths, netlink, cancellation, clock)
 

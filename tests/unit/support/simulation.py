@@ -170,9 +170,10 @@ class SimulatedMachine:
         self.ipr.links = [link(1, "lo", "00:00:00:00:00:00"), link(_ETH0, "eth0", self.mac)]
         self.netlink = Netlink(self.ipr)
         for setting in ("arp_ignore", "arp_announce"):
-            file = paths.interface_settings / "eth0" / setting
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text("0\n")
+            for interface in ("eth0", "all"):
+                file = paths.interface_settings / interface / setting
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text("0\n")
         self.rules = FakeRules()
         self.haproxy = SimulatedHaproxy(self)
         self.processes = SimulatedProcesses(self)
