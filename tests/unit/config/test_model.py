@@ -105,6 +105,13 @@ def test_a_property_is_taken_as_it_is_given(given: dict[str, Any], name: str, va
     assert getattr(Config.parse(rendered(keepalived=given)).keepalived, name) == value
 
 
+def test_the_link_says_where_this_instance_is() -> None:
+    """Its default network may be another one: with `network` the link gives all of them an address of the VIP's, us included."""
+    raw = rendered()
+    raw["instance"] = {**raw["instance"], "address": "10.1.0.1"}
+    assert Config.parse(raw).me.address == ip_address(OWN)
+
+
 @pytest.mark.parametrize(
     ("unicast_peers", "addresses"), [([], [PEER, "10.0.0.3"]), ([OWN, "10.0.0.6"], [OWN, "10.0.0.6"])], ids=["link", "manifest"]
 )

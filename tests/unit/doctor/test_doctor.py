@@ -6,18 +6,19 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 import pytest
 
-from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP, FakeIPR, address, link, rendered, route
+from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP, FakeIPR, Message, address, link, rendered, route
 from unit.support.services import FakeServices
 from unit.support.words import of_python
 from vrrp_drain import doctor
 from vrrp_drain.config.model import Config, Proof
 from vrrp_drain.doctor import Check, Finding, Found, Patient, Report, Severity, Wait, foreign_source, machine, moves, segment
 from vrrp_drain.doctor.foreign_source import Outcome
+from vrrp_drain.doctor.machine_findings import NotOnLo
 from vrrp_drain.doctor.survey import Router, Survey
 from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.haproxy.closing import Closing
@@ -478,6 +479,67 @@ def test_the_vip_on_lo(patient: Patient, ipr: FakeIPR) -> None:
     assert machine.vip_on_lo(patient) == []
     settings(patient, "eth1", arp_ignore=3)
     assert [each.what for each in told(machine.vip_on_lo(patient))] == [f"{VIP} is on lo, but arp_ignore is 3 on eth1"]
+
+
+@pytest.mark.parametrize("how", ["said hello", "adverts"])
+def test_a_peer_is_known_by_the_address_that_it_speaks_from(patient: Patient, services: FakeServices, how: str) -> None:
+    """Where BOSH knows the peers by another network, their link addresses answer for nothing here."""
+    elsewhere = ip_address("10.0.0.42")
+    if how == "said hello":
+        services.machine.rules.situation = Situation((4,), tables=(4,), members=(elsewhere,))
+        patient.survey = replace(heard(peer=()), answers={THE_VIP: frozenset({PEER_MAC}), elsewhere: frozenset({PEER_MAC})})
+        assert patient.members == (THE_PEER, elsewhere)
+    else:
+        survey = heard(master(elsewhere, 254), peer=())
+        patient.survey = replace(survey, answers={**survey.answers, elsewhere: frozenset({PEER_MAC})})
+    assert [str(each) for each in patient.holders(THE_VIP)] == [f"{PEER_MAC} ({elsewhere})"]
+    assert patient.silent_peers == []
+    assert segment.answers(patient) == []
+
+
+@pytest.mark.parametrize(
+    ("eth0", "lo", "found"),
+    [(0, 0, []), (1, 1, ["problem"]), (1, 0, ["problem"]), (0, 1, ["warning"])],
+    ids=["on", "off", "off on the interface", "off on lo"],
+)
+def test_vips_of_ipv6(patient: Patient, eth0: int, lo: int, found: list[str]) -> None:
+    """Where they cannot be, clients of them get no answer; where they cannot be on lo alone, moves are less smooth."""
+    assert machine.vips(patient) == []
+    configure(patient, replace(patient.config, keepalived=replace(patient.config.keepalived, vips=(ip_interface("2001:db8::10/64"),))))
+    for interface, value in (("eth0", eth0), ("lo", lo)):
+        (patient.services.instance.paths.ipv6_settings / interface / "disable_ipv6").write_text(f"{value}\n")
+    assert severities(machine.vips(patient)) == found
+    assert all("disable_ipv6=0" in each.mend for each in told(machine.vips(patient)))
+    assert {vip for each in machine.vip_on_lo(patient) if isinstance(each, NotOnLo) for vip in each.missing} == {
+        THE_VIP,
+        *([] if lo else [ip_address("2001:db8::10")]),
+    }
+
+
+def test_an_ipv6_address_that_another_machine_has(patient: Patient, ipr: FakeIPR) -> None:
+    """The kernel does not use it then (duplicate address detection), so keepalived adverts nothing."""
+    configure(patient, Config.parse(rendered(keepalived={"vip": "2001:db8::10/64", "interface": "eth0"})))
+    before = [*ipr.addresses]
+    ipr.addresses = [*before, address(2, "fe80::1/64")]
+    instance = patient.services.instance
+    object.__setattr__(instance, "attachment", replace(instance.attachment, source=ip_address("fe80::1")))
+    assert machine.vips(patient) == []
+    ipr.addresses = [*before, Message({"IFA_ADDRESS": "fe80::1", "IFA_FLAGS": 0x08}, index=2, prefixlen=64, family=10)]
+    (found,) = told(machine.vips(patient))
+    assert (found.severity, found.what) == (
+        Severity.PROBLEM,
+        "the kernel has found another machine with fe80::1, the IPv6 address that eth0 speaks from",
+    )
+
+
+def test_our_address_on_another_interface_is_asked_for_there(patient: Patient, services: FakeServices, ipr: FakeIPR) -> None:
+    """The survey asks on the VIP's; the one that BOSH calls this instance by may be elsewhere."""
+    assert patient.taken_elsewhere() == {}
+    ipr.addresses = [address(1, "127.0.0.1/8"), address(2, "10.0.0.42/24"), address(3, f"{OWN}/24")]
+    services.machine.answers[OWN] = [STRANGE_MAC, "02:00:00:00:01:01"]
+    assert patient.taken_elsewhere() == {US: frozenset({STRANGE_MAC})}
+    assert f"{STRANGE_MAC} answers for {OWN}, the address of this instance" in [each.what for each in told(segment.answers(patient))]
+    assert {(str(target), inquiry.interface) for target, inquiry in services.machine.inquiries} >= {(OWN, "eth1")}
 
 
 def test_the_kernel(patient: Patient, services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:

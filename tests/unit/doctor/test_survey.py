@@ -9,6 +9,7 @@ from unit.support.fakes import OWN, PEER, PEER_MAC, STRANGER, VIP, carries
 from unit.support.services import FakeServices
 from vrrp_drain.doctor import survey
 from vrrp_drain.doctor.survey import Router, Survey
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.vrrp.advert import Advert
 from vrrp_drain.vrrp.foreign import Difference
 
@@ -51,6 +52,17 @@ def test_a_survey_listens_to_the_end(services: FakeServices) -> None:
     assert [(str(target), len(inquiry.asked), inquiry.closed) for target, inquiry in services.machine.inquiries] == [
         (each, 2, True) for each in (VIP, PEER, OWN)
     ]
+
+
+def test_who_adverts_is_asked_for_his_mac(services: FakeServices) -> None:
+    """A peer may speak from an address that nobody has told us; a stranger's MAC is of no interest."""
+    other = replace(ADVERT, addresses=(ip_address("10.0.0.99"),))
+    script(services, (0.5, ADVERT, "10.0.0.42"), (0.6, other, STRANGER), (1.0, ADVERT, "10.0.0.42"))
+    services.machine.rules.situation = Situation()  # an open group
+    services.machine.answers |= {"10.0.0.42": [PEER_MAC], STRANGER: ["02:00:00:00:00:77"]}
+    found = survey.listen(services, 2.0, [])
+    assert found.answers == {THE_VIP: frozenset(), ip_address("10.0.0.42"): {PEER_MAC}}
+    assert all(inquiry.closed for _, inquiry in services.machine.inquiries)
 
 
 def test_the_second_answer_counts(services: FakeServices) -> None:

@@ -4,8 +4,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from unit.support.fakes import VIP, FakeIPR, address
+from unit.support.fakes import VIP, FakeIPR, address, rendered
 from unit.support.services import FakeServices
+from vrrp_drain.config.model import Config
 from vrrp_drain.handoff.vip_on_lo import VipOnLo
 from vrrp_drain.handover.installation import Installation
 from vrrp_drain.runtime.errors import SystemFault
@@ -32,6 +33,15 @@ def test_a_vip_of_an_earlier_deployment_is_removed(
     assert (1, str(FORMER)) not in found
     assert (1, VIP) in found
     assert log.messages == ([f"{FORMER} was still on eth0, left by a keepalived that was killed: taken off"] if removed else [])
+
+
+def test_without_ipv6_the_ipv4_vips_are_held(services: FakeServices) -> None:
+    """lo takes no IPv6 address where it is switched off there: that is no reason for moves of the others to be less smooth."""
+    services.configure(Config.parse(rendered(keepalived={"vips": ["2001:db8::10/64"]})))
+    services.installation.hold_vips()
+    (services.instance.paths.ipv6_settings / "lo/disable_ipv6").write_text("1\n")
+    services.installation.hold_vips()
+    assert services.installation.vip_on_lo.holds == [([VIP, "2001:db8::10"], "eth0"), ([VIP], "eth0")]
 
 
 def test_what_cannot_be_held_is_done_without(services: FakeServices, log: pytest.LogCaptureFixture) -> None:

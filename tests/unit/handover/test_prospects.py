@@ -13,6 +13,7 @@ from vrrp_drain.handover.prospects import Outlook, Prospects
 from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.vrrp.hello import Word
 
@@ -57,6 +58,17 @@ def test_who_is_away_is_no_successor_but_comes(build: Build, machine: FakeMachin
     assert str(outlook) == (
         "haproxy/1 said 3 s ago that it is being stopped or started; taken out or stopped, until somebody starts them: haproxy/2"
     )
+
+
+@pytest.mark.parametrize("silent", [SECOND, THIRD])
+def test_one_that_speaks_from_another_address_has_taken_its_haproxy_along(build: Build, machine: FakeMachine, silent: IPAddress) -> None:
+    """Where BOSH knows the instances by another network than the VIP's, a word is somebody's: most likely his whose haproxy is silent."""
+    machine.healthy_peers.remove(str(silent))
+    machine.rules.hears(ELSEWHERE, Word.ENDS)
+    outlook = build().look()
+    assert outlook.able == ("haproxy/2" if silent == SECOND else "haproxy/1",)
+    assert outlook.unseen == ()
+    assert not outlook.alone
 
 
 def test_nobody_comes(build: Build, machine: FakeMachine) -> None:

@@ -238,6 +238,18 @@ def test_a_new_member_is_looked_for_at_a_bounded_cost() -> None:
     assert found.standing is Standing.PEER
 
 
+def test_where_anybody_may_be_a_peer_a_new_member_is_looked_for_as_well() -> None:
+    """In an open group too: until he is known, one whose VIP is being changed looks like another cluster."""
+    asked: list[Electorate] = []
+
+    def ask() -> Electorate:
+        asked.append(replace(CLOSED, closed=False, members=frozenset({ip_address(MEMBER)}) if asked else frozenset()))
+        return asked[-1]
+
+    found = Register(ask).hear(carries(replace(ADVERT, addresses=(ip_address("10.0.0.99"),)), MEMBER), 0.0)
+    assert found.standing is Standing.CHANGING
+
+
 def test_whoever_has_said_hello_stays_a_member() -> None:
     """Also when the electorate is asked for anew, before the kernel tells of him."""
     register = Register(lambda: replace(CLOSED, members=frozenset({ip_address(PEER)})))
