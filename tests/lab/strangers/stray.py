@@ -3,6 +3,7 @@
 import itertools
 import socket
 import struct
+import time
 from contextlib import suppress
 from ipaddress import ip_address
 
@@ -27,8 +28,10 @@ def stray(cluster: Cluster, vip: str = "10.0.0.10", *, hops: int = 64) -> bool:
         raw.settimeout(_SECONDS)
         raw.setsockopt(*option, hops)
         raw.sendto(segment[:16] + struct.pack("!H", total) + segment[18:], (vip, 0))
+        end = time.monotonic() + _SECONDS
         with suppress(TimeoutError):
-            while packet := raw.recv(65536):
+            while time.monotonic() < end:  # others' packets come here too
+                packet = raw.recv(65536)
                 answer = packet if is_v6 else packet[20:]
                 if answer[:4] == struct.pack("!HH", 80, port):
                     return bool(answer[13] & _RST)

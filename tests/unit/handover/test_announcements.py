@@ -100,6 +100,21 @@ def test_it_begins_with_a_hello(raw_socket: FakeSocket) -> None:
     assert (vrids[0], vrids[-1]) == (0, 7)
 
 
+@pytest.mark.parametrize(
+    ("priority", "found"), [(99, hello.Open.LEFT), (67, hello.Open.LEFT), (66, hello.Open.UNTOLD), (1, hello.Open.UNTOLD)]
+)
+@pytest.mark.parametrize("act", ["leaving", "reminding"])
+def test_the_hello_says_what_the_priority_does(raw_socket: FakeSocket, act: str, priority: int, found: hello.Open) -> None:
+    """Connections are left behind here, unless haproxy is ill: its clients get their reset from the next MASTER, at once."""
+    ours = announcements(attachment())
+    if act == "leaving":
+        ours.leaving(priority)
+    else:
+        ours.remind(priority, ip_address(PEER))
+    said = {payload[hello.OPEN_OFFSET] & ~hello.PLACE_BITS for payload, _ in raw_socket.sent if not payload[1]}
+    assert said == {found}
+
+
 @pytest.mark.parametrize(("peers", "to"), [((), "224.0.0.1"), ((PEER, "10.0.0.3"), "10.0.0.3")], ids=["multicast", "unicast"])
 def test_the_successor_is_told_once_more(raw_socket: FakeSocket, peers: tuple[str, ...], to: str) -> None:
     """By itself where there are unicast peers, otherwise where keepalived does not hear it: it would answer each with an advert."""

@@ -17,7 +17,7 @@ from vrrp_drain.keepalived.priority_control import PriorityControl
 from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import SystemFault, all_of
 from vrrp_drain.runtime.ip import ALL_HOSTS_V4, ALL_HOSTS_V6, GROUP_V4, GROUP_V6, IPAddress
-from vrrp_drain.vrrp import hello
+from vrrp_drain.vrrp import bands, hello
 from vrrp_drain.vrrp.advert import RESIGN, Advert, authentication, build
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.hello import Open
@@ -65,12 +65,16 @@ class Announcements:
         beside = () if self._instance.attachment.peers else self._past_keepalived(self._instance.vip.version)
         before = [partial(self._tell, priority, where) for _ in range(_TIMES) for where in (group, beside)]
         after = [partial(self._tell, RESIGN, group), *(partial(self._tell, priority, beside) for _ in range(_TIMES))]
-        all_of(partial(self.say_hello, Open.LEFT), partial(self._tell_the_other_family, priority), *before, *(after if resign else ()))
+        all_of(
+            partial(self.say_hello, _left(priority)), partial(self._tell_the_other_family, priority), *before, *(after if resign else ())
+        )
 
     def remind(self, priority: int, successor: IPAddress) -> None:
         """Advert ``priority`` once more, to ``successor``, which has the VIP now."""
         where = (successor,) if self._instance.attachment.peers else self._past_keepalived(self._instance.vip.version)
-        all_of(partial(self.say_hello, Open.LEFT), partial(self._tell, priority, where), partial(self._tell_the_other_family, priority))
+        all_of(
+            partial(self.say_hello, _left(priority)), partial(self._tell, priority, where), partial(self._tell_the_other_family, priority)
+        )
 
     def _word(self) -> hello.Word:
         """Return what we are to do, as the band tells and whoever asked for it."""
@@ -115,3 +119,8 @@ class Announcements:
         with self._machine.sender(self._instance.attachment.interface, source) as sender:
             for _ in range(_TIMES):
                 sender.send(partial(build, advert, source), self._past_keepalived(source.version))
+
+
+def _left(priority: int) -> Open:
+    """Return what goes with an advert of ``priority``: whoever says that haproxy is ill here leaves no connections behind."""
+    return Open.LEFT if bands.describe(priority) is bands.Claim.DRAINING else Open.UNTOLD
