@@ -69,6 +69,7 @@ def test_the_last_of_a_group_is_stopped(make_cluster: MakeCluster) -> None:
         assert (second.band(), cluster.holders()) == ("0", [second])
         assert second.vrrpctl("let-go", "--by", "alice")[0] == 0
         assert second.status()["let_go_by"] == "alice"
+        until(lambda: metric(second, "vrrp_drain_let_go") == "1.0", "the watcher to know of it")
         second.agent.run_script("pre-stop", KEEP)
     assert load.found.failed("new") == []
     assert "(vrrpctl let-go, said by alice at 20" in second.log()
@@ -100,6 +101,7 @@ def test_a_planned_reboot(make_cluster: MakeCluster) -> None:
         found = first.status()
         assert (found["asked_by"], found["connections"]) == ("leave", 0)
         assert found["waits_for"] == "a reboot, a start of keepalived (monit stop all, monit start all), or vrrpctl promote"
+        assert ", by vrrpctl leave" in first.vrrpctl("history")[1]
         first.power_off()
         first.power_on()
         first.monit.start()

@@ -241,6 +241,8 @@ def test_the_band() -> None:
     assert notice.at == pytest.approx(EPOCH + view.now - 0.2)
     notice = view.only(replace(BACKUP, band_age=0.1))
     assert (notice.previous, notice.state, notice.cause) == ("draining", "active", "promote")
+    notice = view.only(replace(DRAINING, demoted_by="vrrpctl leave"))
+    assert notice.reason == "the priority of this instance is 99 now, by vrrpctl leave"
 
 
 @pytest.mark.parametrize(("rebooted", "cause"), [(False, "start"), (True, "reboot")])
@@ -396,6 +398,7 @@ def somebody(view: View) -> list[Notice]:
         (Kind.SATURATED, full, not_full, 0.25, "20 of 20 connections: it has no VIP now"),
         (Kind.CIRCLED, stopped(circled="3 packets"), not_full, 0.25, "3 packets"),
         (Kind.REFUSED, refuses, not_full, 0.25, "4 VRRP packets"),
+        (Kind.LET_GO, stopped(let_go=Order("alice", 86400.0, 90000.0)), not_full, 0.25, "BOSH may stop this instance although nobody"),
         (Kind.TAKEN_OUT, stopped(order=Order("alice", 86400.0)), not_full, 0.25, "this instance stays out until vrrpctl promote, after a"),
     ],
     ids=lambda value: value.value if isinstance(value, Kind) else None,

@@ -9,8 +9,10 @@ import pytest
 from unit.support.fakes import PEER, STRANGER, VIP, Clock, address, link
 from unit.support.theatre import ALIVE, DIED, Theatre, lasted, packet, when
 from vrrp_drain.notify.notice import Kind
+from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import ALL_HOSTS_V4, TTL, Packet
+from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.watcher.loop import Age
@@ -292,6 +294,35 @@ def test_a_clock_that_jumps(stage: Theatre, monkeypatch: pytest.MonkeyPatch, jum
     assert when(left) == pytest.approx(5.1 + jump)
     assert left.seconds is not None
     assert 0.0 <= left.seconds <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("word", "by"),
+    [(Stage.DEMOTED, ", by vrrpctl demote"), (Stage.LEFT, ", by vrrpctl leave"), (Stage.LEAVING, "")],
+    ids=lambda one: str(one),
+)
+def test_what_an_operator_said_is_told(stage: Theatre, word: Stage, by: str) -> None:
+    """Who took this instance out or let it go, from when to when; and which command lowered the priority, where it was an operator's."""
+    paths = stage.services.instance.paths
+    stay_out, let_go = StandingOrder.stay_out(paths), StandingOrder.let_go(paths)
+    stage.adverts(0, 20)
+    stage.at(3, lambda: stay_out.give("alice"))
+    stage.at(6, lambda: Boot(paths.drain_run).enter(word))
+    stage.at(6, lambda: stage.write(Band.DRAINING))
+    stage.at(9, lambda: let_go.give("bob", 3))
+    stage.at(15, stay_out.take_back)
+    told = stage.run(18)
+    assert [(each.kind, each.state) for each in told] == [
+        (Kind.TAKEN_OUT, "on"),
+        (Kind.BAND, "draining"),
+        (Kind.LET_GO, "on"),
+        (Kind.LET_GO, "off"),
+        (Kind.TAKEN_OUT, "off"),
+    ]
+    assert "said by alice at" in told[0].reason
+    assert told[1].reason == f"the priority of this instance is 99 now{by}"
+    assert "by vrrpctl let-go: said by bob at" in told[2].reason
+    assert told[3].seconds == pytest.approx(3, abs=0.6)
 
 
 def test_an_age(clock: Clock) -> None:

@@ -10,7 +10,7 @@ from vrrp_drain.vrrp.state import VrrpState
 from vrrp_drain.vrrp.timing import master_down_interval
 
 from .change import Change
-from .reasons import OVER, Duration, NoMaster, Reason, Said, Saturated, SilentMaster, Stale, TakenOut, TwoMasters
+from .reasons import OVER, Duration, LetGo, NoMaster, Reason, Said, Saturated, SilentMaster, Stale, TakenOut, TwoMasters
 from .sight import Sight
 
 _NAMED = 90.0  # seconds after a stranger was heard in which what the kernel refused was his: the condition of his name tells of it
@@ -44,6 +44,7 @@ class Conditions:
         yield from self._condition(Kind.CIRCLED, Said(sight.circled) if sight.circled else None, now)
         yield from self._condition(Kind.REFUSED, self._nameless(sight, now), now)
         yield from self._condition(Kind.TAKEN_OUT, TakenOut(sight.order) if sight.order else None, now)
+        yield from self._condition(Kind.LET_GO, LetGo(sight.let_go) if sight.let_go else None, now)
 
     def _condition(self, kind: Kind, why: Reason | None, now: float) -> Iterator[Change]:
         since = self._on.get(kind)

@@ -8,7 +8,7 @@ still stands. Everything that it tells goes to receivers that return at once.
 import logging
 import selectors
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -27,6 +27,7 @@ from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp import hello
+from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.election import Standing
 from vrrp_drain.vrrp.hello import Open
 from vrrp_drain.vrrp.peer_table import PeerTable
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 0.25  # seconds, when nothing happens
 _ADDRESSES_EVERY = 5.0  # seconds; to ask the kernel is dear, and it tells when they change
+_DEMOTED_BY: Mapping[Stage | None, str] = {Stage.DEMOTED: "vrrpctl demote", Stage.LEFT: "vrrpctl leave"}
 _LONGEST_AGE = 3600.0  # seconds; how old a band is does not matter beyond that
 
 
@@ -78,7 +80,8 @@ class Watcher:
         self._comeback = Comeback(self._instance, services.control, services.installation)
         self._question = Question(self._instance, self._machine)
         self._leavers, self._strays = Leavers(self._instance, self._machine), Strays(self._machine.rules)
-        self._stay_out = StandingOrder.stay_out(self._instance.paths)
+        self._stay_out, self._let_go = StandingOrder.stay_out(self._instance.paths), StandingOrder.let_go(self._instance.paths)
+        self._boot = Boot(self._instance.paths.drain_run)
         self._serving = Serving(self._instance, self._machine)
         self._introduction = Introduction(services.announcements, self._complaints, self._serving.open_here)
         self._announcing = Announcing(self._instance, self._machine, self._complaints)
@@ -92,7 +95,6 @@ class Watcher:
         self._register, self._vip_here = services.membership.register(), services.vip.is_here()
         self._lifeline = Lifeline(self._machine, self._instance.pid_file, self._instance.config.keepalived.advert_int)
         self._deputy = Deputy(services, self._complaints)
-        self._boot = Boot(self._instance.paths.drain_run)
         self._age = Age()
         self._look_at = self._see_addresses_at = 0.0
 
@@ -171,6 +173,7 @@ class Watcher:
     def _sight(self) -> Sight:
         band = priority_control.band(self._services.control)
         found = self._machine.processes.look(self._instance.pid_file)
+        stage = self._boot.stage()
         return Sight(
             keepalived_runs=found is not None and found.vrrp is not None and not self._lifeline.hangs,
             vip_here=self._vip_here,
@@ -181,10 +184,12 @@ class Watcher:
             answered=self._question.answered,
             full=self._monitor.full,
             order=self._stay_out.read(),
+            let_go=self._let_go.read(),
+            demoted_by=_DEMOTED_BY.get(stage, "") if band is Band.DRAINING else "",
             circled=self._strays.circled,
             refused=self._strays.refused,
             hangs=self._lifeline.hangs,
-            died=self._deputy.saw_the_end or self._boot.stage() is Stage.DIED,
+            died=self._deputy.saw_the_end or stage is Stage.DIED,
         )
 
     def _obstacle(self) -> str:

@@ -38,6 +38,7 @@ CONDITIONS = {
     Kind.SATURATED: "Whether haproxy here is full: it serves whom it has, and new clients wait.",
     Kind.CIRCLED: "Whether packets that no instance knows went round within the last minute, and were answered here.",
     Kind.REFUSED: "Whether adverts of somebody who is not of the group were kept from keepalived within the last minute.",
+    Kind.LET_GO: "Whether BOSH may stop this instance although nobody can take the VIP over (vrrpctl let-go).",
     Kind.TAKEN_OUT: "Whether an operator has taken this instance out until it is promoted (vrrpctl demote --until-promoted).",
 }
 

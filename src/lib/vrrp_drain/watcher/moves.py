@@ -78,7 +78,7 @@ class Moves:
         before, self._sight = self._sight, sight
         if before.band is not sight.band:
             cause = Cause.PROMOTE if sight.band is not Band.DRAINING else _DIED[sight.hangs] if sight.died else Cause.DRAIN
-            reason = reasons.BandWritten(sight.priority)
+            reason = reasons.BandWritten(sight.priority, "" if sight.died else sight.demoted_by)
             yield Change(Kind.BAND, str(before.band), str(sight.band), cause, reason, age=sight.band_age)
         if before.state is not sight.state:
             yield self._state(before, sight, now)

@@ -50,12 +50,13 @@ STOPPED_AS_TOLD = Said("keepalived was stopped; this instance had been told to l
 
 @dataclass(frozen=True)
 class BandWritten(Reason):
-    """This instance was demoted or promoted."""
+    """This instance was demoted or promoted; ``by`` is the operator's command that did it, if one did and it is known."""
 
     priority: int
+    by: str
 
     def __str__(self) -> str:
-        return f"the priority of this instance is {self.priority} now"
+        return f"the priority of this instance is {self.priority} now" + (f", by {self.by}" if self.by else "")
 
 
 @dataclass(frozen=True)
@@ -293,3 +294,11 @@ class TakenOut(Reason):
 
     def __str__(self) -> str:
         return f"this instance stays out until vrrpctl promote, after a reboot and a deploy too: {self.order}"
+
+
+@dataclass(frozen=True)
+class LetGo(Reason):
+    order: Order
+
+    def __str__(self) -> str:
+        return f"BOSH may stop this instance although nobody can take the VIP over, by vrrpctl let-go: {self.order}"

@@ -15,7 +15,8 @@ class Sight:
     ``answered`` tells whether anybody else answers for the VIP, None where that is not known; ``obstacle`` is what is wrong with the
     interface, asked when the VIP has just left it; ``full`` is why haproxy takes nobody new; ``hangs`` tells that keepalived is there, and
     makes no progress; ``died`` that this instance leaves because keepalived ended or hangs here; ``order`` is an operator's, that this
-    instance stays out until it is promoted;
+    instance stays out until it is promoted, ``let_go`` the one that BOSH may stop it without a successor; ``demoted_by`` is the command of
+    an operator who has taken it out, if it is one;
     ``circled`` and ``refused`` are what the kernel's rules stopped lately (strays.py).
     """
 
@@ -33,6 +34,8 @@ class Sight:
     order: Order | None = None
     hangs: bool = False
     died: bool = False
+    let_go: Order | None = None
+    demoted_by: str = ""
 
     @property
     def state(self) -> VrrpState:
