@@ -469,3 +469,50 @@ def test_an_interface_that_is_gone(rules: Rules, nft: FakeNFT, monkeypatch: pyte
     with pytest.raises(SystemFault, match="interface eth7 does not exist"):
         rules.hold(group(interface="eth7"))
     assert nft.batches == []
+
+
+def there(nft: FakeNFT, orders: Sequence[Order], *, without: Callable[[Order], bool] = lambda order: False) -> None:
+    """Have the kernel tell that ``orders`` were done, but for some."""
+    done = [each for each in orders if not without(each)]
+    nft.installed(*{each.family for each in done})
+    for family in {each.family for each in done}:
+        ours = [each for each in done if each.family == family]
+        nft.answers[Kind.GETRULE, family] = [
+            answer(Kind.GETRULE, family, [("NFTA_RULE_CHAIN", dict(each.attributes)["NFTA_RULE_CHAIN"])])
+            for each in ours
+            if each.kind is Kind.NEWRULE
+        ]
+        nft.answers[Kind.GETSETELEM, family] = [
+            answer(Kind.GETSETELEM, family, [*each.attributes]) for each in ours if each.kind is Kind.NEWSETELEM
+        ]
+
+
+def of(kind: Kind, family: int, name: str = "") -> Callable[[Order], bool]:
+    """Tell of an order whether it is one of these."""
+    return lambda order: order.kind is kind and order.family == family and (not name or name in dict(order.attributes).values())
+
+
+@pytest.mark.parametrize(
+    ("without", "lacks"),
+    [
+        (lambda order: False, []),
+        (lambda order: order.family == IPV4, ["the nftables table ip vrrp_drain"]),
+        (lambda order: order.family == IPV6, ["the nftables table ip6 vrrp_drain"]),
+        (of(Kind.NEWRULE, IPV4, "send"), ["rules of chain send of ip vrrp_drain"]),
+        (of(Kind.NEWRULE, IPV6, admission.ADVERTS), ["rules of chain adverts of ip6 vrrp_drain"]),
+        (of(Kind.NEWSETELEM, IPV4), ["elements of set members of ip vrrp_drain"]),
+    ],
+    ids=["nothing", "a table", "the other table", "rules of a chain", "rules of the other family", "elements"],
+)
+def test_what_is_missing(rules: Rules, nft: FakeNFT, without: Callable[[Order], bool], lacks: list[str]) -> None:
+    """All that hold puts in place is looked for, in both families; what others have beside it is theirs."""
+    ours = group(THE_VIP, SIXTH, members=[THE_PEER])
+    there(nft, installation(ours, 2), without=without)
+    assert rules.lacks(ours) == lacks
+
+
+def test_what_the_rules_learnt_is_not_missing(rules: Rules, nft: FakeNFT) -> None:
+    """A member that said hello is more than hold puts there."""
+    ours = group(THE_VIP, members=[THE_PEER])
+    there(nft, installation(ours, 2, [ip_address("10.0.0.7")]))
+    assert rules.lacks(ours) == []

@@ -307,3 +307,17 @@ def test_an_interface_that_is_gone(vip_on_lo: VipOnLo, ipr: FakeIPR, sysctl: Pat
     (sysctl / "eth0").rmdir()
     vip_on_lo.release()
     assert on_lo(ipr) == {"127.0.0.1"}
+
+
+def test_what_is_missing(vip_on_lo: VipOnLo, netlink: Netlink, sysctl: Path) -> None:
+    """What somebody took off lo or set back is named; before hold, and after release, nothing is missed."""
+    assert vip_on_lo.lacks() == []
+    vip_on_lo.hold([THE_VIP, OTHER_VIP], "eth0")
+    assert vip_on_lo.lacks() == []
+    netlink.remove_address("lo", OTHER_VIP)
+    (sysctl / "eth0/arp_ignore").write_text("0\n")
+    assert vip_on_lo.lacks() == ["10.0.0.11 on lo", "arp_ignore of eth0"]
+    vip_on_lo.hold([THE_VIP, OTHER_VIP], "eth0")
+    assert vip_on_lo.lacks() == []
+    vip_on_lo.release()
+    assert vip_on_lo.lacks() == []

@@ -62,6 +62,8 @@ class FakeWatch:
     def fileno(self) -> int:
         return self._fd
 
+    by = ""  # who changed nftables last
+
     def drain(self) -> None:
         self.changed, self.drained = False, self.drained + 1
 
@@ -222,6 +224,7 @@ class FakeMachine:
         self.captures: list[HeardListener] = []
         self.inquiries: list[tuple[IPAddress, HeardInquiry]] = []
         self.watches: list[FakeWatch] = []
+        self.watches_of_rules: list[FakeWatch] = []
         self.selectors: list[WorldSelector] = []
         self.pidfds: list[int] = []
         self.closed: list[int] = []
@@ -346,6 +349,10 @@ class FakeMachine:
     def watch_addresses(self) -> FakeWatch:
         self.watches.append(FakeWatch(self.world))
         return self.watches[-1]
+
+    def watch_rules(self) -> FakeWatch:
+        self.watches_of_rules.append(FakeWatch(self.world))
+        return self.watches_of_rules[-1]
 
     def selector(self) -> WorldSelector:
         self.selectors.append(WorldSelector(self.world))

@@ -251,6 +251,9 @@ class SimulatedMachine:
         self._watches.append(FakeWatch(self.world))
         return self._watches[-1]
 
+    def watch_rules(self) -> FakeWatch:
+        return FakeWatch(self.world)
+
     def selector(self) -> WorldSelector:
         return WorldSelector(self.world)
 

@@ -399,6 +399,7 @@ def somebody(view: View) -> list[Notice]:
         (Kind.CIRCLED, stopped(circled="3 packets"), not_full, 0.25, "3 packets"),
         (Kind.REFUSED, refuses, not_full, 0.25, "4 VRRP packets"),
         (Kind.LET_GO, stopped(let_go=Order("alice", 86400.0, 90000.0)), not_full, 0.25, "BOSH may stop this instance although nobody"),
+        (Kind.LOST, stopped(lost="the nftables table ip vrrp_drain is gone"), not_full, 0.25, "the nftables table ip vrrp_drain is gone"),
         (Kind.TAKEN_OUT, stopped(order=Order("alice", 86400.0)), not_full, 0.25, "this instance stays out until vrrpctl promote, after a"),
     ],
     ids=lambda value: value.value if isinstance(value, Kind) else None,

@@ -249,8 +249,20 @@ def _obstacles(services: Services, *, vip_here: bool, running: bool, master: boo
         yield "this instance has no peer, so clients are without the VIP while it is stopped"
     elif vip_here and not outlook.able:
         yield f"no peer can take {instance.vip} now: {outlook} (vrrp_drain.health_check asks {instance.config.drain.health_check.geturl()})"
+    if lacks := _lacks(services):
+        yield f"{', '.join(lacks)}: taken away by somebody; the watcher puts it back within a second, without one pre-start does"
     if not vip_here and not master:
         yield f"nobody adverts {instance.vip}"
+
+
+def _lacks(services: Services) -> list[str]:
+    """Return what somebody took away of what pre-start put in place; a kernel that refuses it never had it, and handoff says so."""
+    try:
+        if lacks := services.installation.lacks():
+            services.machine.rules.trial(services.membership.group())
+    except SystemFault:
+        return []
+    return lacks
 
 
 def _connections(services: Services) -> int | None:

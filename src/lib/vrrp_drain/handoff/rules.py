@@ -1,6 +1,7 @@
 """Our nftables table, from pre-start to post-stop: who is heard (admission.py), and connections that survive a move (forwarding.py)."""
 
 import socket
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress
 
 from . import admission, forwarding
-from .situation import TABLE, Installed
+from .situation import TABLE, Installed, told
 
 _TRIAL = "vrrp_drain_trial"
 _BASE = "prerouting"
@@ -81,6 +82,36 @@ class Rules(Installed):
     def _install(self, group: Group, index: int) -> None:
         learned, ended = self._membership().members, self._words().ended
         self._nftables.change([*removal(TABLE, 4, 6), *installation(group, index, learned, ended)], TABLE)
+
+    def lacks(self, group: Group) -> list[str]:
+        """Return what is missing of that which ``hold`` puts in place, in words; more than that is nobody's fault. Raises SystemFault."""
+        found: list[str] = []
+        orders = installation(group, _index(group.interface))
+        with told():
+            there = self._nftables.versions(TABLE)
+            for version in group.versions:
+                name = f"{'ip' if version == 4 else 'ip6'} {TABLE}"
+                if version not in there:
+                    found.append(f"the nftables table {name}")
+                    continue
+                ours = [each for each in orders if each.family == FAMILIES[version].number]
+                wanted = Counter(dict(each.attributes)["NFTA_RULE_CHAIN"] for each in ours if each.kind == Kind.NEWRULE)
+                have = self._nftables.rules(version, TABLE)
+                found += [f"rules of chain {chain} of {name}" for chain, count in wanted.items() if have.get(chain, 0) < count]
+                found += [f"elements of set {each} of {name}" for each in self._emptied(version, ours)]
+        return found
+
+    def _emptied(self, version: int, orders: Iterable[Order]) -> list[str]:
+        """Return the sets that lack what ``orders`` put into them."""
+        found = []
+        for each in orders:
+            if each.kind == Kind.NEWSETELEM:
+                attributes = dict(each.attributes)
+                name, elements = attributes["NFTA_SET_ELEM_LIST_SET"], attributes["NFTA_SET_ELEM_LIST_ELEMENTS"]
+                wanted = {dict(element["attrs"])["NFTA_SET_ELEM_KEY"]["attrs"][0][1] for element in elements}
+                if wanted - {bytes(key.key) for key in self._nftables.elements(version, TABLE, name) or ()}:
+                    found.append(name)
+        return found
 
     def arm(self, vips: Sequence[IPAddress], peer: IPAddress) -> None:
         """Before we take ``vips`` over from ``peer``, which stays healthy: its connections go to it for a window.

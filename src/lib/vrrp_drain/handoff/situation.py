@@ -65,7 +65,7 @@ class Installed:
 
     def state(self) -> Situation:
         """Return what is installed and learnt now."""
-        with _told():
+        with told():
             tables = self._nftables.versions(TABLE)
             counted = [(version, self._nftables.counted(version, TABLE)) for version in tables]
             families = tuple(version for version, packets in counted if forwarding.SEND in packets)
@@ -81,24 +81,24 @@ class Installed:
 
     def membership(self) -> Members:
         """Return who may be heard: a part of ``state`` that costs little, because no rule is read."""
-        with _told():
+        with told():
             return self._membership()
 
     def words(self) -> Words:
         """Return what the members said of themselves."""
-        with _told():
+        with told():
             return self._words()
 
     def stopped(self) -> tuple[int, int]:
         """Return how many packets went round and how many adverts were refused: a part of ``state``."""
-        with _told():
+        with told():
             counted = [self._nftables.counted(version, TABLE) for version in self._nftables.versions(TABLE)]
         circled, refused = (sum(packets.get(chain, 0) for packets in counted) for chain in (forwarding.CIRCLED, admission.REFUSED))
         return circled, refused
 
     def armed(self) -> tuple[Armed, ...]:
         """Return who gets packets of which VIP now: a part of ``state`` that costs little."""
-        with _told():
+        with told():
             return tuple(each for version in FAMILIES for each in self._armed(version))
 
     def _armed(self, version: int) -> list[Armed]:
@@ -135,7 +135,7 @@ class Installed:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     try:
         yield
     except Refusal as error:

@@ -157,6 +157,15 @@ class VipOnLo:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SystemFault(f"cannot read {self._file} ({_what(error)}): the interface's ARP settings stay as they are") from error
 
+    def lacks(self) -> list[str]:
+        """Return what is missing of that which ``hold`` put in place, in words; nothing where it is not held. Raises SystemFault."""
+        held = self.held()
+        if held is None:
+            return []
+        found = [f"{vip} on {_LO}" for vip in held.vips if not self._netlink.has_address(_LO, vip)]
+        settings = ((where, name, value) for where, values in held.before.items() for name, value in values.items())
+        return found + [f"{name} of {where}" for where, name, value in settings if not self._is_set({where: {name: value}})]
+
     def _record(self, held: Held) -> None:
         """Write the file as a whole or not at all."""
         before, for_all = (held.before.get(where, {}) for where in (held.interface, ALL))

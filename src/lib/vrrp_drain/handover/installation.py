@@ -44,9 +44,20 @@ class Installation:
         """Install the rules that keep strangers' adverts out, and open connections alive if that is wanted. Raises SystemFault."""
         self._machine.rules.hold(self._membership.group())
 
+    def lacks(self) -> list[str]:
+        """Return what is missing of ``hold``, taken away by somebody, in words; nothing where it is not held. Raises SystemFault."""
+        if self._vip_on_lo.held() is None:
+            return []
+        return [*self._vip_on_lo.lacks(), *self._machine.rules.lacks(self._membership.group())]
+
+    def mend(self) -> None:
+        """Put back what was taken away, whatever keepalived does meanwhile. Raises SystemFault."""
+        vips = partial(self._vip_on_lo.hold, self._instance.config.keepalived.addresses, self._instance.interface)
+        all_of(vips, self.hold_connections)
+
     def let_go(self) -> None:
         """Undo ``hold``, the rest of it even where a part cannot be undone. Raises SystemFault."""
-        all_of(self._machine.rules.release, partial(self._vip_on_lo.release, self._instance.config.keepalived.addresses))
+        all_of(partial(self._vip_on_lo.release, self._instance.config.keepalived.addresses), self._machine.rules.release)
 
     def bound_to_vip(self) -> list[str]:
         """Return the listeners whose connections are not handed off because they listen on a VIP itself. Raises SystemFault."""

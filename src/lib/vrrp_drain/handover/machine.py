@@ -22,6 +22,7 @@ from vrrp_drain.linux.advert_sender import AdvertSender
 from vrrp_drain.linux.advert_socket import AdvertListener
 from vrrp_drain.linux.neighbour import Inquiry
 from vrrp_drain.linux.newcomers import Newcomer
+from vrrp_drain.linux.nftables.watch import RulesWatch
 from vrrp_drain.linux.packet_capture import PacketCapture
 from vrrp_drain.linux.process import Keepalived
 from vrrp_drain.linux.program import Program
@@ -63,6 +64,12 @@ class Watch(Protocol):
     def fileno(self) -> int: ...
     def drain(self) -> None: ...
     def close(self) -> None: ...
+
+
+class WatchOfRules(Watch, Protocol):
+    """``by`` is who changed nftables last, as far as it is known."""
+
+    by: str
 
 
 class Running(Protocol):
@@ -160,6 +167,9 @@ class Machine(Protocol):
     def watch_addresses(self) -> Watch:
         """Hear of addresses and links that change."""
 
+    def watch_rules(self) -> WatchOfRules:
+        """Hear of changes of nftables. Raises OSError where the kernel tells of none."""
+
     def selector(self) -> selectors.BaseSelector:
         """Wait for several of them."""
 
@@ -241,6 +251,9 @@ class ThisMachine:
 
     def watch_addresses(self) -> AddressWatch:
         return AddressWatch()
+
+    def watch_rules(self) -> RulesWatch:
+        return RulesWatch()
 
     def selector(self) -> selectors.BaseSelector:
         return selectors.DefaultSelector()

@@ -102,6 +102,7 @@ class Kind(StrEnum):
     SATURATED = "haproxy_saturated"  # haproxy serves whom it has, and takes nobody new
     CIRCLED = "packets_circled"  # packets of nobody's connection were handed on until they had no hop left
     REFUSED = "adverts_refused"  # somebody's adverts with our VRID were kept from keepalived
+    LOST = "rules_lost"  # somebody took our rules away, or a VIP on lo
     TAKEN_OUT = "taken_out"  # an operator wants this instance out until it is promoted
     LET_GO = "let_go"  # BOSH may stop this instance without a successor, as an operator said
     WATCHER = "watcher"  # the watcher started, put things back after a reboot, or damps what happens too often
@@ -117,6 +118,7 @@ CONDITIONS = frozenset(
         Kind.SATURATED,
         Kind.CIRCLED,
         Kind.REFUSED,
+        Kind.LOST,
         Kind.TAKEN_OUT,
         Kind.LET_GO,
     }

@@ -42,6 +42,7 @@ class Conditions:
         yield from self._condition(Kind.NO_MASTER, self._nobody(sight, now, since), now)
         yield from self._condition(Kind.SATURATED, Saturated(sight.full, sight.vip_here) if sight.full else None, now)
         yield from self._condition(Kind.CIRCLED, Said(sight.circled) if sight.circled else None, now)
+        yield from self._condition(Kind.LOST, Said(sight.lost) if sight.lost else None, now)
         yield from self._condition(Kind.REFUSED, self._nameless(sight, now), now)
         yield from self._condition(Kind.TAKEN_OUT, TakenOut(sight.order) if sight.order else None, now)
         yield from self._condition(Kind.LET_GO, LetGo(sight.let_go) if sight.let_go else None, now)

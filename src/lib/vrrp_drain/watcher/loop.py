@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from vrrp_drain.handover.advert_stream import WireStream
-from vrrp_drain.handover.machine import Watch
+from vrrp_drain.handover.machine import Watch, WatchOfRules
 from vrrp_drain.handover.services import Services
 from vrrp_drain.haproxy.monitor import Monitor, Verdict
 from vrrp_drain.haproxy.rise_fall import RiseFall
@@ -37,6 +37,7 @@ from .announcing import Announcing
 from .comeback import Comeback
 from .deputy import Deputy, Loss
 from .diagnosis import Diagnosis
+from .guard import Guard
 from .leavers import Leavers
 from .lifeline import Lifeline
 from .metrics import Metrics
@@ -95,6 +96,7 @@ class Watcher:
         self._register, self._vip_here = services.membership.register(), services.vip.is_here()
         self._lifeline = Lifeline(self._machine, self._instance.pid_file, self._instance.config.keepalived.advert_int)
         self._deputy = Deputy(services, self._complaints)
+        self._guard = Guard(services.installation, self._complaints)
         self._age = Age()
         self._look_at = self._see_addresses_at = 0.0
 
@@ -110,6 +112,7 @@ class Watcher:
             addresses = self._machine.watch_addresses()
             stack.callback(addresses.close)
             self._selector.register(addresses.fileno(), selectors.EVENT_READ, lambda: self._addresses_changed(addresses))
+            self._watch_rules(stack)
             self._selector.register(self._monitor.fileno(), selectors.EVENT_READ, self._hear_verdicts)
             self._selector.register(self._cancellation.fileno(), selectors.EVENT_READ, lambda: None)
             self._send(self._diagnosis.started(time.time(), rebooted=self._comeback.rebooted))
@@ -144,6 +147,7 @@ class Watcher:
             self._keepalived_log.tick(time.monotonic())
             self._question.tick(time.monotonic(), vip_here=self._vip_here)
             self._ask_the_rules()
+            self._guard.tick(time.monotonic())
             sight = self._sight()
             if sight.keepalived_runs:
                 self._deputy.lives()
@@ -188,6 +192,7 @@ class Watcher:
             demoted_by=_DEMOTED_BY.get(stage, "") if band is Band.DRAINING else "",
             circled=self._strays.circled,
             refused=self._strays.refused,
+            lost=self._guard.lost,
             hangs=self._lifeline.hangs,
             died=self._deputy.saw_the_end or stage is Stage.DIED,
         )
@@ -232,6 +237,23 @@ class Watcher:
     def _addresses_changed(self, watch: Watch) -> None:
         watch.drain()
         self._see_addresses_at = 0.0
+        self._guard.changed()
+
+    def _watch_rules(self, stack: ExitStack) -> None:
+        """Without it the rules are looked at now and then."""
+        try:
+            watch = self._machine.watch_rules()
+        except OSError as error:
+            log.info(
+                "the kernel does not tell who changes its nftables rules (%s): they are looked at every few seconds", what_happened(error)
+            )
+            return
+        stack.callback(watch.close)
+        self._selector.register(watch.fileno(), selectors.EVENT_READ, lambda: self._rules_changed(watch))
+
+    def _rules_changed(self, watch: WatchOfRules) -> None:
+        watch.drain()
+        self._guard.changed(watch.by)
 
     def _hear_verdicts(self) -> None:
         for verdict in self._monitor.verdicts():

@@ -39,6 +39,7 @@ CONDITIONS = {
     Kind.CIRCLED: "Whether packets that no instance knows went round within the last minute, and were answered here.",
     Kind.REFUSED: "Whether adverts of somebody who is not of the group were kept from keepalived within the last minute.",
     Kind.LET_GO: "Whether BOSH may stop this instance although nobody can take the VIP over (vrrpctl let-go).",
+    Kind.LOST: "Whether rules of ours or a VIP on lo are gone, which somebody took away: a move would cut open connections.",
     Kind.TAKEN_OUT: "Whether an operator has taken this instance out until it is promoted (vrrpctl demote --until-promoted).",
 }
 
@@ -85,6 +86,9 @@ class Metrics(Collector):
             "of unknown senders 200 a second at most.",
             "verdict",
         )
+        self._losses = self._counter(
+            "rules_losses", "Times that rules of ours or a VIP on lo were gone, and were put back as far as possible."
+        )
         self._notifications = notifications
         self._handover = Histogram(
             "handover_seconds",
@@ -110,6 +114,7 @@ class Metrics(Collector):
             if notice.seconds is not None:
                 self._handover.observe(notice.seconds)
         elif notice.kind in CONDITIONS:
+            self._losses.inc(notice.kind is Kind.LOST and notice.state == Switch.ON)
             others = self._picture.conditions - {notice.kind}
             self._picture = replace(self._picture, conditions=others | {notice.kind} if notice.state == Switch.ON else others)
 

@@ -17,7 +17,7 @@ class Sight:
     makes no progress; ``died`` that this instance leaves because keepalived ended or hangs here; ``order`` is an operator's, that this
     instance stays out until it is promoted, ``let_go`` the one that BOSH may stop it without a successor; ``demoted_by`` is the command of
     an operator who has taken it out, if it is one;
-    ``circled`` and ``refused`` are what the kernel's rules stopped lately (strays.py).
+    ``circled`` and ``refused`` are what the kernel's rules stopped lately (strays.py), ``lost`` what of ours is gone (guard.py).
     """
 
     keepalived_runs: bool
@@ -30,6 +30,7 @@ class Sight:
     obstacle: str = ""
     circled: str = ""
     refused: str = ""
+    lost: str = ""
     full: str = ""
     order: Order | None = None
     hangs: bool = False

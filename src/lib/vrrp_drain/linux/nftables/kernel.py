@@ -95,6 +95,14 @@ class Nftables:
             for each in answer.get_attr("NFTA_SET_ELEM_LIST_ELEMENTS") or ()
         ]
 
+    def rules(self, version: int, table: str) -> dict[str, int]:
+        """Return how many rules each chain of ``table`` has, of those that have any."""
+        found: dict[str, int] = {}
+        for answer in self._dump(Kind.GETRULE, version, [("NFTA_RULE_TABLE", table)]):
+            chain = answer.get_attr("NFTA_RULE_CHAIN")
+            found[chain] = found.get(chain, 0) + 1
+        return found
+
     def counted(self, version: int, table: str) -> dict[str, int]:
         """Return how many packets the counters of each chain of ``table`` have seen."""
         found: dict[str, int] = {}
