@@ -51,5 +51,28 @@ def test_what_cannot_be_said_is_a_warning(services: FakeServices, announcing: An
         announcing.hear(Word.LEAVES)
         announcing.tick(now, vip_here=True)
     assert log.messages == [
-        "cannot announce 10.0.0.10 on eth0: Network is down: who has not learnt yet that the VIP is here goes on to the peer that left"
+        "cannot announce 10.0.0.10 on eth0: Network is down: who has not learnt yet that the VIP is here goes on to the peer that had it"
     ]
+
+
+def test_a_rival_that_yields(services: FakeServices, announcing: Announcing) -> None:
+    """Heard once: it is said at once, and again until it must have yielded, since it answered who asked meanwhile; then no more."""
+    announcing.meet(0.0)
+    said = []
+    for quarter in range(40):
+        announcing.tick(quarter / 4, vip_here=True)
+        said.append(len(services.machine.announced))
+    assert said[0] == 1
+    assert said[-1] == 4
+    assert said[13:] == [4] * 27, "a second and two advert intervals after it"
+
+
+def test_a_rival_that_does_not_hear_us(services: FakeServices, announcing: Announcing) -> None:
+    """It adverts for ever: after ten seconds the two of us are left to whoever mends the network, and it counts anew after a silence."""
+    for second in range(60):
+        announcing.meet(float(second))
+        announcing.tick(float(second), vip_here=True)
+    assert len(services.machine.announced) == 11
+    announcing.meet(70.0)
+    announcing.tick(70.0, vip_here=True)
+    assert len(services.machine.announced) == 12

@@ -347,3 +347,31 @@ def test_adverts_that_cannot_be_heard_at_all_end_it(stage: Theatre) -> None:
     stage.machine.listening_fault = SystemFault("cannot hear VRRP adverts on eth0: Operation not permitted; run as root")
     with pytest.raises(SystemFault, match=r"^cannot hear VRRP adverts"):
         stage.run(1.0)
+
+
+@pytest.mark.parametrize(
+    ("here", "priority", "announced"),
+    [(True, 253, True), (True, 254, False), (True, 0, False), (False, 253, False)],
+    ids=["we outrank it", "it is no less", "it resigned", "we are BACKUP"],
+)
+def test_two_masters_that_meet(stage: Theatre, here: bool, priority: int, announced: bool) -> None:
+    """Whoever stays tells the segment where the VIP is, whoever yields tells nobody."""
+    stage.vip(here=here)
+    stage.at(2.0, lambda: stage.hear(packet(priority)))
+    stage.run(3.0)
+    assert bool(stage.machine.announced) is announced
+
+
+@pytest.mark.parametrize("parted", [True, False], ids=["it fell silent before", "it was never away"])
+def test_who_yields_after_a_partition_says_so(stage: Theatre, parted: bool) -> None:
+    """The MASTER may never have heard us: one advert of ours, past keepalived, tells it that there were two. In a move that somebody
+    asked for there is nobody to tell."""
+    stage.adverts(0.1, 3.0 if parted else 6.0)
+    if not parted:
+        stage.at(6.4, lambda: stage.hear(packet(0)))
+    stage.at(6.5, lambda: stage.vip(here=True))
+    stage.at(9.0, lambda: stage.hear(packet(255)))
+    stage.at(9.001, lambda: stage.vip(here=False))
+    stage.run(10.0)
+    assert stage.machine.adverts_said() == ([254] if parted else [])
+    assert all(each.packet.destination == ALL_HOSTS_V4 for each in stage.machine.said)

@@ -1,4 +1,8 @@
-"""Announces the VIPs again while clients still go to a peer that left: who missed keepalived's own gratuitous ARP hears this one."""
+"""Announces the VIPs again where clients may still go to a peer: who missed keepalived's own gratuitous ARP hears this one.
+
+That peer left, or it was MASTER beside us while the segment was parted. It yields without a word as soon as it hears us again, and its
+announcement was the last one: a router would go on sending to it until its cache forgets.
+"""
 
 from vrrp_drain.handover.machine import Machine
 from vrrp_drain.keepalived.instance import Instance
@@ -7,6 +11,8 @@ from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.vrrp.hello import Word
 
 _EVERY = 1.0  # seconds at least between two announcements, whoever says hello how often
+_AFTERWARDS = 1.0  # seconds, and two intervals, after a rival's last advert: until it has yielded it answers who asks for the VIP
+_LONGEST = 10.0  # seconds after which a rival does not hear us at all: whom clients reach is no better with than without a word of ours
 
 
 class Announcing:
@@ -16,13 +22,22 @@ class Announcing:
         self._instance, self._machine, self._complaints = instance, machine, complaints
         self._wanted = False
         self._not_before = 0.0
+        self._lasts = _AFTERWARDS + 2 * instance.config.keepalived.advert_int
+        self._rival_since = self._rival_at = float("-inf")
 
     def hear(self, word: Word) -> None:
         """Take in what a peer's hello says that it is to do."""
         self._wanted = self._wanted or word is not Word.STAYS
 
+    def meet(self, now: float) -> None:
+        """A peer adverts beside us that we outrank: it yields when it hears us."""
+        if now - self._rival_at > self._lasts:
+            self._rival_since = now
+        self._rival_at = now
+
     def tick(self, now: float, *, vip_here: bool) -> None:
-        if not self._wanted or now < self._not_before:
+        parted = now - self._rival_at <= self._lasts and now - self._rival_since <= _LONGEST
+        if not (self._wanted or parted) or now < self._not_before:
             return
         self._wanted, self._not_before = False, now + _EVERY
         if not vip_here:
@@ -33,4 +48,4 @@ class Announcing:
                 self._machine.announce(interface, vip)
             self._complaints.over("announcement")
         except SystemFault as error:
-            self._complaints.about("announcement", f"{error}: who has not learnt yet that the VIP is here goes on to the peer that left")
+            self._complaints.about("announcement", f"{error}: who has not learnt yet that the VIP is here goes on to the peer that had it")

@@ -3,6 +3,7 @@
 from vrrp_drain.config.model import Config
 from vrrp_drain.haproxy.monitor import Verdict
 from vrrp_drain.notify.notice import Cause, Kind, Notice, Service
+from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.peer_table import PeerTable
 from vrrp_drain.vrrp.state import VrrpState
@@ -26,6 +27,11 @@ class Diagnosis:
     def is_on(self, kind: Kind) -> bool:
         """Tell whether a condition holds."""
         return self._conditions.is_on(kind)
+
+    @property
+    def reunited(self) -> IPAddress | None:
+        """Return the peer to whom we have yielded at the last look, having been MASTER beside it while the segment was parted."""
+        return self._moves.reunited
 
     def yields(self, sight: Sight) -> bool:
         """Tell whether we were MASTER at the last look, and are not in ``sight``."""

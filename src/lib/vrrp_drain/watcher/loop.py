@@ -23,12 +23,14 @@ from vrrp_drain.notify.damper import Damper
 from vrrp_drain.notify.notice import Kind, Notice, Severity
 from vrrp_drain.runtime.boot import Boot, Stage
 from vrrp_drain.runtime.errors import SystemFault, what_happened
+from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.runtime.signals import Cancellation
 from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp import hello
+from vrrp_drain.vrrp.advert import RESIGN
 from vrrp_drain.vrrp.bands import Band
-from vrrp_drain.vrrp.election import Standing
+from vrrp_drain.vrrp.election import Heard, Standing
 from vrrp_drain.vrrp.hello import Open
 from vrrp_drain.vrrp.peer_table import PeerTable
 
@@ -160,6 +162,8 @@ class Watcher:
             self._metrics.see(sight.state, sight.band, sight.priority, self._monitor.alive)
             for notice in self._diagnosis.look(sight, time.monotonic(), time.time()):
                 self._send(notice)
+            if (peer := self._diagnosis.reunited) is not None:
+                self._tell_of_a_rival(peer)
             self._tell_all(self._damper.due(time.monotonic()))
             self._take_stale_vip_away(sight)
             self._complaints.over("look")
@@ -224,10 +228,19 @@ class Watcher:
                 starts = hello.found(heard.packet) is Open.NONE
                 self._introduction.hear(heard.source, heard.at, starts=starts)
                 self._announcing.hear(hello.word(heard.packet))
+            if self._yields_to_us(heard):
+                self._announcing.meet(heard.at)
             if verdict := self._peer_table.hear(heard):
                 self._metrics.advert(verdict)
             if heard.standing in (Standing.PEER, Standing.CHANGING) and heard.source not in self._known:
                 self._know()
+
+    def _yields_to_us(self, heard: Heard) -> bool:
+        """Tell whether a peer adverts as MASTER beside us, and we stay (RFC 5798 section 6.4.3)."""
+        if heard.advert is None or heard.standing is not Standing.PEER or not self._vip_here or heard.advert.priority == RESIGN:
+            return False
+        ours = self._instance.priority(priority_control.band(self._services.control), unhealthy=self._unhealthiness.unhealthy)
+        return heard.advert.priority < ours
 
     def _know(self) -> None:
         """Have the peers' adverts heard whatever else there is on the segment."""
@@ -316,6 +329,14 @@ class Watcher:
         self._selector.register(stream.fileno(), selectors.EVENT_READ, self._hear_adverts)
         self._index = index
         return stream
+
+    def _tell_of_a_rival(self, master: IPAddress) -> None:
+        """keepalived yields without a word, so ``master`` may not know that there were two: it announces the VIPs when it hears us."""
+        try:
+            self._services.announcements.remind(self._instance.active, master)
+            self._complaints.over("rival")
+        except SystemFault as error:
+            self._complaints.about("rival", f"{error}: who has not learnt yet that the VIP is at {master} goes on to this instance")
 
     def _take_stale_vip_away(self, sight: Sight) -> None:
         """Where a peer has the VIP, a second machine that answers for it only hurts. Where none has, it still serves."""

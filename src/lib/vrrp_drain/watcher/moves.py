@@ -59,6 +59,7 @@ class Moves:
         self.master: Peer | None = None  # the last peer that was, None while it is us
         self._down: tuple[float, Cause] | None = None  # when haproxy went down, and the cause
         self._back = self._started = float("-inf")  # when haproxy was back, and keepalived was started
+        self.reunited: IPAddress | None = None  # the MASTER beside whom we were MASTER until the last look, and to whom we have yielded
         self._lost: _Lost | None = None
         self._gone: tuple[Cause, float] | None = None  # why and when we yielded, while nobody is heard who has the VIP
         ours = config.keepalived
@@ -75,7 +76,7 @@ class Moves:
 
     def look(self, sight: Sight, now: float) -> Iterator[Change]:
         """Compare ``sight`` and the segment with the last look; yield what happened since."""
-        before, self._sight = self._sight, sight
+        before, self._sight, self.reunited = self._sight, sight, None
         if before.band is not sight.band:
             cause = Cause.PROMOTE if sight.band is not Band.DRAINING else _DIED[sight.hangs] if sight.died else Cause.DRAIN
             reason = reasons.BandWritten(sight.priority, "" if sight.died else sight.demoted_by)
@@ -143,6 +144,7 @@ class Moves:
         if sight.band is Band.DRAINING:
             return _Why(Cause.DRAIN, reasons.ToldToLeave(to), now - sight.band_age)
         if peer is not None and self._lost is not None and (silent := self._lost.again(peer)) is not None:
+            self.reunited = peer.source
             return _Why(Cause.PREEMPT, reasons.HeardAgain(peer.source, peer.priority, silent))
         if peer is not None and peer.priority > sight.priority:
             return _Why(Cause.PREEMPT, reasons.Outranked(peer.source, peer.priority))
