@@ -6,6 +6,7 @@ from enum import Enum
 
 _CAUSE_SECONDS = 20.0  # a move later than this after what was done to an instance has another cause
 _ANNOUNCED_SECONDS = 1.0  # keepalived announces the VIP as it takes it; what comes later is a repetition
+_EARLY_SECONDS = 0.1  # an IPv6 address is used, and announced, before the kernel tells of it
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,8 @@ def _move(marks: Sequence[Mark], n: int, source: str, spans: Sequence[Owners]) -
     mover = arrived.node if why is Why.WAY_BACK else source
     everybody = {mark.node for mark in before}
     since = _last_cause(before, {mover}) or _leaves(before, source) or _last_cause(before, everybody) or arrived
-    after = (mark for mark in marks if mark.node == arrived.node and mark.what == "announced" and mark.t >= arrived.t)
-    told = next(after, None)
-    announced = (told.t - arrived.t) * 1000 if told and told.t < arrived.t + _ANNOUNCED_SECONDS else None
+    told = [mark.t for mark in marks if mark.node == arrived.node and mark.what == "announced" and mark.t > arrived.t - _EARLY_SECONDS]
+    announced = max(0.0, told[0] - arrived.t) * 1000 if told and told[0] < arrived.t + _ANNOUNCED_SECONDS else None
     nobody = sum(each.ms for each in spans if each.end == arrived.t and not each.nodes)
     two = sum(each.ms for each in spans if each.start == arrived.t and len(each.nodes) > 1)
     return Move(arrived.t, source, arrived.node, (arrived.t - since.t) * 1000, why, nobody, two, announced)
