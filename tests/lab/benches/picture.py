@@ -150,25 +150,20 @@ def _move(axes: Axes, upgrade: Upgrade, move: Move, begin: float) -> None:
     tail, head = (source, target + _LANE) if down else (source + _LANE, target)
     at = move.t - begin
     axes.annotate("", (at, head), (at, tail), arrowprops={"arrowstyle": "-|>", "color": _INK, "shrinkA": 0, "shrinkB": 0})
-    where: dict[str, Any] = {
-        "xytext": (7, 0),
-        "textcoords": "offset points",
-        "va": "center",
-        "fontsize": 8,
-        "linespacing": 1.0,
-        "color": _INK,
-    }
-    axes.annotate(told(move), (at, (tail + head) / 2), **where)
+    # below the lane in which a handover ends, so that the way back, which is soon after it in a short run, has the arrows' gap to itself
+    height = target - (1 - _LANE) / 2 if down and target > 0 else (tail + head) / 2
+    axes.annotate(told(move), (at, height), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8.5, color=_INK)
 
 
 def told(move: Move) -> str:
-    """Return in two short lines how long ``move`` took, and who served meanwhile."""
+    """Return in a line how long ``move`` took, and who served meanwhile."""
     took = {
         Why.HANDOVER: f"handover: {move.ms:.0f} ms",
         Why.WAY_BACK: f"way back: {move.ms / 1000:.1f} s",
         Why.TAKEOVER: f"taken over: {move.ms:.0f} ms",
     }[move.why]
-    return f"{took}\n" + (f"nobody had it {move.nobody_ms:.0f} ms" if move.nobody_ms >= _NOTICEABLE_MS else f"{move.source} served")
+    nobody = f"nobody had it for {move.nobody_ms:.0f} ms of it"
+    return f"{took}, " + (nobody if move.nobody_ms >= _NOTICEABLE_MS else f"{move.source} served meanwhile")
 
 
 def _clients(axes: Axes, upgrade: Upgrade, bottom: int, begin: float) -> None:
