@@ -136,12 +136,14 @@ def _kill_keepalived(cluster: Cluster) -> None:
 
 
 def _stop_keepalived(cluster: Cluster) -> None:
-    """All of the MASTER's keepalived stands still, for longer than an election takes, and goes on."""
+    """All of the MASTER's keepalived stands still, for longer than an election takes; then it goes on, or is begun anew."""
     master, backup = cluster.nodes
     master.machine.run(["killall", "-STOP", "keepalived"])
     backup.wait_for(cluster.vip)
     time.sleep(_STOPPED_SECONDS)  # how long it stands still is the scenario
     master.machine.run(["killall", "-CONT", "keepalived"])
+    if "keepalived" not in master.machine.pids().values():  # somebody has ended it, and monit begins it anew
+        master.monit.start("keepalived")
     _settle(cluster)
 
 
