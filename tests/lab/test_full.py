@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
+from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
@@ -14,6 +15,8 @@ from lab.fabric.node import Node
 from lab.fabric.wait import until
 
 FULL = 20
+TIME_WAIT, LISTENS = "06", "0A"  # TCP_TIME_WAIT, TCP_LISTEN of the kernel's tcp_states.h
+LOOKS = 360  # what six minutes of them are by default
 HOLD = 6.0  # seconds, three times of what a hang is found in
 INTERVAL, FALL = 1.0, 2  # health_interval and health_fall as they are by default
 REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
@@ -22,6 +25,14 @@ FRONTEND = f"""
 frontend small
     bind :81
     maxconn {FULL}
+    http-request return status 200 content-type text/plain string "$INSTANCE"
+"""
+QUEUE = 5
+SHORT_QUEUE = f"""
+frontend short
+    bind :82
+    maxconn {FULL}
+    backlog {QUEUE}
     http-request return status 200 content-type text/plain string "$INSTANCE"
 """
 _PORTS = count(20_000)
@@ -172,3 +183,54 @@ def test_a_stopped_master_process_is_no_hang(make_cluster: MakeCluster) -> None:
     assert cluster.holders() == [first]
     assert gauge(first, "vrrp_drain_haproxy_up") == 1
     signal(first, "-CONT", master)
+
+
+def test_a_full_queue_of_another_frontend_is_told(make_cluster: MakeCluster) -> None:
+    """The port that is asked by default answers all the time. Of another one the kernel has no room for a client: that is told, and
+    whoever waits there is answered when there is."""
+    cluster = make_cluster(2, watched=True, keepalived=OURS_ALONE, ha_proxy={"keepalive_timeout": 30, "extra": SHORT_QUEUE})
+    first, _ = cluster.nodes
+    until(lambda: gauge(first, "vrrp_drain_haproxy_up") == 1, "the watcher to see haproxy")
+    with clients(cluster, FULL, 82) as holders, ExitStack() as stack:
+        waiting = [stack.enter_context(connect(cluster, 82)) for _ in range(QUEUE + 1)]
+        for each in waiting:
+            each.sendall(REQUEST)
+        until(lambda: gauge(first, "vrrp_drain_haproxy_saturated") == 1, "the watcher to say that haproxy is full")
+        status = first.status()
+        assert (status["haproxy_healthy"], status["haproxy_asked"]) == (True, "tcp://127.0.0.1:80")
+        assert f"{QUEUE + 1} wait at port 82, as many as its queue holds" in status["haproxy_saturated"]
+        assert cluster.holders() == [first]
+        assert ask(holders) == {"haproxy/0"}
+        for each in holders:
+            each.close()
+        assert {answer(each) for each in waiting} == {"haproxy/0"}
+    until(lambda: gauge(first, "vrrp_drain_haproxy_saturated") == 0, "the watcher to say that it is over")
+    assert "haproxy up -> down" not in first.log()
+
+
+@pytest.mark.parametrize("check", [None, "http://127.0.0.1:80/"])
+def test_checks_of_a_stopped_haproxy_do_not_pile_up(make_cluster: MakeCluster, check: str | None) -> None:
+    """Six minutes' worth of looks at a haproxy that accepts nobody leave no socket behind at either end."""
+    drain = {"health_interval": 0.1} | ({"health_check": check} if check else {})
+    cluster = make_cluster(1, watched=True, keepalived=OURS_ALONE, vrrp_drain=drain)
+    (only,) = cluster.nodes
+    until(lambda: gauge(only, "vrrp_drain_haproxy_up") == 1, "the watcher to see haproxy")
+    master, worker = haproxys(only)
+    signal(only, "-STOP", master, worker)
+    until(lambda: gauge(only, "vrrp_drain_haproxy_up") == 0, "the watcher to find that it hangs")
+    most, began = 0, monotonic()
+    while monotonic() - began < LOOKS * 0.1:
+        most = max(most, only.machine.in_network(lambda: connections(80)))
+        sleep(0.5)  # that it goes on is the scenario
+    assert most <= 4
+    signal(only, "-CONT", master, worker)
+    until(lambda: gauge(only, "vrrp_drain_haproxy_up") == 1, "the watcher to see haproxy")
+
+
+def connections(port: int) -> int:
+    """Return how many connections of this network have that port at one of their ends (proc(5), net/tcp).
+
+    Those that were closed in peace, while haproxy was well, are remembered by the kernel for a minute, and are none.
+    """
+    found = [line.split()[1:4] for each in ("tcp", "tcp6") for line in Path(f"/proc/thread-self/net/{each}").read_text().splitlines()[1:]]
+    return sum(f"{port:04X}" in (here[-4:], there[-4:]) for here, there, state in found if state not in (LISTENS, TIME_WAIT))

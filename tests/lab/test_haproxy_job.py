@@ -51,3 +51,37 @@ def haproxy_is_seen() -> bool:
             return b"vrrp_drain_haproxy_up 1.0" in metrics.read()
     except OSError:
         return False
+
+
+@LAYOUTS
+def test_a_reload_is_no_death(make_cluster: MakeCluster, syslog_server: str) -> None:
+    """The worker from before a reload serves what it has and ends: nothing moves, and it is the new one that is asked, told and watched."""
+    cluster = make_cluster(
+        2, watched=True, ha_proxy={"syslog_server": syslog_server, "keepalive_timeout": 60}, vrrp_drain={"drain_timeout": 20}
+    )
+    first, second = cluster.nodes
+    until(lambda: first.machine.in_network(haproxy_is_seen), "the watcher to see haproxy's processes")
+
+    def haproxys() -> set[int]:
+        return {pid for pid, name in first.machine.pids().items() if name == "haproxy"}
+
+    with cluster.client.in_network(lambda: socket.create_connection((cluster.vip, 80), 5)) as client:
+        client.settimeout(20)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n")
+        assert b"haproxy/0" in client.recv(4096)
+        before = haproxys()
+        first.machine.run(["kill", "-USR2", str(min(before))])
+        until(lambda: len(haproxys()) == 3, "a new worker beside the old one")
+        until(lambda: first.status()["haproxy_healthy"], "haproxy to be found well")
+        client.sendall(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n")
+        assert b"haproxy/0" in client.recv(4096)
+    until(lambda: len(haproxys()) == 2, "the old worker to end")
+    assert min(haproxys()) == min(before)
+    until(lambda: first.machine.in_network(haproxy_is_seen), "the watcher to see haproxy's processes")
+    assert cluster.holders() == [first]
+    assert "haproxy up -> down" not in first.log()
+    first.agent.run_script("pre-stop")
+    assert first.agent.start_drain().result().exit_code == 0
+    assert f"haproxy (pid {min(before)}) was told to finish its connections" in first.log()
+    assert cluster.holders() == [second]
+    assert not haproxys()

@@ -76,6 +76,12 @@ def test_the_lines_of_a_backup() -> None:
             "let go      BOSH may stop this instance without a successor until 1970-01-02 00:01:00 UTC, says alice (vrrpctl let-go)",
             id="let go",
         ),
+        pytest.param(replace(BACKUP, haproxy_asked="tcp://[::1]:443"), "haproxy     answers at tcp://[::1]:443", id="well"),
+        pytest.param(
+            replace(MASTER, successors=None),
+            "drain       would succeed now: whether the peers are healthy cannot be asked from here (nobody knows where haproxy listens)",
+            id="nothing is known to ask",
+        ),
         pytest.param(replace(BACKUP, haproxy_saturated="haproxy lives, but is full"), "haproxy     haproxy lives, but is full", id="full"),
         pytest.param(
             replace(MASTER, answering=[PEER_MAC]),
@@ -90,8 +96,8 @@ def test_the_lines_of_a_backup() -> None:
         ),
         pytest.param(MASTER, f"drain       would succeed now: haproxy answers at {PEER}", id="drainable"),
         pytest.param(
-            replace(MASTER, successors=None),
-            "drain       would succeed now: whether the peers are healthy cannot be asked from here (vrrp_drain.health_check is a socket)",
+            replace(MASTER, successors=None, haproxy_asked="unix:///run/s"),
+            "drain       would succeed now: whether the peers are healthy cannot be asked from here (unix:///run/s)",
             id="successors unknown",
         ),
         pytest.param(replace(MASTER, obstacles=["it has no peer"]), "drain       would not be smooth: it has no peer", id="obstacle"),

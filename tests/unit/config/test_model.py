@@ -40,7 +40,7 @@ def test_defaults() -> None:
     assert (ours.mail, ours.extra_global_config, ours.extra_instance_config) == (None, "", "")
     assert config.drain.upstream_job is None
     assert (config.drain.post_start_timeout, config.drain.on_no_successor) == (120.0, "proceed")
-    assert config.drain.health_check.geturl() == "tcp://127.0.0.1:80"
+    assert config.drain.health_check is None
     assert (config.drain.health_interval, config.drain.health_fall, config.drain.health_rise) == (1, 2, 2)
     assert (config.drain.metrics_port, config.drain.hooks, config.drain.webhooks) == (9922, (), ())
     assert config.drain.handover_timeout == pytest.approx(3 * 1 + (256 - 222) / 256 + 2)

@@ -219,7 +219,7 @@ def test_a_lower_master_has_its_reasons(patient: Patient, services: FakeServices
     patient.survey = heard(master(priority=252))
     services.machine.health = Health("haproxy is stopping")
     assert segment.priorities(patient) == []
-    patient.haproxy_problem = ""
+    patient.haproxy = Health()
     configure(patient, replace(patient.config, keepalived=replace(patient.config.keepalived, preempt=False)))
     assert segment.priorities(patient) == []
 
@@ -560,7 +560,7 @@ def test_haproxy(patient: Patient, services: FakeServices, tmp_path: Path) -> No
     assert severities(machine.soft_stop(patient)) == ["warning"]
     configure(patient, replace(patient.config, drain=replace(drain, haproxy_soft_stop=False)))
     assert machine.soft_stop(patient) is None
-    del patient.haproxy_problem
+    del patient.haproxy
     services.machine.health = Health("haproxy is stopping")
     assert [each.what for each in told(machine.haproxy_here(patient))] == ["haproxy is stopping"]
     configure(patient, replace(patient.config, drain=drain))

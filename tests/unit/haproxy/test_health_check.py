@@ -11,9 +11,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -204,29 +203,6 @@ def test_a_slow_answer_is_cut_off(clock: Clock, monkeypatch: pytest.MonkeyPatch,
     assert sum(clock.slept) == pytest.approx(1.0)
 
 
-def test_peers_are_asked_as_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check keeps its port and path and goes to each peer's address; who does not answer is left out."""
-    asked: list[str] = []
-
-    def check(health_check: SplitResult, timeout: float) -> None:
-        asked.append(health_check.geturl())
-        if "10.0.0.3" in health_check.geturl():
-            raise SystemFault("haproxy does not answer")
-
-    monkeypatch.setattr(health_check, "check", check)
-    peers = [ip_address(each) for each in ("10.0.0.2", "10.0.0.3", "fd00::4")]
-    assert health_check.answering(urlsplit("http://127.0.0.1:8080/health"), peers) == [peers[0], peers[2]]
-    assert sorted(asked) == ["http://10.0.0.2:8080/health", "http://10.0.0.3:8080/health", "http://[fd00::4]:8080/health"]
-    assert health_check.answering(urlsplit("http://127.0.0.1/"), peers[:1]) == peers[:1]
-    assert asked[-1] == "http://10.0.0.2/"
-
-
-@pytest.mark.parametrize(("check", "peers"), [("unix:///var/vcap/stats.sock", ["10.0.0.2"]), ("tcp://127.0.0.1:80", [])])
-def test_who_cannot_be_asked_does_not_answer(check: str, peers: list[str]) -> None:
-    """A stats socket is on this machine only, and nobody has no health."""
-    assert health_check.answering(urlsplit(check), [ip_address(each) for each in peers]) == []
-
-
 def test_the_master_process_is_told_to_finish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pid file may name a wrapper: the haproxy below it gets SIGUSR1, and nobody else."""
     told: list[tuple[int, int]] = []
@@ -251,6 +227,9 @@ TREES = {
     "a daemon beside the wrapper": ["tini", [["haproxy_wrapper", [["sleep", []]]], ["HAPROXY", [["haproxy", []]]]]],
     "beside one that has ended": ["tini", [["(haproxy)", []], ["haproxy_wrapper", [["HAPROXY", [["haproxy", []]]]]]]],
     "named by the pid file": ["HAPROXY", [["haproxy", []], ["haproxy", []]]],
+    "without a worker": ["tini", [["haproxy_wrapper", [["sleep", []], ["HAPROXY", []]]]]],
+    "below a wrapper that the pid file names": ["haproxy_wrapper", [["sleep", []], ["cat", []], ["HAPROXY", [["haproxy", []]]]]],
+    "with the worker from before a reload": ["tini", [["haproxy_wrapper", [["HAPROXY", [["haproxy", []], ["haproxy", []]]]]]]],
     "below strange names": ["a (b) Z", [["\udcff", [["HAPROXY", []]]]]],
 }
 GROW = """
@@ -370,3 +349,23 @@ def test_whatever_the_stats_socket_says(tmp_path: Path, said: bytes) -> None:
         served.close()
     healthy = b"Pid: " in said
     assert healthy or problem.endswith("but not as haproxy's stats socket does")
+
+
+def test_of_two_side_by_side_the_one_that_listens_is_meant(tmp_path: Path) -> None:
+    """A haproxy without a master is reloaded by starting another one: the first finishes, it has no listener any more, and a lower pid."""
+    one = 'open("/proc/self/comm", "w").write("haproxy"); {}; print(os.getpid(), flush=True); import time; time.sleep(60)'
+    finishes, serves = one.format("import os"), one.format('import os, socket; s = socket.create_server(("127.0.0.1", 0))')
+    wrapper = (
+        "import subprocess, sys\n"
+        f"each = [subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE) for program in ({finishes!r}, {serves!r})]\n"
+        "print(*(int(one.stdout.readline()) for one in each), flush=True)\n"
+        "sys.stdin.read()\n"
+        "for one in each: one.kill()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", wrapper], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first, second = map(int, process.stdout.readline().split())
+        (tmp_path / "pid").write_text(f"{process.pid}\n")
+        assert first < second
+        assert health_check.master_process(tmp_path / "pid") == second
+        assert health_check.processes(tmp_path / "pid") == [second]

@@ -164,3 +164,30 @@ def settled(before: tuple[int, int]) -> None:
     while held() > before or held()[1] > before[1]:
         assert time.monotonic() < end, (before, held(), [str(each.readlink()) for each in Path("/proc/self/fd").iterdir()])
         time.sleep(0.01)
+
+
+def sockets_at(port: int) -> int:
+    """Return how many connections of this machine have that port at one of their ends, whatever becomes of them (proc(5), net/tcp)."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(f":{port:04X}" in f"{line.split()[1]} {line.split()[2]}" and line.split()[3] != "0A" for line in lines)
+
+
+@pytest.mark.parametrize("check", ["http://127.0.0.1:{}/", "tcp://127.0.0.1:{}"])
+def test_a_server_that_stands_keeps_no_sockets(check: str) -> None:
+    """Each check of one that accepts nobody leaves none behind at either end, though they are never taken out of its queue."""
+    with socket.create_server(("127.0.0.1", 0), backlog=CHECKS) as server:
+        port = server.getsockname()[1]
+        for _ in range(CHECKS // 2):
+            with pytest.raises(health_check.Silent):
+                health_check.check(urlsplit(check.format(port)), 0.01)
+        assert sockets_at(port) == 0
+
+
+def test_a_server_whose_queue_is_full_keeps_no_sockets() -> None:
+    """Where the kernel opens no connection any more, no attempt is left behind."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as server:
+        port = server.getsockname()[1]
+        for _ in range(10):
+            with pytest.raises(health_check.Silent):
+                health_check.check(urlsplit(f"http://127.0.0.1:{port}/"), 0.02)
+        assert sockets_at(port) == 0

@@ -289,8 +289,9 @@ def test_check_sends_a_backup_to_the_master(
         rehearsal.check(services)
 
 
-def test_the_target(services: FakeServices, ipr: FakeIPR) -> None:
-    """Clients' port is the health check's unless it is given; we speak from our own address in the VIP's network."""
+def test_the_target(services: FakeServices, ipr: FakeIPR, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients' port is what haproxy listens at unless it is given; we speak from our own address in the VIP's network."""
+    monkeypatch.setattr(listeners, "ports", lambda inodes, vip: {80, 9000})
     ipr.addresses.insert(0, address(2, "192.168.0.1/24"))
     found = rehearsal.target(services, None)
     assert (found.own, found.port, found.interface, found.mac) == (ip_address(OWN), 80, "eth0", MAC)

@@ -395,7 +395,7 @@ class FakeHaproxy:
 
     problem = ""
 
-    def check(self, health_check: SplitResult, timeout: float = 1.0) -> dict[str, str]:
+    def check(self, health_check: SplitResult, timeout: float = 1.0, header: bytes = b"") -> dict[str, str]:
         if self.problem:
             raise SystemFault(self.problem)
         return {}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unit.support.fakes import Clock, FakeInquiry, FakeListener, FakeRules
 from unit.support.world import World, WorldSelector
-from vrrp_drain.config.model import VrrpDrain
+from vrrp_drain.config.model import Config, VrrpDrain
 from vrrp_drain.haproxy.closing import Closing
 from vrrp_drain.haproxy.health import Health
 from vrrp_drain.linux.neighbour import Inquiry
@@ -151,7 +151,9 @@ class FakeHaproxyHere:
     def health(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
         return self._machine.health
 
-    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress], seconds: float = 0.3) -> list[IPAddress]:
+    def answering(self, config: Config, peers: Sequence[IPAddress], seconds: float = 0.3) -> list[IPAddress] | None:
+        if config.drain.health_check is not None and config.drain.health_check.scheme == "unix":
+            return None
         self._machine.asked_peers.append([*map(str, peers)])
         return [each for each in peers if str(each) in self._machine.healthy_peers]
 

@@ -115,7 +115,7 @@ class SimulatedHaproxy:
     def health(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
         return self._machine.health
 
-    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress], seconds: float = 0.3) -> list[IPAddress]:
+    def answering(self, config: Config, peers: Sequence[IPAddress], seconds: float = 0.3) -> list[IPAddress]:
         well = {each.config.me.address for each in self._machine.segment.machines if not each.health.problem}
         return [each for each in peers if each in well]
 

@@ -45,7 +45,7 @@ class Session:
         with ExitStack() as stack:
             cancellation = stack.enter_context(Cancellation())
             netlink = stack.enter_context(Netlink())
-            yield Opened(assemble(config, self.paths, ThisMachine(netlink), cancellation), cancellation)
+            yield Opened(assemble(config, self.paths, ThisMachine(netlink, self.paths.listening), cancellation), cancellation)
 
     @contextmanager
     def alone(self, timeout: float | None, *, makes_way: bool = False) -> Iterator[Opened]:

@@ -70,14 +70,14 @@ class Status:
     let_go_until: Annotated[float | None, "until when it stands, in seconds since the epoch"]
     waits_for: Annotated[str, "while the band is `draining`: what has to happen before this instance takes part again; empty otherwise"]
     priority: Annotated[int, "what this instance adverts, or would as MASTER, as far as its band and the watcher decide it"]
-    haproxy_healthy: Annotated[bool, "whether haproxy answers `vrrp_drain.health_check`"]
+    haproxy_healthy: Annotated[bool, "whether haproxy answers `haproxy_asked`"]
     haproxy_detail: Annotated[str, "what is wrong with it; empty where nothing is"]
     haproxy_saturated: Annotated[str, "why it takes no new connection although it serves whom it has; empty where it does"]
     master: Annotated[str | None, "address of the peer that adverts; null where none does: while this instance is MASTER, none should"]
     master_priority: Annotated[int | None, "the priority that the peer adverts"]
     answering: Annotated[list[str], "MACs of others that answer for the VIP; while this instance is MASTER, there should be none"]
     successors: Annotated[
-        list[str] | None, "peers that take part and whose haproxy answers; null where it cannot be asked from here (a `unix://` check)"
+        list[str] | None, "peers that take part and whose haproxy answers; null where it cannot be asked from here, as through a socket"
     ]
     peers_away: Annotated[list[str], "peers that said that they are being stopped or started, and will take part again"]
     peers_ended: Annotated[list[str], "peers that said that BOSH stops or deletes them, or that an operator demoted them"]
@@ -88,6 +88,10 @@ class Status:
     watcher_pid: Annotated[int | None, "the watcher's pid; null where it does not run"]
     conditions: Annotated[list[str], "what the watcher has found wrong and not over: the sentences of the notices"]
     obstacles: Annotated[list[str], "what stands against a smooth drain of this instance now"]
+    haproxy_asked: Annotated[
+        str,
+        "what haproxy is asked, as `tcp://127.0.0.1:443`: `vrrp_drain.health_check`, or where it listens; empty where that is not known",
+    ] = ""
 
     def as_json(self) -> dict[str, object]:
         """Return the fields under their names, and whether a drain would succeed now."""
@@ -112,7 +116,7 @@ class Status:
             until = f" until {utc(self.let_go_until)}" if self.let_go_until else ""
             yield Row("let go", f"BOSH may stop this instance without a successor{until}, says {self.let_go_by} (vrrpctl let-go)", bad=True)
         yield Row("keepalived", self.keepalived_detail or f"runs (pid {self.keepalived_pid})")
-        yield Row("haproxy", self.haproxy_saturated or self.haproxy_detail or "answers")
+        yield Row("haproxy", self.haproxy_saturated or self.haproxy_detail or f"answers{self._asked()}")
         if self.connections is not None:
             yield Row("connections", f"{self.connections} to the VIP end here")
         if self.handed_off_to:
@@ -150,11 +154,14 @@ class Status:
             return f"{self.vip} is at {self.master}, which adverts priority {self.master_priority} ({describe(self.master_priority or 0)})"
         return f"{self.vip} is not here and nobody adverts it: clients are without it, or adverts do not reach this instance"
 
+    def _asked(self) -> str:
+        return f" at {self.haproxy_asked}" if self.haproxy_asked else ""
+
     def _successors(self) -> str:
         if not self.vip_here:
             return "this instance is not MASTER"
         if self.successors is None:
-            return "whether the peers are healthy cannot be asked from here (vrrp_drain.health_check is a socket)"
+            return f"whether the peers are healthy cannot be asked from here ({self.haproxy_asked or 'nobody knows where haproxy listens'})"
         return f"haproxy answers at {', '.join(self.successors)}"
 
 
@@ -215,7 +222,7 @@ def look(services: Services) -> Status:
         master=str(master.source) if master else None,
         master_priority=master.advert.priority if master else None,
         answering=answering,
-        successors=healthy if services.membership.asks_peers else None,
+        successors=healthy if outlook.asked else None,
         peers_away=[name for name, _ in outlook.away],
         peers_ended=[*outlook.ended],
         connections=_connections(services),
@@ -224,7 +231,10 @@ def look(services: Services) -> Status:
         bound_to_vip=_bound(services),
         watcher_pid=watcher,
         conditions=_conditions(story),
-        obstacles=[*_obstacles(services, vip_here=vip_here, running=pid is not None, master=master is not None, outlook=outlook)],
+        obstacles=[
+            *_obstacles(services, here.asked, vip_here=vip_here, running=pid is not None, master=master is not None, outlook=outlook)
+        ],
+        haproxy_asked=here.asked,
     )
 
 
@@ -240,15 +250,15 @@ def _conditions(story: Sequence[Notice]) -> list[str]:
     return [each.reason for each in last.values() if each.state == Switch.ON]
 
 
-def _obstacles(services: Services, *, vip_here: bool, running: bool, master: bool, outlook: Outlook) -> Iterator[str]:
-    """Yield what stands against a smooth drain of this instance."""
+def _obstacles(services: Services, asked: str, *, vip_here: bool, running: bool, master: bool, outlook: Outlook) -> Iterator[str]:
+    """Yield what stands against a smooth drain of this instance; ``asked`` is what haproxy is asked here."""
     instance = services.instance
     if not running:
         yield f"keepalived {services.vip.problem()} here"
     if not instance.config.peers:
         yield "this instance has no peer, so clients are without the VIP while it is stopped"
     elif vip_here and not outlook.able:
-        yield f"no peer can take {instance.vip} now: {outlook} (vrrp_drain.health_check asks {instance.config.drain.health_check.geturl()})"
+        yield f"no peer can take {instance.vip} now: {outlook} (asked as here: {asked or 'where it listened last'})"
     if lacks := _lacks(services):
         yield f"{', '.join(lacks)}: taken away by somebody; the watcher puts it back within a second, without one pre-start does"
     if not vip_here and not master:

@@ -117,7 +117,7 @@ class VrrpDrain:
     """The properties ``vrrp_drain.*``; times in seconds.
 
     ``handoff_window`` is at least as long as a drain takes. ``upstream_job`` is given where keepalived is another release's.
-    Without ``metrics_port`` there are no metrics.
+    Without ``metrics_port`` there are no metrics, without ``health_check`` haproxy is asked where it listens.
     """
 
     handover_timeout: float
@@ -134,7 +134,7 @@ class VrrpDrain:
     promote_after: float
     haproxy_soft_stop: bool
     haproxy_pid_file: Path
-    health_check: SplitResult
+    health_check: SplitResult | None
     health_interval: float
     health_fall: int
     health_rise: int

@@ -162,8 +162,11 @@ PROPERTIES: Final = (
     Property(
         "health_check",
         Text(HEALTH_CHECK, "tcp://HOST:PORT, http://HOST[:PORT]/PATH, or unix:///PATH of haproxy's stats socket", into=urlsplit),
-        "How to ask haproxy whether it serves.",
-        default="tcp://127.0.0.1:80",
+        "How to ask haproxy whether it serves, here and at the peers' addresses. Where haproxy expects a PROXY header, one is sent.",
+        default=Derived(
+            "a connection to a port at which haproxy listens, as the kernel tells it: 80, else 443, else the lowest; ports that only relay "
+            "TCP after all others. Peers are taken to listen at the same port"
+        ),
         example="http://127.0.0.1:8080/health",
     ),
     Property(

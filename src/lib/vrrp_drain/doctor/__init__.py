@@ -38,7 +38,7 @@ TABLE: tuple[Check, ...] = (
     Check("directories", "run and log directories can be written to", machine.directories, at_start=True),
     Check("keepalived", "keepalived runs, of the job's own package", machine.keepalived),
     Check("band", "the track file has a band, the active one", machine.band),
-    Check("haproxy", "haproxy answers the health check", machine.haproxy_here),
+    Check("haproxy", "haproxy answers the health check", machine.haproxy_here, detail=lambda patient: patient.haproxy.asked),
     Check("successor", "every peer's haproxy answers us", moves.successor),
     Check("takeover-proof", "the program that proves a takeover can be run", moves.takeover_proof, at_start=True),
     Check("foreign-adverts", "nobody else uses the VRID, and all who do agree with us", segment.foreign),
@@ -69,7 +69,7 @@ def examine(paths: Paths, timeout: float) -> Report:
         return _refused(_PRIVILEGES, problem(what, "nothing else was checked; handovers as this user fail", mend), started)
     try:
         with Netlink() as netlink:
-            services = assemble(Config.load(paths.drain_config), paths, ThisMachine(netlink), Cancellation())
+            services = assemble(Config.load(paths.drain_config), paths, ThisMachine(netlink, paths.listening), Cancellation())
             patient = Patient(services, started + timeout)
             return Report(services.instance.name, (*_fine(), *_findings(patient)), tuple(patient.waits), time.monotonic() - started)
     except ConfigError as error:
@@ -102,7 +102,7 @@ def _findings_of(check: Check, patient: Patient) -> Iterator[Finding]:
         found = check.examine(patient)
     except (OSError, VrrpDrainError) as error:
         found = [NotChecked(what_happened(error), check.fine)]
-    told = [Finding(Severity.OK, check.fine)] if found == [] else [each.told() for each in found or ()]
+    told = [Finding(Severity.OK, check.fine, detail=check.detail(patient))] if found == [] else [each.told() for each in found or ()]
     for finding in told:
         yield replace(finding, check=check.name)
 

@@ -22,17 +22,19 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """``check`` is the slug of the check; ``means`` and ``mend`` are empty where all is well."""
+    """``check`` is the slug of the check; ``means`` and ``mend`` are empty where all is well, ``detail`` is said beside ``what`` there."""
 
     severity: Severity
     what: str
     means: str = ""
     mend: str = ""
     check: str = ""
+    detail: str = ""
 
     def as_json(self) -> dict[str, str]:
         """Return the fields under their names; docs/doctor.md lists them."""
-        return {"severity": self.severity.value, "check": self.check, "what": self.what, "means": self.means, "mend": self.mend}
+        what = f"{self.what}: {self.detail}" if self.detail else self.what
+        return {"severity": self.severity.value, "check": self.check, "what": what, "means": self.means, "mend": self.mend}
 
     def line(self) -> str:
         """Return it as one line, for a log."""

@@ -145,7 +145,7 @@ def vip_on_lo(patient: Patient) -> list[Found]:
 
 
 def haproxy_here(patient: Patient) -> list[Found]:
-    """It answers as vrrp_drain.health_check asks."""
+    """It answers as vrrp_drain.health_check asks, or where it listens."""
     return [findings.HaproxySick(patient.haproxy_problem, patient.vip)] if patient.haproxy_problem else []
 
 

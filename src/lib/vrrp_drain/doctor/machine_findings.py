@@ -252,7 +252,8 @@ class HaproxySick(Found):
 
     def told(self) -> Finding:
         means = f"keepalived's check gives {self.vip} to a peer; if this is the MASTER and no peer is better, clients get no answer"
-        return problem(self.problem, means, "monit summary, and haproxy's own log; vrrp_drain.health_check is what asks")
+        mend = "monit summary, and haproxy's own log; vrrp_drain.health_check says what is asked, and haproxy_pid_file whose sockets are"
+        return problem(self.problem, means, mend)
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ def successor(patient: Patient) -> list[Found]:
     config = patient.config
     if not config.peers:
         return [findings.Alone(patient.vip)]
-    asked = config.drain.health_check.geturl()
-    if config.drain.health_check.scheme == "unix":
-        return [findings.NotAskable(asked)]
+    asked = patient.haproxy.asked or "what haproxy here was asked last"
     what = "haproxy of the peers"
     healthy = patient.take_time(
-        what, _PEER_SECONDS, lambda: patient.services.machine.haproxy.answering(config.drain, patient.peers, _PEER_SECONDS)
+        what, _PEER_SECONDS, lambda: patient.services.machine.haproxy.answering(config, patient.peers, _PEER_SECONDS)
     )
+    if healthy is None:
+        return [findings.NotAskable(asked)]
     silent = [peer for peer in patient.peers if peer not in healthy]
     near = [peer for peer in silent if patient.netlink.is_on_segment(patient.interface, peer)]  # one behind a router answers no ARP
     gone = [peer for peer in near if peer not in patient.peer_macs]

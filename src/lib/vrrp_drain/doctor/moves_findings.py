@@ -19,14 +19,14 @@ class Alone(Found):
 
 @dataclass(frozen=True)
 class NotAskable(Found):
-    """The health check is a socket of this machine."""
+    """The health check is a socket of this machine, or haproxy listens at addresses that no peer has."""
 
     health_check: str
 
     def told(self) -> Finding:
         what = f"{self.health_check} cannot be asked of the peers, so their haproxy was not"
         means = "a handover cannot be hurried and takes three advert intervals"
-        return note(what, means, "let vrrp_drain.health_check ask a port (tcp:// or http://)")
+        return note(what, means, "let vrrp_drain.health_check ask a port that every instance has (tcp:// or http://)")
 
 
 @dataclass(frozen=True)

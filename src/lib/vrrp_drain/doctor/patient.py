@@ -9,6 +9,7 @@ from typing import TypeVar
 from vrrp_drain.config.model import Config
 from vrrp_drain.handover import own_addresses
 from vrrp_drain.handover.services import Services
+from vrrp_drain.haproxy.health import Health
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress, IPInterface
@@ -170,13 +171,17 @@ class Patient:
         return [Holder(mac, peers.get(mac)) for mac in self.survey.answers.get(target, ())]
 
     @cached_property
+    def haproxy(self) -> Health:
+        return self.take_time("haproxy here", 1.0, lambda: self.services.machine.haproxy.health(self.config.drain))
+
+    @property
     def haproxy_problem(self) -> str:
-        return self.take_time("haproxy here", 1.0, lambda: self.services.machine.haproxy.health(self.config.drain).problem)
+        return self.haproxy.problem
 
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the table: ``fine`` is what is true when it finds nothing. ``at_start`` ones are part of pre-start.
+    """One row of the table: ``fine`` is what is true when it finds nothing, ``detail`` of what. ``at_start`` ones are part of pre-start.
 
     A check returns None where it has nothing to say: it does not apply here, or the cause is another check's finding.
     """
@@ -185,3 +190,4 @@ class Check:
     fine: str
     examine: Callable[[Patient], list[Found] | None]
     at_start: bool = False
+    detail: Callable[[Patient], str] = lambda patient: ""

@@ -56,7 +56,7 @@ class Report:
                 yield from _wrapped("  mend", finding.mend)
         yield ""
         if fine := self.of(Severity.OK):
-            yield from _wrapped("ok", ", ".join(finding.check for finding in fine))
+            yield from _wrapped("ok", ", ".join(f"{each.check} ({each.detail})" if each.detail else each.check for each in fine))
         waited = ", ".join(f"{wait.seconds:.1f} s for {wait.what}" for wait in self.waits if wait.seconds >= 0.05)
         yield from _wrapped("took", f"{self.seconds:.1f} s" + (f": {waited}" if waited else ""))
 

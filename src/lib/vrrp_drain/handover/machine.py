@@ -12,11 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from vrrp_drain.config.model import VrrpDrain
+from vrrp_drain.config.model import Config, VrrpDrain
 from vrrp_drain.handoff.rules import Rules
 from vrrp_drain.haproxy import closing, config_files, health, health_check
 from vrrp_drain.haproxy.closing import Closing
 from vrrp_drain.haproxy.health import Health
+from vrrp_drain.haproxy.listening import Listening
 from vrrp_drain.linux import announcement, connections, listeners, neighbour, newcomers, process
 from vrrp_drain.linux.advert_sender import AdvertSender
 from vrrp_drain.linux.advert_socket import AdvertListener
@@ -102,8 +103,8 @@ class Haproxy(Protocol):
     def health(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
         """Say how haproxy is here, within ``seconds``."""
 
-    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress], seconds: float = 0.3) -> list[IPAddress]:
-        """Return those of ``peers`` whose haproxy answers within ``seconds``; nobody where the health check cannot be asked from here."""
+    def answering(self, config: Config, peers: Sequence[IPAddress], seconds: float = 0.3) -> list[IPAddress] | None:
+        """Return those of ``peers`` whose haproxy answers within ``seconds``; None where they cannot be asked from here."""
 
     def finish(self, pid_file: Path) -> int:
         """Tell haproxy here to finish its connections; return its pid."""
@@ -189,11 +190,14 @@ class Machine(Protocol):
 
 
 class _ThisHaproxy:
-    def health(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
-        return health.look(drain, seconds)
+    def __init__(self, memory: Path | None) -> None:
+        self._listening = Listening(memory)
 
-    def answering(self, drain: VrrpDrain, peers: Sequence[IPAddress], seconds: float = 0.3) -> list[IPAddress]:
-        return health_check.answering(drain.health_check, peers, seconds)
+    def health(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
+        return health.look(drain, seconds, self._listening)
+
+    def answering(self, config: Config, peers: Sequence[IPAddress], seconds: float = 0.3) -> list[IPAddress] | None:
+        return health.answering(config, peers, seconds, self._listening)
 
     def finish(self, pid_file: Path) -> int:
         return health_check.soft_stop(pid_file)
@@ -220,12 +224,12 @@ class _TheseProcesses:
 
 
 class ThisMachine:
-    """The machine that this process runs on."""
+    """The machine that this process runs on; ``memory`` is the file that says where haproxy listened when it was last seen."""
 
-    def __init__(self, netlink: Netlink) -> None:
+    def __init__(self, netlink: Netlink, memory: Path | None = None) -> None:
         self.netlink = netlink
         self.rules = Rules()
-        self.haproxy = _ThisHaproxy()
+        self.haproxy = _ThisHaproxy(memory)
         self.processes = _TheseProcesses()
 
     def hear(self, interface: str, family: int) -> AdvertListener:

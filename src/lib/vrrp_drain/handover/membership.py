@@ -65,11 +65,6 @@ class Membership:
             ),
         )
 
-    @property
-    def asks_peers(self) -> bool:
-        """Tell whether the health check can be asked of peers."""
-        return self._instance.config.drain.health_check.scheme != "unix"
-
     def words(self) -> Words:
         """Return what the members said of themselves; nothing where the kernel does not keep it."""
         try:
@@ -77,9 +72,9 @@ class Membership:
         except SystemFault:
             return Words()
 
-    def healthy_peers(self, seconds: float = ANSWER_SECONDS) -> list[IPAddress]:
-        """Return the peers whose haproxy answers us within ``seconds``; nobody where the health check cannot be asked from here."""
-        return self._machine.haproxy.answering(self._instance.config.drain, self.peers(), seconds)
+    def healthy_peers(self, seconds: float = ANSWER_SECONDS) -> list[IPAddress] | None:
+        """Return the peers whose haproxy answers us within ``seconds``; None where they cannot be asked from here."""
+        return self._machine.haproxy.answering(self._instance.config, self.peers(), seconds)
 
     def peers(self) -> list[IPAddress]:
         """Return where the others of the group are, as far as it is known."""

@@ -22,7 +22,7 @@ class Outlook:
     """The peers at one moment, each by name: ``able`` ones may take over, and of these the ``healthy`` answered just now.
 
     ``away`` said so many seconds ago that they leave and will be back, ``ended`` that they will not by themselves. Of the ``unseen``
-    nothing is known but that their haproxy does not answer.
+    nothing is known but that their haproxy does not answer. Where it cannot be ``asked`` from here, nobody is healthy.
     """
 
     able: tuple[str, ...] = ()
@@ -30,6 +30,7 @@ class Outlook:
     away: tuple[tuple[str, float], ...] = ()
     ended: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
+    asked: bool = True
 
     @property
     def alone(self) -> bool:
@@ -87,13 +88,14 @@ class Prospects:
         families = {self._instance.vip.version, *(each.version for each in peers)}
         away = {who: now - at for who, at in self._away.items() if who.version in families}
         ended = sorted((who for who in self._ended if who.version in families), key=lambda who: (who.version, int(who)))
-        answering = set(self._membership.healthy_peers(seconds))
-        here = sorted((each for each in peers if each not in away and each not in ended), key=lambda each: each in answering)
+        answering = self._membership.healthy_peers(seconds)
+        answered = set(answering or ())
+        here = sorted((each for each in peers if each not in away and each not in ended), key=lambda each: each in answered)
         # Who speaks from another address than the link gives it cannot be told from the rest: so many of them are not counted on, first
         # of all those that do not answer.
         here = here[len({*away, *ended} - {*peers}) :]
-        healthy = [each for each in here if each in answering]
-        able = healthy if self._membership.asks_peers else here
+        healthy = [each for each in here if each in answered]
+        able = here if answering is None else healthy
 
         def named(those: Iterable[IPAddress]) -> tuple[str, ...]:
             return tuple(names.get(each, str(each)) for each in those)
@@ -105,5 +107,6 @@ class Prospects:
             away=tuple(zip(named(away), away.values(), strict=True)),
             ended=named(ended),
             unseen=named(each for each in here if each not in able),
+            asked=answering is not None,
         )
         return self.latest

@@ -6,12 +6,14 @@ no process has accepted yet has no inode; the kernel tells (linux/sock_diag.py).
 
 import ipaddress
 import socket
+import struct
 import time
 from contextlib import suppress
 
 from vrrp_drain.linux.sock_diag import CLOSE_WAIT, ESTABLISHED, End, SockDiag
 
 _OPEN = (ESTABLISHED, CLOSE_WAIT)  # with defer-accept a connection is not established yet
+_RESET = struct.pack("ii", 1, 0)  # struct linger (socket(7)): on, for no time; then closing it is a reset
 _SILENT = 1.0  # seconds that the kernel may take: it is asked while somebody waits
 _LOOK_EVERY = 0.002  # seconds
 
@@ -20,20 +22,29 @@ class NotAccepted(TimeoutError):
     """A listener of this machine is there, but its process took no connection in time: it hangs, or is full."""
 
 
-def connect(host: str, port: int, timeout: float) -> None:
-    """Open a connection and close it once a process has accepted it, as far as it ends at this machine.
+def connect(host: str, port: int, timeout: float, header: bytes = b"") -> None:
+    """Open a connection, send ``header``, and close it once a process has accepted it, as far as it ends at this machine.
 
     Raises OSError: NotAccepted when nobody accepts it within ``timeout`` seconds.
     """
     deadline = time.monotonic() + timeout
     with opened(host, port, timeout) as client:
+        with suppress(ConnectionError):  # who hangs up at once has accepted it
+            client.sendall(header)
         while True:
             late = time.monotonic() >= deadline  # looked up before the look: a machine that stood still proves nothing
             if not waits(client):
                 return
             if late:
+                abandon(client)
                 raise NotAccepted(f"the port is open, but the process did not accept a connection within {timeout:g} s")
             time.sleep(_LOOK_EVERY)
+
+
+def abandon(client: socket.socket) -> None:
+    """Have a connection that nobody accepted end without a trace: else each waits for the end of a process that hangs, at both its ends."""
+    with suppress(OSError):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
 def opened(host: str, port: int, timeout: float) -> socket.socket:
@@ -41,7 +52,7 @@ def opened(host: str, port: int, timeout: float) -> socket.socket:
     try:
         return socket.create_connection((host, port), timeout)
     except TimeoutError as error:
-        if not _is_here(host, port):
+        if not is_here(host, port):
             raise
         raise NotAccepted(f"the port is open, but its queue is full, and the process accepted nobody within {timeout:g} s") from error
 
@@ -55,7 +66,7 @@ def waits(client: socket.socket) -> bool:
     return _waits((ipaddress.ip_address(server[0]), server[1]), (ipaddress.ip_address(own[0]), own[1]))
 
 
-def _is_here(host: str, port: int) -> bool:
+def is_here(host: str, port: int) -> bool:
     """Tell whether an address is this machine's: then the kernel talks to it from itself. Nothing is sent."""
     for family, kind, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM):
         with socket.socket(family, kind) as probe, suppress(OSError):

@@ -7,17 +7,24 @@ do, and haproxy itself how full it is.
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from vrrp_drain.config.model import VrrpDrain
+from vrrp_drain.config.model import Config, VrrpDrain
 from vrrp_drain.linux import listeners
+from vrrp_drain.linux.sock_diag import Socket
 from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.ip import IPAddress
 
-from . import health_check, progress
+from . import health_check, progress, target
+from .listening import Listening
 from .progress import Progress, Sample
 
 _FOR_THE_CHECK = 2 / 3  # of the time; what is left is for haproxy's own word
+_LOOK_EVERY = 0.01  # seconds
+_STARVED = "it gets hardly any processor time, other programs have it"
+_MOST_NAMED = 4  # ports in a sentence
 _LIMITS = (
     ("CurrConns", "Maxconn", "connections (maxconn)"),
     ("CurrSslConns", "MaxSslConns", "TLS connections (maxsslconn)"),
@@ -29,23 +36,34 @@ _LIMITS = (
 
 @dataclass(frozen=True)
 class Health:
-    """``problem`` says why haproxy does not serve; ``full`` why it takes nobody new, although it serves whom it has. Both may be empty."""
+    """``problem`` says why haproxy does not serve; ``full`` why it takes nobody new, although it serves whom it has. Both may be empty.
+
+    ``asked`` is what was asked, as vrrp_drain.health_check writes it; empty where nobody knew what to ask.
+    """
 
     problem: str = ""
     full: str = ""
+    asked: str = ""
 
 
-def look(drain: VrrpDrain, timeout: float = 1.0) -> Health:
-    """Ask haproxy here as vrrp_drain.health_check says; it takes ``timeout`` seconds at most."""
+def look(drain: VrrpDrain, timeout: float = 1.0, listening: Listening | None = None) -> Health:
+    """Ask haproxy here as vrrp_drain.health_check says, or where it listens; it takes ``timeout`` seconds at most."""
     deadline = time.monotonic() + timeout
-    before = progress.sample(_workers(drain.haproxy_pid_file))
     try:
-        info = health_check.check(drain.health_check, timeout * _FOR_THE_CHECK)
-    except health_check.Silent as error:
-        return _silent(drain, str(error), before, deadline)
+        asked, found = target.here(drain, listening or Listening())
     except SystemFault as error:
         return Health(problem=str(error))
-    return Health(full=_full(drain, ", ".join(_reached(info)))) if _reached(info) else Health()
+    before = progress.sample(_workers(drain.haproxy_pid_file))
+    if asked is None:
+        return _out_of_reach(drain, before, deadline)
+    try:
+        info = health_check.check(asked.url, timeout * _FOR_THE_CHECK, asked.header)
+    except health_check.Silent as error:
+        return _silent(drain, str(error), str(asked), before, deadline)
+    except SystemFault as error:
+        return Health(problem=str(error), asked=str(asked))
+    reached = [*_reached(info), *_crowded(found.crowded)]
+    return Health(full=_full(str(asked), reached) if reached else "", asked=str(asked))
 
 
 def problem(drain: VrrpDrain, timeout: float = 1.0) -> str:
@@ -53,19 +71,59 @@ def problem(drain: VrrpDrain, timeout: float = 1.0) -> str:
     return look(drain, timeout).problem
 
 
-def _silent(drain: VrrpDrain, silence: str, before: Sample, deadline: float) -> Health:
+def answering(
+    config: Config, peers: Sequence[IPAddress], timeout: float = 0.3, listening: Listening | None = None
+) -> list[IPAddress] | None:
+    """Return the peers whose haproxy answers as ours is asked, within ``timeout`` seconds; None where they cannot be asked from here."""
+    targets = target.of_peers(config, listening or Listening(), peers)
+    if targets is None or not peers:
+        return None if targets is None else []
+
+    def answers(peer: IPAddress) -> bool:
+        try:
+            health_check.check(targets[peer].url, timeout, targets[peer].header)
+        except SystemFault:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(peers)) as pool:
+        return [peer for peer, healthy in zip(peers, pool.map(answers, peers), strict=True) if healthy]
+
+
+def _out_of_reach(drain: VrrpDrain, before: Sample, deadline: float) -> Health:
+    """haproxy listens where a connection from here does not reach it: what it and the kernel say has to do."""
+    workers, asked = _workers(drain.haproxy_pid_file), "its threads and its stats socket"
+    if info := _own_word(workers, deadline):
+        if info.get("Stopping", "0") != "0":
+            return Health(problem="haproxy is finishing: it takes no connection any more", asked=asked)
+        return Health(full=_full(asked, _reached(info)) if _reached(info) else "", asked=asked)
+    while progress.between(before, progress.sample(workers)) is Progress.STANDS:
+        if time.monotonic() >= deadline:
+            return Health(problem="haproxy stands still: it hangs", asked=asked)
+        time.sleep(_LOOK_EVERY)
+    return Health(asked=asked)
+
+
+def _silent(drain: VrrpDrain, silence: str, asked: str, before: Sample, deadline: float) -> Health:
     workers = _workers(drain.haproxy_pid_file)
     did = progress.between(before, progress.sample(workers))
     if did is Progress.STANDS:
-        return Health(problem=f"{silence}: it hangs")
+        return Health(problem=f"{silence}: it hangs", asked=asked)
     info = _own_word(workers, deadline)
     if did is Progress.BUSY and not info:
-        return Health(problem=f"{silence}: it hangs, and turns in a circle")
-    return Health(full=_full(drain, ", ".join(_reached(info)) or "a limit is reached, as one frontend's or bind's maxconn is one"))
+        return Health(problem=f"{silence}: it hangs, and turns in a circle", asked=asked)
+    otherwise = _STARVED if did is Progress.STARVES else "a limit is reached, as one frontend's or bind's maxconn is one"
+    return Health(full=_full(asked, _reached(info) or [otherwise]), asked=asked)
 
 
-def _full(drain: VrrpDrain, why: str) -> str:
-    return f"haproxy lives but takes no new connection ({drain.health_check.geturl()}): {why}"
+def _full(asked: str, why: Sequence[str]) -> str:
+    return f"haproxy lives but takes no new connection ({asked}): {', '.join(why)}"
+
+
+def _crowded(found: Sequence[Socket]) -> list[str]:
+    """Return the listeners whose queues are full: whoever comes there gets no answer, whatever becomes of the port that was asked."""
+    more = [f"and at {len(found) - _MOST_NAMED} more ports"] if len(found) > _MOST_NAMED else []
+    return [f"{each.waiting} wait at port {each.port}, as many as its queue holds" for each in found[:_MOST_NAMED]] + more
 
 
 def _workers(pid_file: Path) -> list[int]:

@@ -5,15 +5,14 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import SplitResult
 
+from vrrp_drain.linux import listeners
 from vrrp_drain.runtime import files
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.plain import plain
 
 from . import acceptance
@@ -37,17 +36,18 @@ class Silent(SystemFault):
     """haproxy's port is there, and nobody takes a connection: it hangs, or is full."""
 
 
-def check(health_check: SplitResult, timeout: float = 1.0) -> Mapping[str, str]:
+def check(health_check: SplitResult, timeout: float = 1.0, header: bytes = b"") -> Mapping[str, str]:
     """Return when haproxy answers as ``vrrp_drain.health_check`` asks, with what it says of itself where that was the question.
 
-    ``timeout`` is in seconds and bounds the whole exchange. Raises SystemFault with what is wrong: Silent where nobody takes us.
+    ``header`` is what its port wants to hear first. ``timeout`` is in seconds and bounds the whole exchange. Raises SystemFault with what
+    is wrong: Silent where nobody takes us.
     """
     where = health_check.geturl()
     try:
         if health_check.scheme == "tcp":
-            acceptance.connect(health_check.hostname or "", health_check.port or 0, timeout)
+            acceptance.connect(health_check.hostname or "", health_check.port or 0, timeout, header)
         elif health_check.scheme == "http":
-            _check_http(where, timeout)
+            _check_http(where, timeout, header)
         else:
             return _check_stats_socket(health_check.path, timeout)
     except acceptance.NotAccepted as error:
@@ -55,22 +55,6 @@ def check(health_check: SplitResult, timeout: float = 1.0) -> Mapping[str, str]:
     except OSError as error:
         raise SystemFault(f"haproxy does not answer at {where}: {error.strerror or error}") from error
     return {}
-
-
-def answering(health_check: SplitResult, peers: Sequence[IPAddress], timeout: float = 0.3) -> list[IPAddress]:
-    """Return the peers whose haproxy answers as ours is asked; nobody where a check cannot be asked from here."""
-    if health_check.scheme == "unix" or not peers:
-        return []
-
-    def answers(peer: IPAddress) -> bool:
-        try:
-            check(_at(health_check, peer), timeout)
-        except SystemFault:
-            return False
-        return True
-
-    with ThreadPoolExecutor(len(peers)) as pool:
-        return [peer for peer, healthy in zip(peers, pool.map(answers, peers), strict=True) if healthy]
 
 
 def soft_stop(pid_file: Path) -> int:
@@ -92,20 +76,27 @@ def master_process(pid_file: Path) -> int:
     """Return the pid of haproxy's master: the one that the pid file names, or the topmost below it.
 
     Under bpm the pid file names its init. haproxy is the child of the wrapper that init runs, or, where it runs as a daemon, init's own,
-    beside the wrapper. Raises Nowhere.
+    beside the wrapper. Of several beside each other the one that listens is meant: the others finish. Raises Nowhere.
     """
     named = _named(pid_file)
     level = [named]
     while level:
-        for pid in level:
-            if _is_haproxy(pid):
-                return pid
+        if found := [pid for pid in level if _is_haproxy(pid)]:
+            return found[0] if len(found) == 1 else next(filter(_listens, found), found[0])
         level = [child for pid in level for child in _children(pid)]
     try:
         name = Path(f"/proc/{named}/comm").read_bytes().strip().decode(errors="replace")
     except OSError:
         raise Nowhere(pid_file, f"it holds {named}, and no process has that pid") from None
     raise Nowhere(pid_file, f"it holds {named}, the pid of {plain(name)}, and none of its processes is haproxy")
+
+
+def _listens(pid: int) -> bool:
+    """Tell whether a haproxy, or a worker of it, listens; False where the kernel does not tell."""
+    try:
+        return listeners.listening({inode for each in (pid, *_children(pid)) for inode in sockets(each)})
+    except SystemFault:
+        return False
 
 
 def _named(pid_file: Path) -> int:
@@ -182,12 +173,6 @@ def _stat(pid: int) -> tuple[str, str, int]:
     return name, state, int(parent)
 
 
-def _at(health_check: SplitResult, peer: IPAddress) -> SplitResult:
-    """Return the same check, asked at ``peer``."""
-    host = f"[{peer}]" if peer.version == 6 else str(peer)
-    return health_check._replace(netloc=f"{host}:{health_check.port}" if health_check.port else host)
-
-
 def show_info(stats_socket: str | Path, timeout: float = 1.0) -> dict[str, str]:
     """Return haproxy's ``show info`` as a dictionary. Raises OSError."""
     deadline = time.monotonic() + timeout
@@ -221,9 +206,9 @@ def _check_stats_socket(path: str, timeout: float) -> dict[str, str]:
     return info
 
 
-def _check_http(url: str, timeout: float) -> None:
+def _check_http(url: str, timeout: float, header: bytes) -> None:
     from . import http_check  # requests takes 0.2 s to import: only where it is asked for
 
-    status = http_check.status(url, timeout)
+    status = http_check.status(url, timeout, header)
     if not 200 <= status < 400:  # an informational one is no answer (RFC 9110 section 15.2)
         raise SystemFault(f"haproxy answers {url} with status {status}")

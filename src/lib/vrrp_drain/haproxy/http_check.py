@@ -22,13 +22,17 @@ class NoAnswer(OSError):
     """The server took the request, and what came back is no HTTP; the text says what it was."""
 
 
-def status(url: str, timeout: float) -> int:
-    """Return the status that ``url`` is answered with. Raises OSError: NotAccepted, TimeoutError, NoAnswer, or why nobody is reached."""
+def status(url: str, timeout: float, header: bytes = b"") -> int:
+    """Return the status that ``url`` is answered with; ``header`` goes before the request.
+
+    Raises OSError: NotAccepted, TimeoutError, NoAnswer, or why nobody is reached.
+    """
     deadline = time.monotonic() + timeout
     target = urlsplit(url)
     opened = acceptance.opened(target.hostname or "", target.port or 80, timeout)
     with _Bounded(fileno=opened.detach()) as client, requests.Session() as session:
         client.deadline = deadline
+        client.sendall(header)
         session.trust_env = False  # a proxy in the environment must not answer for haproxy
         session.mount("http://", _Through(client))
         try:
@@ -66,6 +70,8 @@ class _Bounded(socket.socket):
             return super().recv_into(buffer, nbytes, flags)
         except TimeoutError:
             self.was_accepted = not acceptance.waits(self)
+            if not self.was_accepted:
+                acceptance.abandon(self)  # here: requests closes it
             raise
 
 

@@ -6,8 +6,9 @@ stays there. One that is busy makes system calls, or it only turns in a circle. 
 """
 
 import platform
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
@@ -20,19 +21,25 @@ _PLACES = ("ep_poll", "do_epoll_wait", "do_poll", "do_sys_poll", "do_select", "p
 _STOPPED = "TtZXx"
 _LEAST_TICKS = 2  # of time in the kernel, so that one that was rounded up is no proof
 _SHARE = 0.1  # of its time that a program with an event loop spends in the kernel at least
+_STARVES = 0.1  # of a processor: a thread that wants one and has less waits for other programs most of the time
 
 
 class Progress(IntEnum):
     """What can be said of a program; of several threads the worst counts."""
 
     TURNS = 0  # it waits for events, or has handled some
-    BUSY = 1  # it computes; whether anything comes of it cannot be told from here
-    STANDS = 2  # it was stopped, or waits for something that does not come
+    STARVES = 1  # it would go on, but the processors are with others
+    BUSY = 2  # it computes; whether anything comes of it cannot be told from here
+    STANDS = 3  # it was stopped, or waits for something that does not come
 
 
 @dataclass(frozen=True)
 class Thread:
-    """A thread at one moment. ``user`` and ``system`` are in ticks of the clock, ``switches`` counts the times that it waited."""
+    """A thread at one moment, ``at`` so many monotonic seconds.
+
+    ``user`` and ``system`` are in ticks of the clock, ``switches`` counts the times that it waited, ``ran`` are the seconds that it had a
+    processor; None where the kernel does not tell.
+    """
 
     name: str
     state: str
@@ -40,6 +47,8 @@ class Thread:
     user: int
     system: int
     switches: int
+    at: float = field(default=0.0, compare=False)
+    ran: float | None = None
 
     def since(self, before: "Thread | None") -> Progress:
         """Return what it did since it was ``before``; None where it was not there."""
@@ -50,8 +59,15 @@ class Thread:
         if before is not None and self.switches > before.switches:
             return Progress.TURNS
         if self.state == "R":
-            return Progress.TURNS if before is not None and self._works(before) else Progress.BUSY
+            return Progress.BUSY if before is None else self._computed(before)
         return Progress.STANDS
+
+    def _computed(self, before: "Thread") -> Progress:
+        if self._works(before):
+            return Progress.TURNS
+        if self.ran is None or before.ran is None:
+            return Progress.BUSY
+        return Progress.STARVES if self.ran - before.ran < _STARVES * (self.at - before.at) else Progress.BUSY
 
     def _works(self, before: "Thread") -> bool:
         user, system = self.user - before.user, self.system - before.system
@@ -97,7 +113,17 @@ def _thread(pid: int, thread: int) -> Thread | None:
         user=int(fields[11]),
         system=int(fields[12]),
         switches=switches,
+        at=time.monotonic(),
+        ran=_ran(place),
     )
+
+
+def _ran(place: Path) -> float | None:
+    """Return the seconds that the thread had a processor, None where the kernel does not count them (sched-stats.txt)."""
+    try:
+        return int((place / "schedstat").read_text().split()[0]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _waits_for_events(place: Path) -> bool:

@@ -17,20 +17,24 @@ _ANY4, _ANY6 = ipaddress.IPv4Address(0), ipaddress.IPv6Address(0)
 
 def bound_to(vips: Collection[IPAddress]) -> list[str]:
     """Return where somebody listens on one of ``vips`` itself, as 10.0.0.10:80 or [fd00::10]:80, by port. Raises SystemFault."""
-    found = {(each.port, each.address) for each in _listeners() if each.address in vips}
+    found = {(each.port, each.address) for each in all_of_them() if each.address in vips}
     in_order = sorted(found, key=lambda each: (each[0], each[1].version, each[1].packed))
     return [f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}" for port, address in in_order]
 
 
 def ports(inodes: Collection[int], vip: IPAddress) -> set[int]:
     """Return the ports where connections to ``vip`` reach one of the sockets with ``inodes``. Raises SystemFault."""
-    reached = {vip, _ANY6, *([_ANY4] if vip.version == 4 else [])}
-    return {each.port for each in _listeners() if each.inode in inodes and each.address in reached}
+    reached = {vip, _ANY4 if vip.version == 4 else _ANY6}
+    return {
+        each.port
+        for each in all_of_them()
+        if each.inode in inodes and (each.address in reached or (each.address == _ANY6 and not each.ipv6_only))
+    }
 
 
 def listening(inodes: Collection[int]) -> bool:
     """Tell whether one of the sockets with ``inodes`` listens. Raises SystemFault."""
-    return any(each.inode in inodes for each in _listeners())
+    return any(each.inode in inodes for each in all_of_them())
 
 
 def advice(bound: Sequence[str]) -> str:
@@ -43,7 +47,8 @@ def advice(bound: Sequence[str]) -> str:
     )
 
 
-def _listeners() -> list[Socket]:
+def all_of_them() -> list[Socket]:
+    """Return all listeners of this machine. Raises SystemFault."""
     try:
         with SockDiag() as diag:
             return diag.listeners()

@@ -8,7 +8,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from vrrp_drain.runtime.ip import IPAddress
 
@@ -18,24 +18,34 @@ ESTABLISHED, SYN_RECV, FIN_WAIT1, CLOSE_WAIT, LISTEN = 1, 3, 4, 8, 10  # TCP_*, 
 _FAMILIES = {4: (socket.AF_INET, socket.AF_INET6), 6: (socket.AF_INET6,)}  # a socket that is open for both has IPv4 clients as well
 _BY_FAMILY = 20  # SOCK_DIAG_BY_FAMILY
 _REQUEST = struct.Struct("=BBBxI2s2s16s16sIII")  # struct inet_diag_req_v2: family, protocol, extensions, states, inet_diag_sockid
-_SOCKET = struct.Struct("=BBxxH2x16s44xI")  # struct inet_diag_msg: family, state, of the inet_diag_sockid the source, inode
+# struct inet_diag_msg: family, state, of the inet_diag_sockid the source, lengths of its queues, inode
+_SOCKET = struct.Struct("=BBxxH2x16s32xII4xI")
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr
 _OPERATION = struct.Struct("=BBH")  # struct inet_diag_bc_op: code, how far to go where it is so, and where it is not
 _CONDITION = struct.Struct("=BBxxi")  # struct inet_diag_hostcond: family, prefix length, port; the address follows
 _BYTECODE, _SOURCE_IS, _ANY_PORT = 1, 7, -1  # INET_DIAG_REQ_BYTECODE, INET_DIAG_BC_S_COND
+_IPV6_ONLY = 11  # INET_DIAG_SKV6ONLY: one byte, of listeners
 _ALL_STATES = _NO_COOKIE = 0xFFFFFFFF  # INET_DIAG_NOCOOKIE
 _SILENT = 5.0  # seconds
 
 End = tuple[IPAddress, int]  # of a connection: address and port
 
 
-class Socket(NamedTuple):
-    """``address`` and ``port`` are its own; ``inode`` is 0 where no process has it, not yet or not any more."""
+@dataclass(frozen=True)
+class Socket:
+    """``address`` and ``port`` are its own; ``inode`` is 0 where no process has it, not yet or not any more.
+
+    Of a listener ``waiting`` connections are to be accepted; with more than ``most`` the kernel opens none. One at an IPv6 address that
+    is not ``ipv6_only`` has IPv4 clients as well.
+    """
 
     state: int
     address: IPAddress
     port: int
     inode: int
+    waiting: int = field(default=0, compare=False)
+    most: int = field(default=0, compare=False)
+    ipv6_only: bool = field(default=False, compare=False)
 
 
 class SockDiag(Conversation):
@@ -83,7 +93,16 @@ def _own_address_is(address: IPAddress) -> bytes:
 
 
 def _read(answer: Answer) -> Socket:
-    family, state, port, source, inode = _SOCKET.unpack_from(answer, HEADER.size)
+    family, state, port, source, waiting, most, inode = _SOCKET.unpack_from(answer, HEADER.size)
     address = ipaddress.ip_address(source if family == socket.AF_INET6 else source[:4])
     plain = address.ipv4_mapped or address if address.version == 6 else address  # RFC 4291 section 2.5.5.2
-    return Socket(state, plain, socket.ntohs(port), inode)
+    return Socket(state, plain, socket.ntohs(port), inode, waiting, most, _is_ipv6_only(answer[HEADER.size + _SOCKET.size :]))
+
+
+def _is_ipv6_only(attributes: Answer) -> bool:
+    while len(attributes) > _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(attributes)
+        if kind == _IPV6_ONLY:
+            return bool(attributes[_ATTRIBUTE.size])
+        attributes = attributes[max((length + 3) & ~3, _ATTRIBUTE.size) :]
+    return False

@@ -69,6 +69,11 @@ class Paths:
         return self.drain_run / "finishing"
 
     @property
+    def listening(self) -> Path:
+        """Return the file that says where haproxy listened when it was last seen."""
+        return self.drain_run / "listening"
+
+    @property
     def vrrpctl(self) -> Path:
         return self.root / "packages/vrrp-drain/bin/vrrpctl"
 
