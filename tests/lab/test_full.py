@@ -1,5 +1,6 @@
 """A haproxy that is full serves whom it has: the VIP stays. One that hangs but lives loses the VIP, and none of its connections."""
 
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from lab.fabric.wait import until
 
 FULL = 20
 TIME_WAIT, LISTENS = "06", "0A"  # TCP_TIME_WAIT, TCP_LISTEN of the kernel's tcp_states.h
+HOGS = 20  # of which one is always before who has least weight
 LOOKS = 360  # what six minutes of them are by default
 HOLD = 6.0  # seconds, three times of what a hang is found in
 INTERVAL, FALL = 1.0, 2  # health_interval and health_fall as they are by default
@@ -206,6 +208,42 @@ def test_a_full_queue_of_another_frontend_is_told(make_cluster: MakeCluster) -> 
         assert {answer(each) for each in waiting} == {"haproxy/0"}
     until(lambda: gauge(first, "vrrp_drain_haproxy_saturated") == 0, "the watcher to say that it is over")
     assert "haproxy up -> down" not in first.log()
+
+
+def test_a_haproxy_without_processor_time(make_cluster: MakeCluster) -> None:
+    """Other programs have the processor, so its queue is taken late: it is slow, which is told, and nothing moves."""
+    cluster = make_cluster(2, watched=True, keepalived=OURS_ALONE, vrrp_drain={"health_interval": 0.5})
+    first, _ = cluster.nodes
+    until(lambda: gauge(first, "vrrp_drain_haproxy_up") == 1, "the watcher to see haproxy")
+    _, worker = haproxys(first)
+    core = min(os.sched_getaffinity(0))
+    for command in (
+        f"taskset --all-tasks --pid --cpu-list {core} {worker}",
+        f"chrt --all-tasks --idle --pid 0 {worker}",
+        f"[ ! -e /proc/{worker}/autogroup ] || echo 19 >/proc/{worker}/autogroup",  # sched(7): it is weighed by its session
+    ):
+        assert first.machine.run(["sh", "-c", command]).returncode == 0
+    with connect(cluster) as client, hogs(first, core):
+        until(lambda: gauge(first, "vrrp_drain_haproxy_saturated") == 1, "the watcher to say that haproxy takes nobody", 60)
+        sleep(HOLD)  # how long it starves is the scenario
+        assert cluster.holders() == [first]
+        assert ask([client]) == {"haproxy/0"}
+    until(lambda: gauge(first, "vrrp_drain_haproxy_saturated") == 0, "the watcher to say that it is over")
+    assert "haproxy up -> down" not in first.log()
+    assert "it gets hardly any processor time, other programs have it" in first.log()
+
+
+@contextmanager
+def hogs(node: Node, core: int) -> Iterator[None]:
+    """Have programs compute on one core, each in a session of its own; no more of it is taken than one of them alone would."""
+    go_on = node.machine.root / "var/vcap/sys/run/hogs"
+    go_on.touch()
+    command = ["setsid", "taskset", "--cpu-list", str(core), "sh", "-c", "while [ -e /var/vcap/sys/run/hogs ]; do :; done"]
+    with ExitStack() as stack:
+        for _ in range(HOGS):
+            stack.enter_context(node.machine.popen(command))
+        stack.callback(go_on.unlink)
+        yield
 
 
 @pytest.mark.parametrize("check", [None, "http://127.0.0.1:80/"])
