@@ -22,9 +22,7 @@ from vrrp_drain.runtime.errors import SystemFault
 
 PATIENCE = 30.0  # seconds, for a machine that is busy
 BE_HAPROXY = """
-import contextlib, select, socket, sys, threading, os
-with contextlib.suppress(PermissionError):  # others on this machine must not starve it, that is a finding of its own
-    os.setpriority(os.PRIO_PROCESS, 0, -5)
+import select, socket, sys, threading, os
 open("/proc/self/comm", "w").write("haproxy")
 served = socket.create_server(("127.0.0.1", 0), backlog=8)
 if len(sys.argv) > 1:
@@ -73,6 +71,12 @@ def started() -> Iterator[list["subprocess.Popen[bytes]"]]:
 
 
 @pytest.fixture
+def not_starved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that turns in a circle is called by its name, however busy this machine is with other tests."""
+    monkeypatch.setattr(progress, "_STARVES", 0.0)
+
+
+@pytest.fixture
 def start(started: list["subprocess.Popen[bytes]"], tmp_path: Path, config: Config) -> Start:
     """Start a haproxy that listens, accepts nobody, and does as told; return the properties under which it is asked."""
 
@@ -115,15 +119,17 @@ def test_who_lives_and_takes_nobody_is_full(start: Start, does: str, scheme: str
     drain = start(does, scheme)
     found = health.look(drain, 1.0)
     assert found.problem == ""
-    assert found.full == (
-        f"haproxy lives but takes no new connection ({asked(drain).geturl()}): "
-        "a limit is reached, as one frontend's or bind's maxconn is one"
+    full = f"haproxy lives but takes no new connection ({asked(drain).geturl()}): "
+    starved = "it gets hardly any processor time, other programs have it"  # so it may be, on a machine that is busy with other tests
+    assert found.full in (
+        f"{full}a limit is reached, as one frontend's or bind's maxconn is one",
+        full + (starved if does == WORKS else ""),
     )
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "http"])
 @pytest.mark.parametrize("does", [DEADLOCK, ONE_OF_TWO, TURNS_IN_A_CIRCLE], ids=["deadlock", "one of two threads", "busy loop"])
-def test_who_stands_hangs(start: Start, does: str, scheme: str) -> None:
+def test_who_stands_hangs(start: Start, not_starved: None, does: str, scheme: str) -> None:
     """A lock that nobody gives back, in one of its threads too, and a loop without a system call: a problem, and nothing is full."""
     found = health.look(start(does, scheme), 0.5)
     assert found.full == ""
@@ -209,7 +215,9 @@ def test_who_finishes_after_a_reload_is_not_asked(
 
 @pytest.mark.parametrize("check", ["tcp://127.0.0.1:{}", "http://127.0.0.1:{}/"])
 @pytest.mark.parametrize("timeout", [0.1, 0.5])
-def test_a_look_keeps_its_time(start: Start, started: list["subprocess.Popen[bytes]"], check: str, timeout: float) -> None:
+def test_a_look_keeps_its_time(
+    start: Start, not_starved: None, started: list["subprocess.Popen[bytes]"], check: str, timeout: float
+) -> None:
     """Whatever has to be asked, it is over in time: what a hang is found in is computed with it."""
     drain = start(TURNS_IN_A_CIRCLE, stats=True)  # the socket is there, and says nothing
     drain = replace(drain, health_check=urlsplit(check.format(asked(drain).port)))

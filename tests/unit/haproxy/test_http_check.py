@@ -15,7 +15,7 @@ from unit.support.words import of_python
 from vrrp_drain.haproxy import health_check
 from vrrp_drain.runtime.errors import SystemFault
 
-TIMEOUT, LATE = 0.1, 0.2  # seconds
+TIMEOUT, LATE = 0.1, 1.0  # seconds
 CHECKS = 100
 Serve = Callable[[socket.socket], object]
 
@@ -191,3 +191,20 @@ def test_a_server_whose_queue_is_full_keeps_no_sockets() -> None:
             with pytest.raises(health_check.Silent):
                 health_check.check(urlsplit(f"http://127.0.0.1:{port}/"), 0.02)
         assert sockets_at(port) == 0
+
+
+HEADER = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"  # proxy-protocol.txt, 2.2
+
+
+def after_a_header(client: socket.socket) -> None:
+    """Answer as a port with accept-proxy does: the header comes first, or nothing is answered."""
+    if client.recv(len(HEADER), socket.MSG_WAITALL) == HEADER and client.recv(4) == b"GET ":
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+def test_a_header_goes_before_the_request() -> None:
+    """Where the port wants one it is answered, and without it it is not."""
+    with serving(after_a_header) as url:
+        health_check.check(urlsplit(url), 20, HEADER)
+        with pytest.raises(SystemFault, match=r"^haproxy does not answer at "):
+            health_check.check(urlsplit(url), 20)

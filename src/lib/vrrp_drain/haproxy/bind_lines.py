@@ -5,10 +5,8 @@ file that cannot be read, is passed over (haproxy's configuration manual, 2.2 qu
 """
 
 import ipaddress
-import os
 import re
 import shlex
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +15,8 @@ from pathlib import Path
 
 from vrrp_drain.runtime.ip import IPAddress
 
-_MOST = 8 << 20  # bytes that are read of one file
+from . import config_files
+
 _SECTION = re.compile(
     "global|defaults|frontend|listen|backend|peers|resolvers|mailers|userlist|program|cache|ring|http-errors|log-forward|log-profile"
     "|traces|crt-store|acme|fcgi-app"
@@ -62,15 +61,12 @@ class Configuration:
 
 
 def of_process(pid: int) -> Configuration:
-    """Return what the files say with which haproxy was started, read where that process sees them."""
-    place = Path(f"/proc/{pid}")
+    """Return what the files say with which haproxy was started."""
     try:
-        words = (place / "cmdline").read_text(errors="replace").split("\0")
-        environment = dict(each.partition("=")[::2] for each in (place / "environ").read_text(errors="replace").split("\0"))
-    except OSError:
-        return Configuration()
-    text = "\n".join(_text(place, name) for name in _files(words))
-    return parse(text, environment)
+        environment = Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
+    except OSError:  # it has ended
+        environment = []
+    return parse(config_files.text_of(pid), dict(each.partition("=")[::2] for each in environment))
 
 
 def parse(text: str, environment: Mapping[str, str]) -> Configuration:
@@ -150,31 +146,3 @@ def _place(word: str) -> tuple[IPAddress | None, range] | None:
         return ipaddress.ip_address(host), ports
     except ValueError:  # a name: whatever address it stands for
         return None, ports
-
-
-def _files(words: Sequence[str]) -> Iterator[str]:
-    """Yield the files of a command line: after each -f up to the next option, and all that follows -- (haproxy's management guide, 3)."""
-    taken = False
-    for n, word in enumerate(words):
-        if word == "--":
-            yield from filter(None, words[n + 1 :])
-            return
-        if word.startswith("-"):
-            taken = word == "-f"
-        elif taken and word:
-            yield word
-
-
-def _text(place: Path, name: str) -> str:
-    """Return the text of a file, or of a directory's .cfg files, as the process ``place`` sees them; nothing of what cannot be read."""
-    path = place / "root" / name.lstrip("/") if name.startswith("/") else place / "cwd" / name
-    try:
-        return "\n".join(_read(each) for each in (sorted(path.glob("*.cfg")) if path.is_dir() else [path]))
-    except OSError:
-        return ""
-
-
-def _read(path: Path) -> str:
-    """Read a regular file, which may be a link's: what it says is advice, and shown to nobody. Raises OSError."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb") as file:
-        return file.read(_MOST).decode(errors="replace") if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else ""

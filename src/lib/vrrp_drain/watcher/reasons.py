@@ -284,7 +284,7 @@ class Saturated(Reason):
     vip_here: bool
 
     def __str__(self) -> str:
-        means = "clients that are connected are served, new ones wait until one of them leaves" if self.vip_here else "it has no VIP now"
+        means = "clients that are connected are served, new ones wait" if self.vip_here else "it has no VIP now"
         return f"{self.full}: {means}"
 
 
