@@ -24,6 +24,7 @@ SOON = 60.0  # seconds: far less than successor_timeout, more than three handove
     ("nodes", "max_in_flight", "canaries", "seconds"),
     [
         pytest.param(2, 2, 0, 60.0, id="2 of 2, 60 s each"),
+        pytest.param(5, 5, 2, 5.0, id="5 of 5, 2 canaries"),
         pytest.param(5, 5, 0, 5.0, id="5 of 5"),
         pytest.param(3, 3, 0, 5.0, id="3 of 3"),
         pytest.param(3, 2, 1, 5.0, id="2 of 3, 1 canary"),
