@@ -1,5 +1,6 @@
 """The segment is parted, each side has a MASTER, and is joined again: clients whose cache names the one that yields are reached at once."""
 
+import time
 from functools import partial
 
 from lab.conftest import MakeCluster
@@ -21,6 +22,7 @@ def test_whoever_stays_master_announces_itself(make_cluster: MakeCluster) -> Non
     for vip in vips:
         entry = [vip, "dev", "eth0", "lladdr", second.mac, "nud", "reachable"]
         assert cluster.client.run([IP, "neighbour", "replace", *entry]).returncode == 0
+    time.sleep(1.5)  # a cache keeps what it has just learnt for a second (arp(7), locktime), whatever it hears
     cluster.switch.part(first.port, second.port, apart=False)
     second.wait_for(cluster.vip, here=False)
 

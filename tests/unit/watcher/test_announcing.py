@@ -63,8 +63,8 @@ def test_a_rival_that_yields(services: FakeServices, announcing: Announcing) -> 
         announcing.tick(quarter / 4, vip_here=True)
         said.append(len(services.machine.announced))
     assert said[0] == 1
-    assert said[-1] == 4
-    assert said[13:] == [4] * 27, "a second and two advert intervals after it"
+    assert said[-1] == 5
+    assert said[17:] == [5] * 23, "two seconds and two advert intervals after it"
 
 
 def test_a_rival_that_does_not_hear_us(services: FakeServices, announcing: Announcing) -> None:

@@ -76,6 +76,11 @@ class Announcements:
             partial(self.say_hello, _left(priority)), partial(self._tell, priority, where), partial(self._tell_the_other_family, priority)
         )
 
+    def yielded(self) -> None:
+        """Advert once more as the MASTER that we were beside another one: it outranks us, and learns that there were two."""
+        where = self._instance.attachment.peers or (GROUP_V4 if self._instance.vip.version == 4 else GROUP_V6,)
+        self._tell(self._instance.active, where)
+
     def _word(self) -> hello.Word:
         """Return what we are to do, as the band tells and whoever asked for it."""
         try:

@@ -11,7 +11,7 @@ from vrrp_drain.runtime.logs import Complaints
 from vrrp_drain.vrrp.hello import Word
 
 _EVERY = 1.0  # seconds at least between two announcements, whoever says hello how often
-_AFTERWARDS = 1.0  # seconds, and two intervals, after a rival's last advert: until it has yielded it answers who asks for the VIP
+_AFTERWARDS = 2.0  # seconds, and two intervals, after a rival's last advert: until it has yielded it answers who asks for the VIP
 _LONGEST = 10.0  # seconds after which a rival does not hear us at all: whom clients reach is no better with than without a word of ours
 
 

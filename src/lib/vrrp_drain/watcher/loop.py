@@ -333,7 +333,7 @@ class Watcher:
     def _tell_of_a_rival(self, master: IPAddress) -> None:
         """keepalived yields without a word, so ``master`` may not know that there were two: it announces the VIPs when it hears us."""
         try:
-            self._services.announcements.remind(self._instance.active, master)
+            self._services.announcements.yielded()
             self._complaints.over("rival")
         except SystemFault as error:
             self._complaints.about("rival", f"{error}: who has not learnt yet that the VIP is at {master} goes on to this instance")
