@@ -80,7 +80,7 @@ def ends_well(killer: Killer, *scripts: str) -> None:
         pytest.param(["pre-start"], "post-stop", {"open", "write", "__exit__", "unlink", "send"}, 6, id="post-stop"),
     ],
 )
-@pytest.mark.timeout(300)  # some thirty steps, each a process of its own
+@pytest.mark.timeout(900)  # two hundred steps, each of them several processes
 def test_killed_at_any_step(node: Node, killer: Killer, before: list[str], killed: str, calls: set[str], states: int) -> None:
     """Whatever the step, post-stop leaves what was there at first, and a further pre-start has all in place before that.
 
