@@ -39,6 +39,7 @@ class Node:
         make_agent: MakeAgent = Agent,
         unmonitored: Collection[str] = (),
         further: Sequence[Nic] = (),
+        mac: int | None = None,
     ) -> None:
         self.spec = spec
         self.name = f"{spec.name}/{spec.index}"
@@ -48,7 +49,7 @@ class Node:
         self._make_agent = make_agent
         self._unmonitored = unmonitored
         self._further = further
-        self.power_on()
+        self.power_on(mac)
 
     def power_on(self, mac: int | None = None) -> None:
         """Boot: network and an empty /var/vcap/sys/run; nothing runs yet. A machine that was made anew has another last byte, ``mac``."""
@@ -67,6 +68,11 @@ class Node:
         number = nic.numbered_from + self.spec.index
         nic.switch.attach(self.machine, number, (nic.address.format(self.spec.index + 1),), nic.name)
         return mac_of(number)
+
+    def readdress(self, spec: Spec) -> None:
+        """Have it boot with another address the next time."""
+        before, self.spec = self.spec, spec
+        self._addresses = tuple(each.replace(f"{before.address}/", f"{spec.address}/") for each in self._addresses)
 
     def power_off(self) -> None:
         """Cut the power."""

@@ -213,9 +213,9 @@ def test_a_drain_that_waits_says_what_is_open(services: FakeServices, clock: Clo
     services.machine.connected = [7]
     services.set_drain(drain_timeout=11.0)
     drain(services)
-    peers = len(services.instance.config.peers)
+    instances = len(services.instance.config.instances)
     some = [each for each in services.machine.said if each.advert is None and hello.found(each.packet) is hello.Open.SOME]
-    assert len(some) == 3 * 2 * peers
+    assert len(some) == 3 * 2 * instances
 
 
 def test_drain_does_not_wait_for_ever(services: FakeServices, clock: Clock, log: pytest.LogCaptureFixture) -> None:

@@ -199,7 +199,7 @@ def test_pre_start_introduces_itself_before_it_listens(services: FakeServices) -
     machine, before = services.machine, list[tuple[int, int]]()
     machine.world.after(0.01, lambda: before.append((len(machine.rules.held), len(machine.said))))
     lifecycle.pre_start(services)
-    assert before == [(1, 2)], "the rules, and a hello that may be lost once"
+    assert before == [(1, 4)], "the rules, and a hello that may be lost once"
     assert {each.packet.destination for each in machine.said} == {ALL_HOSTS_V4}
 
 

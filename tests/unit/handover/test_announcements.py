@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from unit.support.fakes import OWN, PEER, VIP, FakeIPR, FakeSocket, rendered
+from unit.support.fakes import OWN, PEER, VIP, FakeIPR, FakeRules, FakeSocket, rendered
 from vrrp_drain.config.model import Config
+from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.handover.announcements import Announcements
 from vrrp_drain.handover.machine import ThisMachine
+from vrrp_drain.handover.membership import Membership
 from vrrp_drain.keepalived.attachment import Attachment
 from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.keepalived.track_files import TrackFiles
@@ -30,10 +32,12 @@ def configured(**keepalived: Any) -> Config:
     return Config.parse(rendered(3, keepalived={"virtual_router_id": 7, "preempt": False, **keepalived}))
 
 
-def announcements(attachment: Attachment, **keepalived: Any) -> Announcements:
+def announcements(attachment: Attachment, rules: FakeRules | None = None, **keepalived: Any) -> Announcements:
     paths = Paths(Path("nowhere"))
     instance = Instance(configured(**keepalived), attachment, paths)
-    return Announcements(instance, ThisMachine(Netlink(FakeIPR())), TrackFiles(paths.keepalived_run))
+    machine = ThisMachine(Netlink(FakeIPR()))
+    machine.rules = rules or FakeRules()
+    return Announcements(instance, machine, TrackFiles(paths.keepalived_run), Membership(instance, machine))
 
 
 def send(attachment: Attachment, priority: int = 99, *, resign: bool = True, **keepalived: Any) -> None:
@@ -215,16 +219,26 @@ def test_a_socket_that_cannot_be_had_says_so(raw_socket: FakeSocket, monkeypatch
 
 
 def test_every_peer_gets_its_own_token(raw_socket: FakeSocket) -> None:
-    """All hosts of the segment hear them; each peer knows its own alone, and none is for ourselves."""
+    """All hosts of the segment hear them; each knows its own alone. One has our own: a machine that was made anew beside us has our ID."""
     say_hello(attachment())
-    assert {(payload[8:], to) for payload, (to, _) in raw_socket.sent} == {(hello.token(f"id-{n}", 7), "224.0.0.1") for n in (1, 2)}
-    assert len(raw_socket.sent) == 4, "twice: one may be lost"
+    assert {(payload[8:], to) for payload, (to, _) in raw_socket.sent} == {(hello.token(f"id-{n}", 7), "224.0.0.1") for n in (0, 1, 2)}
+    assert len(raw_socket.sent) == 6, "twice: one may be lost"
 
 
 def test_unicast_peers_are_told_one_by_one(raw_socket: FakeSocket) -> None:
     """Where there is no multicast, every peer gets all of them: unicast_peers does not say which instance has which address."""
     say_hello(attachment(OWN, "10.0.0.2", "10.0.0.3"), unicast=True)
     assert {to for _, (to, _) in raw_socket.sent} == {"10.0.0.2", "10.0.0.3"}
+
+
+def test_who_was_given_another_address_is_told_too(raw_socket: FakeSocket) -> None:
+    """Hellos, and that we leave, go to whoever has introduced himself from an address of his own; with multicast to the group alone."""
+    rules = FakeRules()
+    rules.situation = Situation((4,), members=tuple(map(ip_address, (PEER, "10.0.0.51", OWN6, VIP))), tables=(4,))
+    for peers, everybody in (((PEER,), {PEER, "10.0.0.51"}), ((), {"224.0.0.1", "224.0.0.18"})):
+        raw_socket.sent.clear()
+        announcements(attachment(OWN, *peers), rules, unicast=bool(peers)).leaving(99)
+        assert {to for _, (to, _) in raw_socket.sent} == everybody
 
 
 def test_further_vips_of_the_other_family_need_one_there_too(raw_socket: FakeSocket) -> None:

@@ -255,7 +255,7 @@ def test_peers_are_told_who_we_are_before_anything_moves(stage: Stage, log: pyte
     written: list[IPAddress] = []
     stage.machine.on_say = lambda said: written.append(said.packet.source) if stage.band is None else None
     move(NOBODY)
-    assert written == [ip_address(OWN)] * 2, "a hello, twice, before the band is written"
+    assert written == [ip_address(OWN)] * 4, "a hello for each ID, twice, before the band is written"
     stage.machine.sending_fault = SystemFault("cannot send an advert on eth0: Network is down")
     move(NOBODY)
     assert any(each.startswith("cannot send an advert on eth0: Network is down: peers that ") for each in log.messages)

@@ -7,12 +7,13 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from unit.support.fakes import VIP, Clock, FakeIPR, address, link, rendered
+from unit.support.fakes import OWN, PEER, VIP, Clock, FakeIPR, address, link, rendered
 from vrrp_drain.config.model import Config
 from vrrp_drain.keepalived import daemon
 from vrrp_drain.keepalived.daemon import Daemon
@@ -36,7 +37,8 @@ class Job:
         self.netlink = netlink
         self.said: list[str] = []
         self.guarded: tuple[int, ...] = (4,)
-        self.keepalived = Daemon(paths, self.said.append, lambda: self.guarded)
+        self.members: list[str] = []
+        self.keepalived = Daemon(paths, self.said.append, lambda: self.guarded, lambda: [*map(ip_address, self.members)])
         self.processes: list[subprocess.Popen[bytes]] = []
         paths.keepalived_binary.parent.mkdir(parents=True)
         os.mkfifo(f"{paths.keepalived_binary}.fifo")
@@ -95,6 +97,73 @@ def test_start(job: Job) -> None:
     assert job.keepalived.track_files.read() is Band.ACTIVE
     assert job.said == [f"keepalived started for {VIP} on eth0 (pid {process.pid}, priority 254)"]
     assert os.getsid(process.pid) == process.pid
+
+
+UNICAST = {"unicast": True}
+HUP = f'trap "echo hup >> $0.hups" HUP; echo $$ > "$pid_file"; while :; do {WAIT}; done'
+
+
+def peers(job: Job) -> list[str]:
+    """Return whom keepalived adverts to, as its configuration says."""
+    conf = (job.paths.keepalived_run / "keepalived.conf").read_text()
+    return conf.partition("unicast_peer {")[2].partition("}")[0].split()
+
+
+def hups(job: Job) -> int:
+    """Return how often keepalived has been told to read its configuration again."""
+    noted = Path(f"{job.paths.keepalived_binary}.hups")
+    return len(noted.read_text().splitlines()) if noted.exists() else 0
+
+
+def test_unicast_goes_to_everybody_who_is_known(job: Job) -> None:
+    """Who has said hello from another address than the link names is a peer as well; not where our rules, which know him, are not there."""
+    job.members = [PEER, "10.0.0.51", OWN, "fe80::51", VIP]
+    with_properties(job, **UNICAST)
+    job.start()
+    assert peers(job) == [PEER, "10.0.0.51"]
+    job.stop()
+    job.guarded = ()
+    job.start()
+    assert peers(job) == [PEER, "min_ttl", "255"]
+
+
+def test_reload(job: Job) -> None:
+    """keepalived is told once of somebody new, and goes on; what is no news is not told, nor is anybody where it does not run."""
+    job.install(HUP)
+    with_properties(job, **UNICAST)
+    job.keepalived.reload(job.config, job.netlink)
+    job.start()
+    job.keepalived.reload(job.config, job.netlink)
+    assert (peers(job), hups(job)) == ([PEER], 0)
+    job.members = ["10.0.0.51"]
+    for _ in range(2):
+        job.keepalived.reload(job.config, job.netlink)
+    while not hups(job):
+        time.sleep(0.01)
+    assert (peers(job), hups(job)) == ([PEER, "10.0.0.51"], 1)
+    assert running(job.keepalived.pid_file) == job.processes[0].pid
+    assert stat.S_IMODE((job.paths.keepalived_run / "keepalived.conf").stat().st_mode) == 0o600
+
+
+def test_a_reload_that_keepalived_refuses(job: Job) -> None:
+    """The configuration that it runs with stays."""
+    job.install(HUP)
+    with_properties(job, **UNICAST)
+    job.start()
+    job.install(HUP, check="echo no; exit 1")
+    job.members = ["10.0.0.51"]
+    with pytest.raises(SystemFault, match="keepalived refuses"):
+        job.keepalived.reload(job.config, job.netlink)
+    assert (peers(job), hups(job)) == ([PEER], 0)
+
+
+def test_a_reload_that_cannot_be_written(job: Job) -> None:
+    """It says so, and what it means."""
+    with_properties(job, **UNICAST)
+    job.start()
+    (job.paths.keepalived_run / "keepalived.conf").unlink()
+    with pytest.raises(SystemFault, match=r"^cannot have keepalived advert to new peers: "):
+        job.keepalived.reload(job.config, job.netlink)
 
 
 @pytest.mark.parametrize("before", [None, 0o644])

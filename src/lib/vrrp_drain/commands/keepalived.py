@@ -35,9 +35,17 @@ def stop(session: Session) -> None:
     _do(session, Daemon.stop)
 
 
+@command.command("reload")
+@click.pass_obj
+def reload(session: Session) -> None:
+    """Have keepalived advert to the peers that are known now."""
+    _do(session, Daemon.reload)
+
+
 def _do(session: Session, act: Callable[[Daemon, Config, Netlink], None]) -> None:
     logs.set_up("keepalived", session.paths.keepalived_log.with_name("vrrpctl.log"), chatty=True)
     config = Config.load(session.paths.keepalived_config)
     logs.say_where(config.me)
     with Netlink() as netlink:
-        act(Daemon(session.paths, log.info, lambda: Rules().state().tables), config, netlink)
+        daemon = Daemon(session.paths, log.info, lambda: Rules().membership().tables, lambda: Rules().membership().members)
+        act(daemon, config, netlink)

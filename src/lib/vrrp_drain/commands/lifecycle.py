@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from vrrp_drain.handover import joining
+from vrrp_drain.handover import joining, unheard
 from vrrp_drain.handover.demote import Demote
 from vrrp_drain.handover.own_addresses import OwnAddresses
 from vrrp_drain.handover.services import Services
@@ -63,15 +63,15 @@ def pre_start(services: Services) -> None:
         log.warning("%s", finding.line())
     services.installation.hold()
     services.announcements.greet(log.warning, _open_here(services))
-    stranger, taken = _listen(services)
+    obstacle, taken = _listen(services)
     for address, macs in taken.items():
         log.warning("%s", doctor.taken(address, macs).line())
-    if stranger:
+    if obstacle:
         try:
             services.installation.let_go()
         except SystemFault as error:
             log.warning("%s", error)
-        raise NotSettled(stranger)
+        raise NotSettled(obstacle)
     Told(instance.paths.drain_run).write(NextState.UNKNOWN)
     try:
         StandingOrder.let_go(instance.paths).take_back()
@@ -89,11 +89,13 @@ def pre_start(services: Services) -> None:
 
 
 def _listen(services: Services) -> tuple[str, Mapping[IPAddress, frozenset[str]]]:
-    """Return who is a stranger, and the MACs of others that have an address of ours, by that. Raises SystemFault."""
+    """Return why keepalived must not start here, and the MACs of others that have an address of ours, by that. Raises SystemFault."""
     instance, machine = services.instance, services.machine
     listening = max(1.0, instance.config.keepalived.advert_int) + _LATE
+    register = services.membership.register()
     with OwnAddresses(instance, machine) as own:
-        return joining.stranger(instance, machine, services.membership.register(), listening, own.ask), own.taken()
+        obstacle = joining.stranger(instance, machine, register, listening, own.ask)
+        return obstacle or unheard.master(instance, machine, register, services.announcements), own.taken()
 
 
 def post_start(services: Services, cancellation: Cancellation) -> None:

@@ -23,6 +23,8 @@ from vrrp_drain.vrrp.bands import Band
 from vrrp_drain.vrrp.hello import Open
 
 from .machine import Machine
+from .membership import Membership
+from .vip import Vip
 
 _TIMES = 3  # an advert that says that we leave: before, and after
 _HELLOS = 2  # one of them may be lost
@@ -32,8 +34,9 @@ _LONGEST_V3 = 40.95  # seconds, RFC 9568 section 5.2.7
 class Announcements:
     """Each method raises SystemFault when all that can be said has been."""
 
-    def __init__(self, instance: Instance, machine: Machine, control: PriorityControl) -> None:
-        self._instance, self._machine, self._control = instance, machine, control
+    def __init__(self, instance: Instance, machine: Machine, control: PriorityControl, membership: Membership) -> None:
+        self._instance, self._machine, self._control, self._membership = instance, machine, control, membership
+        self._vip = Vip(instance, machine)
         self._boot = Boot(instance.paths.drain_run)
 
     def greet(self, complain: Callable[[str], None], open_here: Open = Open.UNTOLD) -> bool:
@@ -61,7 +64,7 @@ class Announcements:
 
         The first says why: one of the draining band tells the peers to leave us the connections that are open.
         """
-        group = self._instance.attachment.peers or (GROUP_V4 if self._instance.vip.version == 4 else GROUP_V6,)
+        group = self._membership.unicast_peers() or (GROUP_V4 if self._instance.vip.version == 4 else GROUP_V6,)
         beside = () if self._instance.attachment.peers else self._past_keepalived(self._instance.vip.version)
         before = [partial(self._tell, priority, where) for _ in range(_TIMES) for where in (group, beside)]
         after = [partial(self._tell, RESIGN, group), *(partial(self._tell, priority, beside) for _ in range(_TIMES))]
@@ -88,7 +91,7 @@ class Announcements:
         except SystemFault:  # keepalived goes by what it read before, and so may we
             leaves = False
         if not leaves:
-            return hello.Word.STAYS
+            return hello.Word.HOLDS if self._vip.is_here() and self._vip.keepalived() is not None else hello.Word.STAYS
         return hello.Word.ENDS if self._boot.stage() in (Stage.DEMOTED, Stage.ENDING) else hello.Word.LEAVES
 
     def _say_hello(self, source: IPAddress, open_here: Open) -> None:
@@ -99,11 +102,11 @@ class Announcements:
             return hello.build(hello.token(peer.id, vrid), vrid, source, destination, word, rank=config.rank, open_there=open_here)
 
         with self._machine.sender(self._instance.attachment.interface, source) as sender:
-            all_of(*(partial(sender.send, partial(greeting, peer), where) for peer in config.peers))
+            all_of(*(partial(sender.send, partial(greeting, peer), where) for peer in config.instances))
 
     def _past_keepalived(self, family: int) -> Sequence[IPAddress]:
         """Return where what keepalived must not hear is sent to: the unicast peers of ``family``, or all hosts of the segment."""
-        return [each for each in self._instance.attachment.peers if each.version == family] or [
+        return [each for each in self._membership.unicast_peers() if each.version == family] or [
             ALL_HOSTS_V4 if family == 4 else ALL_HOSTS_V6
         ]
 

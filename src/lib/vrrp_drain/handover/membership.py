@@ -79,7 +79,15 @@ class Membership:
     def peers(self) -> list[IPAddress]:
         """Return where the others of the group are, as far as it is known."""
         own = self._machine.netlink.addresses()
-        return [each for each in self._instance.config.peer_addresses if each not in own]
+        named = [each for each in self._instance.config.peer_addresses if each not in own]
+        return [*named, *(each for each in self.unicast_peers() if each not in named)]
+
+    def unicast_peers(self) -> tuple[IPAddress, ...]:
+        """Return where unicast adverts go to, () with multicast: who was given another address is known by its hello."""
+        if not self._instance.attachment.peers:
+            return ()
+        own = self._machine.netlink.addresses()
+        return attachment.unicast_peers(self._instance.config, self._instance.attachment, self._known().members, own)
 
     @property
     def _closed(self) -> bool:

@@ -36,7 +36,8 @@ class Services:
 def assemble(config: Config, paths: Paths, machine: Machine, cancellation: Cancellation) -> Services:
     """Return the services of this instance. Raises ConfigError when there is no interface for the VIP."""
     instance, control = Instance.find(config, paths, machine.netlink), priority_control.find(config, paths)
-    membership, announcements = Membership(instance, machine), Announcements(instance, machine, control)
+    membership = Membership(instance, machine)
+    announcements = Announcements(instance, machine, control, membership)
     return Services(
         instance=instance,
         machine=machine,

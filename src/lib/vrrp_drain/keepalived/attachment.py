@@ -1,5 +1,6 @@
 """What only the machine itself knows of its place in the virtual router: interfaces, and the address it speaks from."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from vrrp_drain.config.model import Config
@@ -47,6 +48,20 @@ def find(config: Config, netlink: Netlink) -> Attachment:
     further = {vip.version for vip in ours.addresses} - {config.vip.version}
     others = [each for family in further for each in netlink.addresses_on(interface, family) if each not in ours.addresses]
     return Attachment(interface, _virtual_interface(config) or interface, source, peers, _speaks_from(others))
+
+
+def unicast_peers(
+    config: Config, attachment: Attachment, members: Iterable[IPAddress], own: Collection[IPAddress]
+) -> tuple[IPAddress, ...]:
+    """Return where unicast adverts go to: the peers that are named, and who has said hello since from another address; () with multicast.
+
+    ``members`` are those that our rules know, ``own`` all addresses of this machine.
+    """
+    if not attachment.peers:
+        return ()
+    nobody = {*attachment.peers, *own, *config.keepalived.addresses}
+    new = {each for each in members if each.version == config.vip.version and each not in nobody}
+    return (*attachment.peers, *sorted(new, key=lambda each: each.packed))
 
 
 def closed(config: Config, attachment: Attachment) -> bool:

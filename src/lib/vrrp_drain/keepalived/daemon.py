@@ -1,4 +1,4 @@
-"""The keepalived process of our job: start it, stop it."""
+"""The keepalived process of our job: start it, stop it, tell it of new peers."""
 
 import errno
 import os
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 
 from vrrp_drain.config.model import Config
@@ -15,11 +16,13 @@ from vrrp_drain.linux import proc_connector
 from vrrp_drain.linux.process import pidfd, running
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime import files
-from vrrp_drain.runtime.errors import ConfigError, SystemFault
+from vrrp_drain.runtime.errors import ConfigError, SystemFault, what_happened
+from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.vrrp.bands import Band
 
 from . import attachment, conf
+from .attachment import Attachment
 from .track_files import TrackFiles
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -43,9 +46,18 @@ def located(command: str) -> str:
 class Daemon:
     """Starts and stops the job's keepalived, for monit."""
 
-    def __init__(self, paths: Paths, log: Callable[[str], None], guarded: Callable[[], Collection[int]]) -> None:
-        """``guarded`` tells in which IP versions the vrrp-drain job's rules keep adverts of others out; it may raise SystemFault."""
-        self._paths = paths
+    def __init__(
+        self,
+        paths: Paths,
+        log: Callable[[str], None],
+        guarded: Callable[[], Collection[int]],
+        members: Callable[[], Collection[IPAddress]] = tuple,
+    ) -> None:
+        """``guarded`` tells in which IP versions the vrrp-drain job's rules keep adverts of others out, ``members`` whom they let in.
+
+        Both may raise SystemFault.
+        """
+        self._paths, self._members = paths, members
         self._guarded = guarded
         self._log = log
         self.pid_file = paths.keepalived_pid_file
@@ -61,17 +73,9 @@ class Daemon:
             self._log(f"keepalived runs already (pid {pid})")
             return
         where = attachment.find(config, netlink)
-        path = self._paths.keepalived_run / "keepalived.conf"
+        path = self._conf
         try:
-            text = conf.render(
-                config,
-                where,
-                self._track_files,
-                process_events=self._process_events(config),
-                filtered=self._filtered(config),
-                locate=located,
-            )
-            files.replace(path, text, mode=0o600)  # there may be a password in it
+            files.replace(path, self._render(config, where, netlink), mode=0o600)  # there may be a password in it
             for pid_file in (self.pid_file, self._vrrp_pid_file):
                 files.remove(pid_file)
         except OSError as error:
@@ -83,6 +87,46 @@ class Daemon:
         self._log(
             f"keepalived started for {config.vip} on {where.vip_interface} (pid {process.pid}, priority {config.keepalived.priority})"
         )
+
+    def reload(self, config: Config, netlink: Netlink) -> None:
+        """Have a keepalived that runs send its adverts to the peers that are known now. A MASTER stays MASTER across that.
+
+        Raises ConfigError or SystemFault; keepalived goes on as before then.
+        """
+        fd = pidfd(self.pid_file)
+        if fd is None:
+            return
+        try:
+            text = self._render(config, attachment.find(config, netlink), netlink)
+            if files.read_text(self._conf) == text:
+                return
+            tried = self._conf.with_name("keepalived.conf.new")
+            files.replace(tried, text, mode=0o600)
+            self._check(tried)
+            tried.replace(self._conf)
+            signal.pidfd_send_signal(fd, signal.SIGHUP)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SystemFault(f"cannot have keepalived advert to new peers: {what_happened(error)}") from error
+        finally:
+            os.close(fd)
+        self._log("keepalived was told to advert to the peers that are known now")
+
+    def _render(self, config: Config, where: Attachment, netlink: Netlink) -> str:
+        """Return keepalived.conf, whose adverts go to everybody who is known."""
+        filtered = self._filtered(config)
+        known = self._members() if filtered else ()
+        return conf.render(
+            config,
+            replace(where, peers=attachment.unicast_peers(config, where, known, netlink.addresses())),
+            self._track_files,
+            process_events=self._process_events(config),
+            filtered=filtered,
+            locate=located,
+        )
+
+    @property
+    def _conf(self) -> Path:
+        return self._paths.keepalived_run / "keepalived.conf"
 
     def stop(self, config: Config, netlink: Netlink) -> None:
         """Stop keepalived; it resigns and takes the VIP away. One that hangs is killed, and the VIP taken away by us."""

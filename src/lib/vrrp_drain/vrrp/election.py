@@ -169,6 +169,7 @@ class Register:
         self._ask = ask
         self._next = float("-inf")
         self.introduced: frozenset[IPAddress] = frozenset()  # who has said hello to us
+        self.adverts = 0  # of peers, addressed to us or to the group
         self.current = ask()
 
     def renew(self) -> Electorate:
@@ -189,4 +190,5 @@ class Register:
         if concerns and heard.source not in self.current.members and now >= self._next:
             self._next = now + _RENEW_EVERY
             heard = self.renew().classify(packet, now)
+        self.adverts += heard.standing in (Standing.PEER, Standing.CHANGING)
         return heard

@@ -10,9 +10,11 @@ and it gets wherever adverts get. ``priority`` is the VRID that is meant, the to
 group of all hosts, which keepalived does not listen to, or to the unicast peers.
 
 Adverts come from a MASTER alone, so a hello also carries the one word that peers need of a backup: whether the VIP can go to it
-(``Word``). It stands where the interval is; releases before this one say 100 there, and are taken for one that stays. The byte before it
-says what place its sender has in the group, and whether connections are open there that it does not have the VIP for (``Open``): the
-kernel's rules hand their packets on to it (handoff/forwarding.py). Releases before this one say 0: nothing of both.
+(``Word``); and of a MASTER, which with unicast adverts to nobody whose address it does not know. It stands where the interval is; releases
+before this one say 100 there, and are taken for one that stays. The byte before it says what place its sender has in the group, and
+whether connections are open there that it does not have the VIP for (``Open``): the kernel's rules hand their packets on to it
+(handoff/forwarding.py). Releases before this one say 0: nothing of both. A hello is for the own instance ID too: where a VM is made anew
+beside the one before, the two are of one group.
 
 Whoever can listen on the segment can copy a token. What that means is in docs/security.md.
 """
@@ -40,6 +42,7 @@ class Word(IntEnum):
     STAYS = 100  # takes part: the VIP may go to it
     LEAVES = 101  # is being stopped or has just been started, and will take part again
     ENDS = 102  # takes part only when somebody wants it to: BOSH stops or deletes it, or an operator has taken it out
+    HOLDS = 103  # takes part, and has the VIP; releases that do not know this word take it for one that stays
 
 
 class Open(IntEnum):

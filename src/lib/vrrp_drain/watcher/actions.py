@@ -1,6 +1,7 @@
 """What the watcher does about what it sees. Each action is one small object with a ``tick``; none of them ever waits."""
 
 import logging
+import subprocess
 import time
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +9,7 @@ from functools import partial
 from vrrp_drain.config.model import Proof
 from vrrp_drain.handover.announcements import Announcements
 from vrrp_drain.handover.machine import Machine
+from vrrp_drain.handover.membership import Membership
 from vrrp_drain.handover.services import Services
 from vrrp_drain.keepalived import priority_control
 from vrrp_drain.keepalived.instance import Instance
@@ -129,6 +131,55 @@ class Introduction:
         self._next, self._said = now + hello.EVERY, now
         if self._announcements.greet(partial(self._complaints.about, "hello"), self._open_here()):
             self._complaints.over("hello")
+
+
+class Acquaintance:
+    """Has keepalived send its unicast adverts to whoever has said hello from an address that nobody named: it would be MASTER too else.
+
+    It is `vrrpctl keepalived reload`, as a process of its own.
+    """
+
+    def __init__(self, instance: Instance, membership: Membership) -> None:
+        self._instance, self._membership = instance, membership
+        self._known = instance.attachment.peers
+        self._reload: subprocess.Popen[bytes] | None = None
+        self._next = 0.0
+
+    def hear(self) -> None:
+        """Somebody has said hello."""
+        self._next = 0.0
+
+    def tick(self, now: float) -> None:
+        if self._reload is not None and not self._ended(self._reload):
+            return
+        if now < self._next or not self._instance.attachment.peers or self._instance.config.drain.upstream_job is not None:
+            return
+        self._next = now + hello.EVERY
+        known = self._membership.unicast_peers()
+        if known != self._known:
+            log.info("keepalived is told to advert to %s too", ", ".join(str(each) for each in known if each not in self._known))
+            self._known = known
+            self._start()
+
+    def _start(self) -> None:
+        command = [str(self._instance.paths.vrrpctl), "keepalived", "reload"]
+        try:
+            self._reload = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        except OSError as error:
+            self._failed(f"cannot run {' '.join(command)} ({error.strerror})")
+
+    def _ended(self, reload: "subprocess.Popen[bytes]") -> bool:
+        code = reload.poll()
+        if code is None:
+            return False
+        self._reload = None
+        if code:
+            self._failed(f"vrrpctl keepalived reload ended with {code}")
+        return True
+
+    def _failed(self, why: str) -> None:
+        self._known = self._instance.attachment.peers
+        log.warning("%s: a peer with a new address does not hear this instance; it is tried again", why)
 
 
 class Question:

@@ -27,7 +27,7 @@ class Announcing:
 
     def hear(self, word: Word) -> None:
         """Take in what a peer's hello says that it is to do."""
-        self._wanted = self._wanted or word is not Word.STAYS
+        self._wanted = self._wanted or word in (Word.LEAVES, Word.ENDS)
 
     def meet(self, now: float) -> None:
         """A peer adverts beside us that we outrank: it yields when it hears us."""

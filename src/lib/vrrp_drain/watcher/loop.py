@@ -34,7 +34,7 @@ from vrrp_drain.vrrp.election import Heard, Standing
 from vrrp_drain.vrrp.hello import Open
 from vrrp_drain.vrrp.peer_table import PeerTable
 
-from .actions import Introduction, Question, Unhealthiness
+from .actions import Acquaintance, Introduction, Question, Unhealthiness
 from .announcing import Announcing
 from .comeback import Comeback
 from .deputy import Deputy, Loss
@@ -88,6 +88,7 @@ class Watcher:
         self._serving = Serving(self._instance, self._machine)
         self._introduction = Introduction(services.announcements, self._complaints, self._serving.open_here)
         self._announcing = Announcing(self._instance, self._machine, self._complaints)
+        self._acquaintance = Acquaintance(self._instance, services.membership)
         self._keepalived_log = KeepalivedLog(self._instance.paths.keepalived_log, self._complaints)
         drain = self._instance.config.drain
         self._monitor = Monitor(
@@ -146,6 +147,7 @@ class Watcher:
                 self._introduction.hurry()
             self._introduction.tick(time.monotonic())
             self._announcing.tick(time.monotonic(), vip_here=self._vip_here)
+            self._acquaintance.tick(time.monotonic())
             self._keepalived_log.tick(time.monotonic())
             self._question.tick(time.monotonic(), vip_here=self._vip_here)
             self._ask_the_rules()
@@ -228,6 +230,8 @@ class Watcher:
                 starts = hello.found(heard.packet) is Open.NONE
                 self._introduction.hear(heard.source, heard.at, starts=starts)
                 self._announcing.hear(hello.word(heard.packet))
+                if heard.source not in self._known:
+                    self._acquaintance.hear()
             if self._yields_to_us(heard):
                 self._announcing.meet(heard.at)
             if verdict := self._peer_table.hear(heard):
