@@ -10,6 +10,7 @@ from lab.fabric.wait import until
 from vrrp_drain.runtime.errors import ExitCode
 
 SLOW = {"fast_handover": False, "haproxy_soft_stop": False}  # leaves time to break something, and haproxy alone
+WAITS = {"on_no_successor": "fail", "successor_timeout": 8}  # for a peer that does not come
 
 
 def test_the_successor_dies_one_second_into_the_handover(make_cluster: MakeCluster) -> None:
@@ -29,7 +30,7 @@ def test_the_successor_dies_one_second_into_the_handover(make_cluster: MakeClust
 
 def test_the_only_successor_dies_one_second_into_the_handover(make_cluster: MakeCluster) -> None:
     """With nobody left the drain fails in bounded time, the priority is back, and the VIP never left."""
-    cluster = make_cluster(2, fast=False, vrrp_drain={**SLOW, "on_no_successor": "fail"})
+    cluster = make_cluster(2, fast=False, vrrp_drain={**SLOW, **WAITS})
     first, second = cluster.nodes
     drain = first.agent.start_drain()
     until(lambda: first.band() == "-155", "the priority to be lowered")
@@ -71,8 +72,9 @@ def test_cancelled_drain_puts_the_priority_back(make_cluster: MakeCluster) -> No
 
 def test_killed_drain_drops_nothing_and_the_next_one_works(make_cluster: MakeCluster) -> None:
     """After SIGKILL the node goes on, at its lowered priority; the next drain needs no cleaning up."""
-    cluster = make_cluster(1, vrrp_drain={"on_no_successor": "fail"})
-    (only,) = cluster.nodes
+    cluster = make_cluster(2, vrrp_drain=WAITS)
+    only, gone = cluster.nodes
+    gone.power_off()
     drain = only.agent.start_drain()
     until(lambda: only.band() == "-155", "the priority to be lowered")
     drain.kill()

@@ -137,7 +137,7 @@ def test_wrong_property_is_named(make_cluster: MakeCluster) -> None:
     (only,) = cluster.nodes
     file = only.vcap / "jobs/vrrp-drain/config/vrrp-drain.json"
     rendered = json.loads(file.read_text())
-    rendered["vrrp_drain"]["handover_timeout"] = 0.2
+    rendered["vrrp_drain"].update(handover_timeout=0.2, on_no_successor="fail")
     file.write_text(json.dumps(rendered))
     with pytest.raises(ScriptFailed, match=r"vrrp_drain\.handover_timeout is 0\.2: must be longer than Master_Down_Interval"):
         only.agent.run_script("pre-start")

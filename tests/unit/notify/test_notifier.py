@@ -266,7 +266,7 @@ def test_closing_is_bounded(tmp_path: Path, log: pytest.LogCaptureFixture) -> No
     notifier = Notifier([Hook(("/bin/sh", "-c", f"echo run >> {out}; sleep 1000"), 300)], [])
     notifier.tell(numbered(0))
     notifier.tell(numbered(1))
-    until(out.exists)
+    until(lambda: out.exists() and bool(out.read_text()))
     notifier.close(0)
     assert notifier.counts() == {"hooks[0]": Counts(failed=1, lost=2)}
     assert out.read_text() == "run\n"
