@@ -146,7 +146,7 @@ def test_files_are_those_of_the_documentation(quiet_lab: Lab) -> None:
     told = {name: mode for names, mode in FILES for name in paths(names)}
     ours = {name: mode for name, mode in found.items() if "haproxy" not in name and name not in LOGS_OF_SCRIPTS}
     assert ours.items() <= told.items()
-    only_at_times = {"next-state", "no-successor", "finishing"}  # of a deployment that is being deleted, of a drain
+    only_at_times = {"next-state", "no-successor", "finishing", "let-go"}  # of a deployment that is being deleted, of a drain
     assert told.keys() - ours.keys() == {f"sys/run/vrrp-drain/{name}" for name in only_at_times}
 
 

@@ -51,11 +51,18 @@ def effective(kind: Object, values: Mapping[str, Any], *, beside: bool = False) 
     return found
 
 
+def member(spec: Spec, ip: str = "") -> dict[str, Any]:
+    """Return what the template makes of an instance: with the address of the link, or ``ip``, if that is another."""
+    found = asdict(spec)
+    del found["ip"]
+    return {**found, "address": ip or spec.address}
+
+
 def document(rendering: Rendering) -> dict[str, Any]:
     """Return what the template should make of it for vrrpctl."""
     job, properties = JOBS[rendering.job], rendering.properties
     section = effective(job.properties, properties.get(job.section, {}), beside=rendering.provider != "keepalived")
-    group = {"instance": asdict(rendering.spec), "instances": [asdict(each) for each in rendering.group]}
+    group = {"instance": member(rendering.spec, rendering.spec.ip), "instances": [*map(member, rendering.group)]}
     keepalived = effective(KEEPALIVED, properties.get("keepalived", {}))
     if rendering.provider != "keepalived":
         keepalived = {"vip": keepalived["vip"]}
