@@ -51,9 +51,12 @@ def state(node: Node) -> State:
     return State(kernel, frozenset((file.name, file.read_text()) for file in directory.glob("*overlap*")))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def node(package: Path) -> Iterator[Node]:
-    """A machine with its jobs rendered and nothing started, on which somebody else has settings, addresses and a table."""
+    """A machine with its jobs rendered and nothing started, on which somebody else has settings, addresses and a table.
+
+    Each test has its own: what one that fails leaves behind is not there at first for the next.
+    """
     with Cluster(package, 1, keepalived=VIPS) as cluster:
         cluster.apply()
         (node,) = cluster.nodes
