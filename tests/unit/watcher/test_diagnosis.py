@@ -31,6 +31,8 @@ STOPPED = replace(BACKUP, keepalived_runs=False)
 DRAINING = replace(BACKUP, band=Band.DRAINING, priority=99, band_age=0.05)
 DIED, HUNG = Verdict(False, "connection refused", True), Verdict(False, "it hangs", False)
 BACK = Verdict(True, "", False)
+ENDED = "keepalived does not run (any more): see keepalived.log"
+HANGS = "keepalived is there, but is stopped (SIGSTOP) or stuck: nobody hears it, and it hears nobody"
 
 
 class View:
@@ -169,17 +171,34 @@ def test_the_first_one_finds_nobody() -> None:
         (replace(MASTER, priority=230), replace(BACKUP, priority=230), None, 253, "preempt", "10.0.0.2 outranks us with priority 253"),
         (MASTER, BACKUP, None, 253, "fault", "keepalived gave it up (its check failed, or the interface is down): 10.0.0.2 has it"),
         (MASTER, BACKUP, None, None, "fault", "keepalived gave it up (its check failed, or the interface is down): nobody is heard yet"),
-        (MASTER, STOPPED, None, None, "keepalived_stopped", "keepalived does not run (any more): see keepalived.log"),
+        (MASTER, STOPPED, None, None, "keepalived_stopped", ENDED),
+        (MASTER, STOPPED, None, 253, "keepalived_stopped", f"{ENDED}; 10.0.0.2 has the VIP"),
+        (MASTER, replace(BACKUP, died=True), None, 253, "keepalived_stopped", f"{ENDED}; 10.0.0.2 has the VIP"),
+        (MASTER, replace(STOPPED, hangs=True), None, None, "keepalived_hung", HANGS),
+        (MASTER, replace(STOPPED, hangs=True), None, 253, "keepalived_hung", f"{HANGS}; 10.0.0.2 has the VIP"),
         (
             MASTER,
             replace(DRAINING, keepalived_runs=False),
             None,
             253,
             "drain",
-            "keepalived was stopped; this instance had been told to leave",
+            "keepalived was stopped; this instance had been told to leave; 10.0.0.2 has the VIP",
         ),
     ],
-    ids=["haproxy died", "haproxy hung", "drained", "outranked", "fault", "fault alone", "keepalived stopped", "stopped when drained"],
+    ids=[
+        "haproxy died",
+        "haproxy hung",
+        "drained",
+        "outranked",
+        "fault",
+        "fault alone",
+        "keepalived stopped alone",
+        "keepalived stopped",
+        "keepalived back at once",
+        "keepalived hung alone",
+        "keepalived hung",
+        "stopped when drained",
+    ],
 )
 def test_why_the_vip_left(before: Sight, sight: Sight, verdict: Verdict | None, priority: int | None, cause: str, says: str) -> None:
     """Each cause has its sentence and names who has the VIP now, as far as he is heard."""
@@ -191,6 +210,9 @@ def test_why_the_vip_left(before: Sight, sight: Sight, verdict: Verdict | None, 
     notice = view.state(sight, after=0.05)
     assert (notice.previous, notice.state, notice.cause) == ("master", sight.state, cause)
     assert notice.reason.startswith(says)
+    assert (PEER in notice.reason) is (priority is not None)
+    moved = [each.kind for each in (view.adverts(1) if priority is None else view.see())]
+    assert (Kind.MASTER_MOVED in moved) is (priority is None), "who has it is told once: with the loss, or when he is heard"
     assert notice.seconds == (pytest.approx(0.05) if verdict or notice.reason.startswith("this instance was told") else None)
 
 

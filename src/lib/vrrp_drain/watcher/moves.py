@@ -88,12 +88,10 @@ class Moves:
     def _state(self, before: Sight, sight: Sight, now: float) -> Change:
         if sight.state is VrrpState.MASTER:
             why = self._taken_over(sight, now)
-        elif sight.state is VrrpState.STOPPED and sight.hangs:
-            why = _Why(Cause.KEEPALIVED_HUNG, reasons.KEEPALIVED_HANGS)
-        elif sight.state is VrrpState.STOPPED and sight.band is Band.DRAINING and not sight.died:
-            why = _Why(Cause.DRAIN, reasons.STOPPED_AS_TOLD)
         elif sight.state is VrrpState.STOPPED:
-            why = _Why(Cause.KEEPALIVED_STOPPED, reasons.KEEPALIVED_ENDED)
+            cause, how = _silenced(sight)
+            peer = self._peer_table.master(now) if before.state is VrrpState.MASTER else None
+            why = _Why(cause, reasons.Silenced(how, peer.source if peer else None))
         elif before.state is VrrpState.STOPPED:
             why = _Why(Cause.KEEPALIVED_STARTED, reasons.KEEPALIVED_RUNS)
             self._started = now
@@ -140,7 +138,7 @@ class Moves:
             since, cause = self._down
             return _Why(cause, reasons.NotServing(to), since)
         if sight.died:
-            return _Why(Cause.KEEPALIVED_STOPPED, reasons.KEEPALIVED_ENDED)
+            return _Why(Cause.KEEPALIVED_STOPPED, reasons.Silenced(reasons.KEEPALIVED_ENDED, to))
         if sight.band is Band.DRAINING:
             return _Why(Cause.DRAIN, reasons.ToldToLeave(to), now - sight.band_age)
         if peer is not None and self._lost is not None and (silent := self._lost.again(peer)) is not None:
@@ -165,3 +163,12 @@ class Moves:
             took = None if why.since is None else Duration(why.since, master.began)  # none: the successor was there before
             reason = reasons.PeerHasIt(master.source, master.priority, why.reason)
             yield Change(Kind.MASTER_MOVED, str(before.source), str(master.source), why.cause, reason, took)
+
+
+def _silenced(sight: Sight) -> tuple[Cause, reasons.Said]:
+    """Return why keepalived does not speak, and how that is said."""
+    if sight.hangs:
+        return Cause.KEEPALIVED_HUNG, reasons.KEEPALIVED_HANGS
+    if sight.band is Band.DRAINING and not sight.died:
+        return Cause.DRAIN, reasons.STOPPED_AS_TOLD
+    return Cause.KEEPALIVED_STOPPED, reasons.KEEPALIVED_ENDED

@@ -182,6 +182,17 @@ class ToldToLeave(Reason):
 
 
 @dataclass(frozen=True)
+class Silenced(Reason):
+    """keepalived ended or hangs, which ``how`` says. Where nobody is heard the VIP may be here still: nothing is said of it."""
+
+    how: Said
+    to: IPAddress | None
+
+    def __str__(self) -> str:
+        return f"{self.how}; {self.to} has the VIP" if self.to else str(self.how)
+
+
+@dataclass(frozen=True)
 class GivenUp(Reason):
     """keepalived has its own reasons."""
 
