@@ -76,18 +76,19 @@ def test_rolling_upgrade(package: Path, tools: Path) -> None:
 
 @pytest.fixture
 def alone(package: Path, tools: Path) -> Iterator[Cluster]:
-    """One instance that has nobody to hand over to, and may not go without."""
+    """An instance that may not go without handing over, and whose only peer is gone and does not come back."""
     make_agent = partial(RealAgent, binary=tools / "bosh-agent")
-    drain = {"on_no_successor": "fail", "handover_timeout": 3}
-    with Cluster(package, 1, ALL_JOBS, make_agent=make_agent, keepalived=dict(FAST), vrrp_drain=drain) as cluster:
+    drain = {"on_no_successor": "fail", "handover_timeout": 3, "successor_timeout": 6}
+    with Cluster(package, 2, ALL_JOBS, make_agent=make_agent, keepalived=dict(FAST), vrrp_drain=drain) as cluster:
         cluster.create()
         cluster.nodes[0].wait_for(cluster.vip)
+        cluster.nodes[1].power_off()
         yield cluster
 
 
 def test_a_drain_that_fails_stops_the_deploy(alone: Cluster) -> None:
     """Nothing on stdout and exit code 1: the agent fails the task, the director stops, and the instance serves on."""
-    (only,) = alone.nodes
+    only, _ = alone.nodes
     with pytest.raises(TaskFailed, match=r"no successor for 10\.0\.0\.10, and vrrp_drain\.on_no_successor is fail") as failed:
         only.agent.drain()
     assert [(run.exit_code, run.stdout) for run in failed.value.runs] == [(1, "")]
@@ -97,7 +98,7 @@ def test_a_drain_that_fails_stops_the_deploy(alone: Cluster) -> None:
 
 def test_a_cancelled_drain_puts_the_priority_back(alone: Cluster) -> None:
     """cancel_task sends SIGTERM to the script's process group: the priority is back before SIGKILL would come, and clients are served."""
-    (only,) = alone.nodes
+    only, _ = alone.nodes
     running = only.agent.start_drain()
     until(lambda: only.band() == "-155", "drain to lower the priority")
     running.cancel()
