@@ -3,10 +3,11 @@
 import errno
 import os
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
-from vrrp_drain.linux import listeners
+from vrrp_drain.linux import listeners, proc_net
 from vrrp_drain.linux.sock_diag import LISTEN, SockDiag, Socket
 from vrrp_drain.runtime.errors import SystemFault
 
@@ -51,9 +52,17 @@ def test_only_listeners_on_a_vip_itself_are_bound_to_it(diag: FakeDiag) -> None:
     assert listeners.bound_to([VIP, VIP6]) == []
 
 
-def test_a_kernel_that_does_not_tell(diag: FakeDiag) -> None:
+def test_a_kernel_without_sock_diag(diag: FakeDiag, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/proc tells the same."""
+    diag.fault = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    monkeypatch.setattr(proc_net, "listeners", lambda: [Socket(LISTEN, VIP, 80, 4711)])
+    assert listeners.bound_to([VIP]) == ["10.0.0.10:80"]
+
+
+def test_a_kernel_that_does_not_tell(diag: FakeDiag, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said, not taken for nobody."""
     diag.fault = PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    monkeypatch.setattr(proc_net, "FILES", (Path("/nowhere/tcp"),))
     with pytest.raises(SystemFault, match=r"^the kernel does not tell who listens \(\[Errno 1\] Operation not permitted\)$"):
         listeners.bound_to([VIP])
 

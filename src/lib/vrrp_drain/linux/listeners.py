@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress
 
+from . import proc_net
 from .sock_diag import SockDiag, Socket
 
 _ANY4, _ANY6 = ipaddress.IPv4Address(0), ipaddress.IPv6Address(0)
@@ -53,4 +54,7 @@ def all_of_them() -> list[Socket]:
         with SockDiag() as diag:
             return diag.listeners()
     except OSError as error:
-        raise SystemFault(f"the kernel does not tell who listens ({error})") from error
+        try:
+            return proc_net.listeners()  # a kernel without inet_diag
+        except (OSError, ValueError):
+            raise SystemFault(f"the kernel does not tell who listens ({error})") from error
