@@ -42,6 +42,8 @@ def test_without_ipv6_the_ipv4_vips_are_held(services: FakeServices) -> None:
     (services.instance.paths.ipv6_settings / "lo/disable_ipv6").write_text("1\n")
     services.installation.hold_vips()
     assert services.installation.vip_on_lo.holds == [([VIP, "2001:db8::10"], "eth0"), ([VIP], "eth0")]
+    services.installation.mend()
+    assert services.installation.vip_on_lo.holds[-1] == ([VIP], "eth0"), "what somebody took away comes back in the same way"
 
 
 def test_what_cannot_be_held_is_done_without(services: FakeServices, log: pytest.LogCaptureFixture) -> None:

@@ -64,7 +64,7 @@ class Announcements:
 
         The first says why: one of the draining band tells the peers to leave us the connections that are open.
         """
-        group = self._membership.unicast_peers() or (GROUP_V4 if self._instance.vip.version == 4 else GROUP_V6,)
+        group = self._group()
         beside = () if self._instance.attachment.peers else self._past_keepalived(self._instance.vip.version)
         before = [partial(self._tell, priority, where) for _ in range(_TIMES) for where in (group, beside)]
         after = [partial(self._tell, RESIGN, group), *(partial(self._tell, priority, beside) for _ in range(_TIMES))]
@@ -81,8 +81,11 @@ class Announcements:
 
     def yielded(self) -> None:
         """Advert once more as the MASTER that we were beside another one: it outranks us, and learns that there were two."""
-        where = self._instance.attachment.peers or (GROUP_V4 if self._instance.vip.version == 4 else GROUP_V6,)
-        self._tell(self._instance.active, where)
+        self._tell(self._instance.active, self._group())
+
+    def _group(self) -> Sequence[IPAddress]:
+        """Return where keepalived's adverts go to: the unicast peers that are known now, or the multicast group."""
+        return self._membership.unicast_peers() or (GROUP_V4 if self._instance.vip.version == 4 else GROUP_V6,)
 
     def _word(self) -> hello.Word:
         """Return what we are to do, as the band tells and whoever asked for it."""

@@ -52,7 +52,7 @@ class Installation:
 
     def mend(self) -> None:
         """Put back what was taken away, whatever keepalived does meanwhile. Raises SystemFault."""
-        vips = partial(self._vip_on_lo.hold, self._instance.config.keepalived.addresses, self._instance.interface)
+        vips = partial(self._vip_on_lo.hold, self.vips_for_lo(), self._instance.interface)
         all_of(vips, self.hold_connections)
 
     def let_go(self) -> None:
