@@ -9,8 +9,7 @@ from vrrp_drain.handover.demote import Demote
 from vrrp_drain.handover.services import Services
 from vrrp_drain.runtime import logs
 from vrrp_drain.runtime.boot import Boot, Stage
-from vrrp_drain.runtime.errors import LOOK_AT_PEERS, Busy, Cancelled, NoSuccessor, SystemFault
-from vrrp_drain.runtime.lock import Lock
+from vrrp_drain.runtime.errors import LOOK_AT_PEERS, Cancelled, NoSuccessor
 from vrrp_drain.runtime.standing_order import StandingOrder
 
 from . import finishing, moves
@@ -38,10 +37,7 @@ def command(session: Session, timeout: float | None) -> None:
         with session.lock(opened, timeout):
             moves.say_who_finishes(session.paths)
             _hand_over(services, timeout)
-            try:
-                held.enter_context(Lock(session.paths.finishing, "vrrpctl leave", 0.0, opened.cancellation, log.info))
-            except (Busy, SystemFault) as error:
-                log.info("%s", error)
+            session.finishing(opened, held)
         finishing.finish_connections(services, opened.cancellation, by_bosh=False)
     log.info("%s may be rebooted or stopped now, by shutdown -r now or monit stop all", services.instance.name)
 

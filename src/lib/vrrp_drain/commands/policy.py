@@ -6,12 +6,10 @@ from vrrp_drain.runtime.next_state import NextState
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.standing_order import StandingOrder
 
-_DELETED = (NextState.DEPLOYMENT_DELETED, NextState.INSTANCE_DELETED)
-
 
 def why_it_may_go(paths: Paths, on_no_successor: object, state: NextState) -> str | None:
     """Return why it may, for people; None where it is kept. ``state`` is what BOSH is about to do with it."""
-    if state in _DELETED:
+    if state.is_deletion:
         return str(state)
     if on_no_successor != "fail":
         return "vrrp_drain.on_no_successor is proceed"

@@ -63,10 +63,7 @@ def _drain(session: Session, opened: Opened, arguments: Sequence[str]) -> None:
         with _lock(session, opened):
             if not lifecycle.drain(opened.services, arguments, bounds):
                 return
-            try:
-                held.enter_context(Lock(session.paths.finishing, "vrrpctl drain", 0.0, opened.cancellation, log.info))
-            except (Busy, SystemFault) as error:
-                log.info("%s", error)
+            session.finishing(opened, held)
         finishing.finish_connections(opened.services, opened.cancellation)
 
 
@@ -84,5 +81,4 @@ _RUN = {"pre-start": _pre_start, "post-start": _post_start, "pre-stop": _pre_sto
 
 def _lock(session: Session, opened: Opened) -> Lock:
     """Return the lock, for which as long is waited as a handover may take. A promotion by the watcher makes way for what BOSH wants."""
-    seconds = opened.services.instance.config.drain.handover_timeout
-    return Lock(session.paths.lock, f"vrrpctl {session.command}", seconds, opened.cancellation, log.info, outranks=True)
+    return session.lock(opened, outranks=True)

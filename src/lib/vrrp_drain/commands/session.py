@@ -12,6 +12,7 @@ from vrrp_drain.handover.machine import ThisMachine
 from vrrp_drain.handover.services import Services, assemble
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime import logs
+from vrrp_drain.runtime.errors import Busy, SystemFault
 from vrrp_drain.runtime.lock import Lock
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.signals import Cancellation
@@ -53,7 +54,14 @@ class Session:
         with self.opened() as opened, self.lock(opened, timeout, makes_way=makes_way):
             yield opened
 
-    def lock(self, opened: Opened, timeout: float | None, *, makes_way: bool = False) -> Lock:
+    def lock(self, opened: Opened, timeout: float | None = None, *, makes_way: bool = False, outranks: bool = False) -> Lock:
         """Return the lock for whoever moves this instance, to be entered."""
-        seconds = timeout or opened.services.instance.config.drain.handover_timeout
-        return Lock(self.paths.lock, f"vrrpctl {self.command}", seconds, opened.cancellation, log.info, makes_way=makes_way)
+        seconds, holder = timeout or opened.services.instance.config.drain.handover_timeout, f"vrrpctl {self.command}"
+        return Lock(self.paths.lock, holder, seconds, opened.cancellation, log.info, makes_way=makes_way, outranks=outranks)
+
+    def finishing(self, opened: Opened, held: ExitStack) -> None:
+        """Have ``held`` tell others that this command waits for connections to end, unless another one says so already."""
+        try:
+            held.enter_context(Lock(self.paths.finishing, f"vrrpctl {self.command}", 0.0, opened.cancellation, log.info))
+        except (Busy, SystemFault) as error:
+            log.info("%s", error)

@@ -14,6 +14,7 @@ from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.linux.neighbour import Inquiry
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress
+from vrrp_drain.runtime.programs import PATH
 from vrrp_drain.vrrp import bands
 from vrrp_drain.vrrp.advert import RESIGN
 from vrrp_drain.vrrp.bands import Claim
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 
 COMMAND_SECONDS = 30.0  # that a run of takeover_command may take
 _AGAIN = 1.0  # seconds until takeover_command is run once more
-_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # as bosh-agent gives it to lifecycle scripts
 
 
 class Ears(Protocol):
@@ -177,7 +177,7 @@ class _ByCommand(_ByAdverts):
     def _start(self, master: IPAddress) -> None:
         self._next = time.monotonic() + _AGAIN
         environment = {
-            "PATH": _PATH,
+            "PATH": PATH,
             "VRRP_DRAIN_VIP": str(self._instance.vip),
             "VRRP_DRAIN_MASTER": str(master),
             "VRRP_DRAIN_INSTANCE": self._instance.name,

@@ -17,11 +17,7 @@ from vrrp_drain.runtime.ip import IPAddress
 
 from . import config_files
 
-_SECTION = re.compile(
-    "global|defaults|frontend|listen|backend|peers|resolvers|mailers|userlist|program|cache|ring|http-errors|log-forward|log-profile"
-    "|traces|crt-store|acme|fcgi-app"
-)
-_WANTED = re.compile(rf"[ \t]*(?:{_SECTION.pattern}|bind|mode|tcp-request|setenv|presetenv)(?![\w-])")
+_WANTED = re.compile(rf"[ \t]*(?:{config_files.SECTION.pattern}|bind|mode|tcp-request|setenv|presetenv)(?![\w-])")
 _TAKE_CLIENTS = ("frontend", "listen")
 _TCP = re.compile(r"(?:(?:ipv4@|ipv6@|tcp@|tcp4@|tcp6@)?(?P<host>[^@]*):)?(?P<low>[0-9]+)(?:-(?P<high>[0-9]+))?")
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)[^}]*\}|(?P<bare>\w+))")
@@ -112,7 +108,7 @@ def _grouped(text: str) -> Iterator[tuple[list[str], list[list[str]]]]:
     for line in filter(_WANTED.match, text.splitlines()):
         with suppress(ValueError):  # a quote that is not closed
             words = shlex.split(line, comments=True)
-            if words and _SECTION.fullmatch(words[0]):
+            if words and config_files.SECTION.fullmatch(words[0]):
                 yield head, lines
                 head, lines = words, []
             elif words:

@@ -12,10 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
-_SECTION = re.compile(
-    "global|defaults|frontend|listen|backend|peers|resolvers|mailers|userlist|program|cache|ring|http-errors|log-forward|log-profile"
-    "|traces|crt-store|acme|fcgi-app"
-)
+from .config_files import SECTION
+
 _TIME = re.compile(r"([0-9]+)(us|ms|s|m|h|d)?")
 _UNITS = {"us": 1e-6, "ms": 1e-3, "": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}  # 2.5 time format
 _NEVER = "infinite"
@@ -40,7 +38,7 @@ def parse(text: str) -> Closing:
         with suppress(ValueError):  # a quote that is not closed
             words = shlex.split(line, comments=True)
             http2 = http2 or (words[:1] == ["bind"] and _speaks_http2(words))
-            if words and _SECTION.fullmatch(words[0]):
+            if words and SECTION.fullmatch(words[0]):
                 section = words[0]
             elif section == "global" and len(words) > 1 and (seconds := _seconds(words[1])) is not None:
                 found[words[0]] = seconds

@@ -1,10 +1,15 @@
 """The text of haproxy's configuration, as the haproxy that runs was started with it (haproxy's management guide, section 3)."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+SECTION = re.compile(
+    "global|defaults|frontend|listen|backend|peers|resolvers|mailers|userlist|program|cache|ring|http-errors|log-forward|log-profile"
+    "|traces|crt-store|acme|fcgi-app"
+)
 _MOST = 8 << 20  # bytes that are read of one file
 
 

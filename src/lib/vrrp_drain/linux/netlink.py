@@ -4,6 +4,7 @@ What stands in them is the affair of sock_diag.py, rtnetlink.py and nftables/. O
 neither an event loop nor threads. Sources: linux/netlink.h, the kernel's af_netlink.c.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -18,6 +19,7 @@ HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, kind, flags, sequen
 _ERROR, _DONE = 0x2, 0x3  # NLMSG_*
 _INTERRUPTED = 0x10  # NLM_F_DUMP_INTR: what is told changed meanwhile
 _SEQUENCE, _SEQUENCE_AT = struct.Struct("=I"), 8
+_ATTRIBUTE = struct.Struct("=HH")  # struct nlattr
 _STATUS = struct.Struct("=i")  # what follows the header of an end or an error: 0, or a negative errno
 _PATIENCE = 5.0  # seconds that the kernel may take for one part of its answer
 _LONGEST = 1 << 16  # bytes that it sends at a time
@@ -30,6 +32,29 @@ Answer = memoryview  # a whole message
 
 def message(kind: int, flags: int, body: bytes) -> bytes:
     return HEADER.pack(HEADER.size + len(body), kind, flags, 0, 0) + body
+
+
+def pending(opened: socket.socket) -> Iterator[bytes]:
+    """Yield what has come to a socket that does not block and listens to a group. Raises OSError.
+
+    Messages that were lost are passed over: whoever is told asks what there is.
+    """
+    while True:
+        try:
+            yield opened.recv(_LONGEST)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+
+
+def attributes(data: bytes | Answer) -> Iterator[tuple[int, bytes]]:
+    """Yield the kinds and the values of the attributes (struct nlattr) that ``data`` consists of."""
+    while len(data) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(data)
+        yield kind, bytes(data[_ATTRIBUTE.size : length])
+        data = data[max((length + 3) & ~3, _ATTRIBUTE.size) :]
 
 
 class Conversation:

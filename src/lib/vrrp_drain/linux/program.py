@@ -8,9 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from vrrp_drain.runtime.errors import SystemFault
-
-_KEPT = 4096  # bytes of what it says that are kept
-_LINES = 3  # of these are told
+from vrrp_drain.runtime.programs import KEPT, how_it_ended, last_lines
 
 
 class Program:
@@ -60,11 +58,8 @@ class Program:
         self._read()  # what it said before it ended; a child that it leaves behind may keep its output open
         if code == 0:
             return ""
-        if self._expired:
-            how = f"was killed, because it took longer than {self._timeout:g} s"
-        else:
-            how = f"ended with status {code}" if code > 0 else f"was ended by signal {-code}"
-        return f"{self.name} {how}{self._last_lines()}"
+        how = f"was killed, because it took longer than {self._timeout:g} s" if self._expired else how_it_ended(code)
+        return f"{self.name} {how}{last_lines(self._said)}"
 
     def close(self) -> None:
         """End it, if it has not, and whatever it started."""
@@ -88,11 +83,6 @@ class Program:
             read = os.read(self._output, 65536)
         except BlockingIOError:
             return
-        self._said = (self._said + read)[-_KEPT:]
+        self._said = (self._said + read)[-KEPT:]
         if not read and self._output in self._selector.get_map():
             self._selector.unregister(self._output)  # it has closed its output
-
-    def _last_lines(self) -> str:
-        lines = [line.strip() for line in self._said.decode(errors="replace").splitlines() if line.strip()]
-        text = " | ".join(lines[-_LINES:])
-        return f", having said: {''.join(c if c.isprintable() else '?' for c in text)}" if text else ""

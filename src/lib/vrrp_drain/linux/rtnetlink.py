@@ -9,6 +9,7 @@ from typing import Any
 from vrrp_drain.runtime.errors import ConfigError, SystemFault
 from vrrp_drain.runtime.ip import IPAddress, IPInterface
 
+from . import netlink
 from .message import Message
 from .obstacle import Obstacle
 from .route_socket import RouteSocket
@@ -175,14 +176,8 @@ class AddressWatch:
 
     def drain(self) -> None:
         """Throw the pending messages away."""
-        while True:
-            try:
-                self._socket.recv(65536)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:  # messages were lost: as good as a message
-                    raise
+        for _ in netlink.pending(self._socket):
+            pass
 
     def close(self) -> None:
         self._socket.close()

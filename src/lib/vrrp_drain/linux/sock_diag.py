@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from vrrp_drain.runtime.ip import IPAddress
 
-from .netlink import DUMP, HEADER, REQUEST, SOCK_DIAG, Answer, Conversation, message
+from .netlink import DUMP, HEADER, REQUEST, SOCK_DIAG, Answer, Conversation, attributes, message
 
 ESTABLISHED, SYN_RECV, FIN_WAIT1, CLOSE_WAIT, LISTEN = 1, 3, 4, 8, 10  # TCP_*, the kernel's tcp_states.h
 _FAMILIES = {4: (socket.AF_INET, socket.AF_INET6), 6: (socket.AF_INET6,)}  # a socket that is open for both has IPv4 clients as well
@@ -99,10 +99,5 @@ def _read(answer: Answer) -> Socket:
     return Socket(state, plain, socket.ntohs(port), inode, waiting, most, _is_ipv6_only(answer[HEADER.size + _SOCKET.size :]))
 
 
-def _is_ipv6_only(attributes: Answer) -> bool:
-    while len(attributes) > _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(attributes)
-        if kind == _IPV6_ONLY:
-            return bool(attributes[_ATTRIBUTE.size])
-        attributes = attributes[max((length + 3) & ~3, _ATTRIBUTE.size) :]
-    return False
+def _is_ipv6_only(found: Answer) -> bool:
+    return any(kind == _IPV6_ONLY and any(value) for kind, value in attributes(found))

@@ -8,13 +8,11 @@ import subprocess
 import time
 
 from vrrp_drain.config.receivers import Hook
+from vrrp_drain.runtime.programs import KEPT, PATH, how_it_ended, last_lines
 
 from .delivery import Message, Refused
 
-PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # as bosh-agent gives it to lifecycle scripts
 _ENV = "/usr/bin/env"  # sets variables, and is not what the operator knows the hook by
-_KEPT = 4096  # bytes of what it says that are kept
-_LINES = 3  # of these are told
 
 
 class HookDelivery:
@@ -58,8 +56,7 @@ class HookDelivery:
         if ended:
             raise Refused(f"{ended}{said}")
         if process.returncode:
-            how = f"ended with status {process.returncode}" if process.returncode > 0 else f"was ended by signal {-process.returncode}"
-            raise Refused(f"{how}{said}")
+            raise Refused(f"{how_it_ended(process.returncode)}{said}")
 
     def _watch(self, process: "subprocess.Popen[bytes]") -> tuple[str, str]:
         """Return why it had to be killed, or nothing, and the last that it said.
@@ -84,7 +81,7 @@ class HookDelivery:
                         why = f"was killed, because it took longer than {self._hook.timeout:g} s"
                     elif output in ready:
                         read = os.read(output, 65536)
-                        said = (said + read)[-_KEPT:]
+                        said = (said + read)[-KEPT:]
                         if not read:
                             selector.unregister(output)
                     elif pidfd in ready:
@@ -93,7 +90,7 @@ class HookDelivery:
             os.close(pidfd)
             if why:
                 os.killpg(process.pid, signal.SIGKILL)
-        return why, _last_lines(said)
+        return why, last_lines(said)
 
 
 def environment(message: Message) -> dict[str, str]:
@@ -110,9 +107,3 @@ def environment(message: Message) -> dict[str, str]:
         "MASTER": notice.master or "",
     }
     return {"PATH": PATH, **{f"VRRP_DRAIN_{name}": value for name, value in given.items()}}
-
-
-def _last_lines(said: bytes) -> str:
-    lines = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
-    text = " | ".join(lines[-_LINES:])
-    return f", having said: {''.join(c if c.isprintable() else '?' for c in text)}" if text else ""

@@ -34,10 +34,14 @@ class NextState(StrEnum):
                 return state
         return cls.VM_KEPT if environment.get("BOSH_VM_NEXT_STATE") == "keep" else cls.UNKNOWN
 
+    @property
+    def is_deletion(self) -> bool:
+        """Tell whether nothing of this instance is left then."""
+        return self in (NextState.DEPLOYMENT_DELETED, NextState.INSTANCE_DELETED)
+
     def ends(self, arguments: Sequence[str] = ()) -> bool:
         """Tell whether BOSH will not start this instance again by itself; ``arguments`` are those of drain."""
-        stopped = self is NextState.VM_KEPT and _SHUTDOWN in arguments[:1]
-        return stopped or self in (NextState.DEPLOYMENT_DELETED, NextState.INSTANCE_DELETED)
+        return self.is_deletion or (self is NextState.VM_KEPT and _SHUTDOWN in arguments[:1])
 
 
 class Told:

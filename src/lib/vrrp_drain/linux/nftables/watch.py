@@ -1,17 +1,14 @@
 """Tells when somebody changes nftables on this machine (nfnetlink's group of that name), and who it was."""
 
-import errno
 import os
 import socket
-import struct
 
-from ..netlink import HEADER, NETFILTER
+from ..netlink import HEADER, NETFILTER, attributes, pending
 
 _GROUP = 1 << 6  # NFNLGRP_NFTABLES, linux/netfilter/nfnetlink.h
 _NEW_GENERATION = 10 << 8 | 15  # NFT_MSG_NEWGEN of NFNL_SUBSYS_NFTABLES: what each transaction ends with
 _PID, _NAME = 2, 3  # NFTA_GEN_PROC_*, linux/netfilter/nf_tables.h
-_FAMILY_HEADER, _ATTRIBUTE = 4, struct.Struct("=HH")  # struct nfgenmsg; struct nlattr
-_LONGEST = 1 << 16  # bytes
+_FAMILY_HEADER = 4  # bytes, struct nfgenmsg
 
 
 class RulesWatch:
@@ -31,14 +28,8 @@ class RulesWatch:
 
     def drain(self) -> None:
         """Take the pending messages in; ``by`` is then the last program that was not ourselves, as ``nft (pid 4711)``, if they tell."""
-        while True:
-            try:
-                self.by = changed_by(self._socket.recv(_LONGEST)) or self.by
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:  # messages were lost: as good as a message
-                    raise
+        for each in pending(self._socket):
+            self.by = changed_by(each) or self.by
 
     def close(self) -> None:
         self._socket.close()
@@ -50,17 +41,8 @@ def changed_by(data: bytes) -> str:
     while len(data) >= HEADER.size:
         length, kind, *_ = HEADER.unpack_from(data)
         if kind == _NEW_GENERATION:
-            attributes = _attributes(data[HEADER.size + _FAMILY_HEADER : length])
-            pid, name = int.from_bytes(attributes.get(_PID, b""), "big"), attributes.get(_NAME, b"").rstrip(b"\0").decode(errors="replace")
+            said = dict(attributes(data[HEADER.size + _FAMILY_HEADER : length]))
+            pid, name = int.from_bytes(said.get(_PID, b""), "big"), said.get(_NAME, b"").rstrip(b"\0").decode(errors="replace")
             found = f"{name} (pid {pid})" if pid not in (0, os.getpid()) else found
         data = data[max(length + 3 & ~3, HEADER.size) :]
-    return found
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    found = {}
-    while len(data) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(data)
-        found[kind] = data[_ATTRIBUTE.size : length]
-        data = data[max(length + 3 & ~3, _ATTRIBUTE.size) :]
     return found
