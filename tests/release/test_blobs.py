@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.fabric.release import REPOSITORY, load_yaml
+from release.conftest import Bosh
 
 TARBALL = "blobs/keepalived/keepalived-2.3.3.tar.gz"
 REQUIREMENT = re.compile(r"^(\S+)==(\S+) \\\n    --hash=sha256:(\w+)$", re.MULTILINE)
@@ -90,3 +91,16 @@ def test_a_new_requirement_is_asked_for_in_the_list(checkout: Path) -> None:
     assert done.returncode == 1
     assert "config/blobs.yml does not name the wheels of packages/vrrp-drain/requirements.txt" in done.stderr
     assert "wheels/new-1.0-py3-none-any.whl" in done.stderr
+
+
+def test_a_final_versions_blobs_are_in_git(checkout: Path, bosh: Bosh) -> None:
+    """What `bosh upload-blobs` has put into final_blobs/ is taken from there, and the network is left alone; a damaged one is not."""
+    bosh("upload-blobs", cwd=checkout)
+    shutil.rmtree(checkout / "blobs")
+    done = _get_blobs(checkout)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert {str(path.relative_to(checkout / "blobs")) for path in (checkout / "blobs").rglob("*") if path.is_file()} == _named().keys()
+    shutil.rmtree(checkout / "blobs")
+    for each in (checkout / "final_blobs").iterdir():
+        each.write_text("damaged")
+    assert _get_blobs(checkout).returncode == 1

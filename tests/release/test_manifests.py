@@ -43,6 +43,7 @@ PROPERTIES: dict[str, dict[str, Any]] = {
             "smtp_server": "mail.example.org:25",
         }
     },
+    "enable-handoff-tunnel": {"vrrp_drain": {"handoff_transport": "tunnel"}},
     "enable-unicast": {"keepalived": {"unicast": True}},
     "fail-without-successor": {"vrrp_drain": {"on_no_successor": "fail"}},
     "set-advert-interval": {"keepalived": {"advert_int": 2}},

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lab.fabric.release import REPOSITORY, clone_checkout, load_yaml, package_files, unpack
+from release.builder import Builder
 from release.conftest import Bosh
 from vrrp_drain import __version__
 
@@ -19,9 +20,9 @@ def release(bosh: Bosh, blobs: Path, tmp_path_factory: pytest.TempPathFactory) -
     """Give the unpacked tarball, made in a clone that has this checkout's files as they are now."""
     clone = tmp_path_factory.mktemp("clone") / "vrrp-drain"
     clone_checkout(clone)
-    tarball = clone.parent / "release.tgz"
-    bosh("create-release", "--force", "--version", __version__, "--tarball", tarball, cwd=clone)
-    return unpack(tarball, clone.parent / "unpacked")
+    done = Builder().create(clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return unpack(clone / f"build/vrrp-drain-{__version__}.tgz", clone.parent / "unpacked")
 
 
 def _content(archive: Path) -> set[str]:
