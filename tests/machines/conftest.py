@@ -1,0 +1,52 @@
+"""Fixtures: a kernel, and groups of which instances are guests under it."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.conftest import show
+from lab.fabric.cluster import compiled_package
+from lab.fabric.namespace import missing as lab_lacks
+
+from .hypervisor import missing
+from .instances import GuestCluster
+from .kernel import Kernel
+from .suites import Suite
+
+Deploy = Callable[..., GuestCluster]
+
+
+@pytest.fixture(scope="session")
+def kernel() -> Kernel:
+    """Give the kernel of the suite that KERNEL names: the oldest one's unless it does. Skipped loudly without the means, failed in CI."""
+    if lack := missing() or lab_lacks():
+        if os.environ.get("CI"):
+            pytest.fail(f"no virtual machine can run, and CI must not skip it: {lack}")
+        pytest.skip(lack)
+    return Kernel.of(Suite(os.environ.get("KERNEL", "bullseye")))
+
+
+@pytest.fixture(scope="session")
+def package(kernel: Kernel) -> Iterator[Path]:
+    with compiled_package() as compiled:
+        yield compiled
+
+
+@pytest.fixture
+def deploy(package: Path, kernel: Kernel) -> Iterator[Deploy]:
+    """Give a function that deploys a `GuestCluster`; the first instance is MASTER then. Logs are shown of a test that failed."""
+    clusters: list[GuestCluster] = []
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> GuestCluster:
+            cluster = stack.enter_context(GuestCluster(package, kernel, **options))
+            clusters.append(cluster)
+            return cluster.create()
+
+        yield make
+        for cluster in clusters:
+            show(cluster)

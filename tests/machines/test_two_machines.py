@@ -1,0 +1,39 @@
+"""Two virtual machines as a group: each with its own kernel, its keepalived and haproxy in its initial namespaces."""
+
+import time
+from typing import Any
+
+import pytest
+
+from lab.clients.load import Load
+from lab.fabric.cluster import VIP, VIP6, update
+
+from .claims import in_order, served, unharmed
+from .conftest import Deploy
+
+pytestmark = pytest.mark.timeout(900)
+
+AFTER = 3.0  # seconds in which what an update left behind would be felt
+
+
+@pytest.mark.parametrize("more", [{}, {"use_vmac": True}], ids=["own MACs", "virtual MAC"])
+def test_a_rolling_upgrade(deploy: Deploy, more: dict[str, Any]) -> None:
+    """Of both machines, one after the other, while clients come to VIPs of both families: nobody fails, nothing open is cut, no first
+    packet is lost. The kernel looks for duplicates of IPv6 addresses as it does by default, and the virtual MAC is its macvlan."""
+    cluster = deploy(guests=(0, 1), keepalived={"vips": [VIP6], **more}, ha_proxy={"bind": ":::80 v4v6"})
+    names = {node.name for node in cluster.nodes}
+    assert cluster.guest().machine.read("/proc/sys/net/ipv6/conf/eth0/accept_dad").strip() == "1"
+    with (
+        Load(cluster.client, VIP, rate=20, keep_alive=5, lane=1) as four,
+        Load(cluster.client, VIP6, rate=20, keep_alive=5, lane=2) as six,
+    ):
+        served(four, six)
+        drains = [run for node in cluster.nodes for run in update(node) if run.job == "vrrp-drain"]
+        served(four, six)
+        time.sleep(AFTER)
+    assert [(run.exit_code, run.stdout) for run in drains] == [(0, "0\n")] * 2
+    unharmed(four, six)
+    for load in (four, six):
+        assert {each.node for each in load.found.requests} == names
+    assert cluster.holders() == cluster.nodes[:1]
+    in_order(cluster.nodes[0])
