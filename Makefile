@@ -7,19 +7,25 @@ RUN := $(VENV)/bin/python
 # gcc, libc6-dev and libssl-dev compile our keepalived; Debian's is for strangers on the segment, and with ucarp for comparison
 LAB_PACKAGES := curl gcc haproxy iproute2 keepalived libc6-dev libssl-dev nftables openssl psmisc python3-venv ruby ucarp util-linux
 LAB_COMMANDS := curl gcc haproxy keepalived killall nft nsenter openssl ruby ucarp unshare
+# for virtual machines; newer suites have virtiofsd in a package of its own
+GUEST_PACKAGES := busybox-static kmod qemu-system-common qemu-system-x86
+# Python that has no .py in its name
+SCRIPTS := src/bin/vrrpctl src/hooks/move-elastic-ip tests/lab/fabric/jobs/haproxy/templates/bpm
 # Tests of the lab wait for elections rather than for the processor, so there are more of them side by side than most machines have cores.
-SIDE_BY_SIDE := --numprocesses 5 --dist loadgroup
+SIDE_BY_SIDE := --numprocesses 7 --dist loadgroup
+
+# What `make bench` measures; some of it alone: make bench BENCHES=updates
+BENCHES := bench compare crashes scenarios updates handoff startup
 
 GO_TOOLS := build/go/bin
 PROMTOOL := build/prometheus/promtool
 BOSH := $(or $(shell command -v bosh),$(GO_TOOLS)/bosh)
 GO := $(shell PATH="$$PATH:/usr/local/go/bin" command -v go)
-VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' lib/vrrp_drain/__init__.py)
 export PATH := /usr/sbin:/sbin:$(PATH):$(CURDIR)/$(GO_TOOLS)
 export PYTHONPATH := lib:tests
 export MPLBACKEND := Agg
 
-.PHONY: help demo lab shell check test unit coverage lint acceptance bench blobs release tools generate lock clean deps promtool
+.PHONY: help demo lab shell check test thorough kernels pythons programs unit coverage lint acceptance bench blobs release final installed tools generate lock clean deps promtool
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -27,7 +33,7 @@ help: ## show this list
 demo: deps ## the same rolling upgrade without and with vrrp-drain, side by side; writes build/demo/
 	$(RUN) -m lab.benches.demo
 
-check: lint unit ## what needs neither root nor keepalived: lint and unit tests, in less than 90 s
+check: lint unit ## what needs neither root nor keepalived: lint and unit tests, in about two minutes
 
 lab: deps ## three instances and their clients to play with, and who has the VIP, live, until Ctrl-C
 	$(RUN) -m lab.playground run build/lab
@@ -38,10 +44,23 @@ shell: $(VENV)/.ready ## a shell on a node of the lab that runs: make shell NODE
 test: check deps ## make check, and all tests of the lab, the templates and the release
 	@$(MAKE) --no-print-directory $(BOSH) || echo "Without the bosh CLI the tests of the release and the manifests are skipped." >&2
 	@$(MAKE) --no-print-directory promtool || echo "Without promtool the tests of the alerts are skipped; what lacks is above." >&2
-	$(RUN) -m pytest --ignore tests/acceptance --ignore tests/unit $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(RUN) -m pytest --ignore tests/acceptance --ignore tests/machines --ignore tests/unit -m "not thorough" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+
+thorough: deps ## what make test leaves out: long stories of the lab, tests in all their further settings, packages compiled several times
+	$(RUN) -m pytest tests/lab tests/release -m thorough $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+
+pythons: deps ## the unit tests with each Python from 3.10 to 3.13, and a rolling upgrade whose instances have it; or PYTHONS="3.10" alone
+	$(RUN) -m machines.pythons $(PYTHONS)
+
+programs: deps ## haproxy, keepalived and nft of three Debian releases in the lab; a part of make thorough
+	$(RUN) -m pytest tests/lab/test_programs.py $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 acceptance: deps tools ## the release as the bosh CLI builds it, with the real bosh-agent in every node of the lab
 	$(RUN) -m pytest tests/acceptance $(PYTEST_ARGS)
+
+kernels: deps .guest-commands ## what depends on the kernel, under those of three Debian suites in virtual machines, and what only such machines show, or KERNELS=bullseye SHARE=short; writes build/kernels/
+	$(RUN) -m machines.kernels $(KERNELS) $(if $(SHARE),--share $(SHARE))
+	$(if $(SHARE),,$(RUN) -m pytest tests/machines $(PYTEST_ARGS))
 
 unit: $(VENV)/.ready ## the tests that need neither root nor keepalived
 	$(RUN) -m pytest tests/unit --numprocesses auto --dist worksteal $(if $(CI),--cov --cov-report=term)
@@ -52,26 +71,24 @@ coverage: $(VENV)/.ready ## the same, and what they leave out; fails below the f
 lint: $(VENV)/.ready ## ruff, mypy, and what may import what
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
-	$(VENV)/bin/mypy --python-version 3.10 lib
-	$(VENV)/bin/mypy --python-version 3.10 src/hooks/move-elastic-ip
-	$(VENV)/bin/mypy tests docs
+	$(VENV)/bin/mypy --python-version 3.10 lib tests docs config
+	$(VENV)/bin/mypy --python-version 3.10 --scripts-are-modules $(SCRIPTS)
 	$(VENV)/bin/lint-imports --no-cache
 
-bench: deps ## medians of 10 (or BENCH_RUNS) drains and crashes, planned moves in five ways, what happens when, updates of all kinds, and what starting costs; writes build/bench/
-	$(RUN) -m lab.benches.bench
-	$(RUN) -m lab.benches.compare
-	$(RUN) -m lab.benches.crashes
-	$(RUN) -m lab.benches.scenarios
-	$(RUN) -m lab.benches.updates
-	$(RUN) -m lab.benches.startup $(BASE)
+bench: deps ## medians of 10 (or BENCH_RUNS) drains and crashes, planned moves in five ways, what happens when, updates of all kinds, the handoff at scale, and what starting costs; writes build/bench/
+	@set -e; for each in $(BENCHES); do echo "lab.benches.$$each"; $(RUN) -m lab.benches.$$each $$([ $$each != startup ] || echo $(BASE)); done
 
 blobs: $(VENV)/.ready ## get the files of config/blobs.yml into blobs/
 	config/get-blobs
 
-release: blobs $(BOSH) ## the BOSH release; writes build/vrrp-drain-VERSION.tgz
-	rm -rf dev_releases/vrrp-drain # the CLI builds no version twice
-	@mkdir -p build
-	bosh --non-interactive create-release --force --version $(VERSION) --tarball build/vrrp-drain-$(VERSION).tgz
+release: blobs $(BOSH) ## the BOSH release as this checkout is; writes build/vrrp-drain-VERSION.tgz
+	$(RUN) config/create_release.py
+
+final: blobs $(BOSH) ## a final version, of a commit, with its notes from CHANGELOG.md; says what lacks if it cannot be
+	$(RUN) config/create_release.py final
+
+installed: deps ## write tests/release/installed/ anew, the lists of what the compiled packages consist of
+	$(RUN) -m release.inventory
 
 tools: $(GO_TOOLS)/bosh $(GO_TOOLS)/bosh-agent ## bosh and bosh-agent, which the tests use
 
@@ -106,6 +123,16 @@ deps: .lab-commands $(VENV)/.ready blobs
 		echo "Missing:$$missing. Install them first, on Debian or Ubuntu: sudo apt-get install --no-install-recommends $(LAB_PACKAGES)" >&2; exit 1; \
 	fi
 
+.PHONY: .guest-commands
+.guest-commands: $(VENV)/.ready
+	@missing=$$($(RUN) -c 'from machines.hypervisor import missing; print(missing())') || exit; [ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			$(GUEST_PACKAGES) $$(apt-cache pkgnames virtiofsd); \
+	else \
+		echo "$$missing" >&2; exit 1; \
+	fi
+
 $(VENV)/.ready: tests/requirements.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt
@@ -115,12 +142,12 @@ generate: $(VENV)/.ready ## write the parts of documentation and jobs that come 
 	$(RUN) docs/generate.py
 
 lock: $(VENV)/.ready ## write tests/requirements.txt anew from tests/requirements.in
-	$(RUN) -m pip install --quiet pip-tools
+	$(RUN) -m pip install --quiet uv
 	@mkdir -p build
-	{ echo "# What tests, demo and benchmarks run with. \`make lock\` writes this file."; \
-	  $(VENV)/bin/pip-compile --quiet --generate-hashes --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-	    --strip-extras --no-annotate --output-file - tests/requirements.in; } > build/requirements.txt
-	mv build/requirements.txt tests/requirements.txt
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
+	  --output-file build/requirements.txt tests/requirements.in
+	{ echo "# What tests, demo and benchmarks run with, each Python from 3.10 on. \`make lock\` writes this file."; \
+	  cat build/requirements.txt; } > tests/requirements.txt
 
 clean: ## remove what was built
 	rm -rf build $(VENV) .dev_builds dev_releases .mypy_cache .pytest_cache .ruff_cache .hypothesis

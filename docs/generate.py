@@ -17,7 +17,7 @@ import yaml
 import properties
 import rooms
 from vrrp_drain import doctor
-from vrrp_drain.commands.status import Status
+from vrrp_drain.commands.status_report import Status
 from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.handover import demote, promote
 from vrrp_drain.handover.transitions import Table
@@ -100,7 +100,7 @@ def alerts() -> str:
 
 def checks() -> str:
     """Return doctor's checks as a table, in their order."""
-    rows = [*((name, what, False) for name, what in doctor.FIRST.items()), *((c.name, c.fine, c.at_start) for c in doctor.TABLE)]
+    rows = [*((name, what, False) for name, what in doctor.FIRST.items()), *((c.name, c.fine, c.early is not None) for c in doctor.TABLE)]
     lines = ["| check | ok means | also in pre-start |", "|---|---|---|"]
     return "\n".join([*lines, *(f"| `{name}` | {what} | {'yes' if at_start else ''} |" for name, what, at_start in rows)])
 

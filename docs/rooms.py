@@ -1,12 +1,16 @@
 """The rooms of the library and which may import which, read from the contracts that lint-imports holds (pyproject.toml)."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import tomllib
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGE = "vrrp_drain"

@@ -28,8 +28,7 @@ def package(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         for job in OURS:
             patch.setitem(release.JOBS, job, unpacked / "jobs" / job)
         for name in ("keepalived", "vrrp-drain"):
-            source = unpacked / "packages" / name
-            release.run_packaging(source / "packaging", source, top / "compiled" / name)
+            release.run_packaging(name, unpacked / "packages" / name, top / "compiled" / name)
         yield top / "compiled/vrrp-drain"
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -12,19 +13,29 @@ from lab.fabric.addresses import has_address
 from lab.fabric.cluster import FAST, Cluster, compiled_package
 from lab.fabric.namespace import Namespace, missing
 from lab.fabric.node import Node
+from lab.fabric.programs import Programs
 from lab.fabric.wait import until
 
-LONG = "long: one of those that take longest; begins before the others, so that none is left alone at the end"
+SAMPLES = "samples(*ids): of its parameters `make test` plays these; the others are thorough"
+KERNEL = (
+    "kernel(area, short=False): what depends on the kernel, for `make kernels`. short: its short share has it, or these parameters of it"
+)
+NEEDS = "needs(*modules): of the kernel; `make kernels` tells where there are none"
 MakeCluster = Callable[..., Cluster]
-PlugIn = Callable[[Cluster], Namespace]
+PlugIn = Callable[..., Namespace]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", LONG)
+    for each in (SAMPLES, KERNEL, NEEDS):
+        config.addinivalue_line("markers", each)
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m is asked
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    for item in items:
+        samples = item.get_closest_marker("samples")
+        if samples and isinstance(item, pytest.Function) and item.callspec.id not in samples.args:
+            item.add_marker("thorough")
 
 
 @pytest.fixture(scope="session")
@@ -76,8 +87,8 @@ def stranger() -> Iterator[PlugIn]:
     """Give a function that plugs a machine of somebody else into a cluster's segment, as 10.0.0.66."""
     with ExitStack() as stack:
 
-        def plug_in(cluster: Cluster) -> Namespace:
-            machine = Namespace("stranger")
+        def plug_in(cluster: Cluster, programs: Programs = MappingProxyType({})) -> Namespace:
+            machine = Namespace("stranger", programs=programs)
             stack.callback(machine.kill)
             cluster.switch.attach(machine, 66, ("10.0.0.66/24",))
             return machine
@@ -97,11 +108,11 @@ def nft(node: Node, *arguments: str) -> str:
     return done.stdout
 
 
-def start_keepalived(machine: Namespace, *, vip: str, version: int, advert_int: float) -> None:
-    """Run a keepalived of somebody else's on ``machine``, with VRID 1, until it is MASTER."""
+def start_keepalived(machine: Namespace, *, vip: str, version: int, advert_int: float, vrid: int = 1) -> None:
+    """Run a keepalived of somebody else's on ``machine``, with our VRID unless another is given, until it is MASTER."""
     conf = machine.root / "run/keepalived.conf"
     conf.write_text(
-        f"vrrp_instance stranger {{\n interface eth0\n virtual_router_id 1\n version {version}\n priority 10\n"
+        f"vrrp_instance stranger {{\n interface eth0\n virtual_router_id {vrid}\n version {version}\n priority 10\n"
         f" advert_int {advert_int:g}\n virtual_ipaddress {{\n {vip}\n }}\n}}\n"
     )
     machine.popen(["/usr/sbin/keepalived", "-n", "-f", "/run/keepalived.conf", "-p", "/run/k.pid", "-r", "/run/v.pid"])

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 
@@ -9,8 +10,9 @@ import pytest
 
 from lab.conftest import nft
 from lab.fabric.cluster import Cluster
-from lab.fabric.kernel_rules import ID, VRID, group, hold, situation
+from lab.fabric.kernel_rules import ID, VRID, WINDOW, group, hold, situation
 from lab.fabric.namespace import Namespace
+from lab.fabric.ruleset import normal
 from vrrp_drain.handoff.rules import Rules
 from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.runtime.ip import ALL_HOSTS_V4, ALL_HOSTS_V6, GROUP_V4, GROUP_V6, IPAddress, internet_checksum
@@ -101,6 +103,7 @@ def test_which_adverts_of_a_member_arm(bench: Cluster, node: Namespace, change: 
     assert armed(node) == ([PEER] if arms else [])
 
 
+@pytest.mark.kernel("handoff rules")
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
 @pytest.mark.parametrize("source", [STRANGER, BROADCAST, "224.0.0.18", "0.0.0.0", str(VIP), "255.255.255.255", "10.0.0.1"])
 def test_nobody_else_arms(bench: Cluster, node: Namespace, source: str, closed: bool) -> None:
@@ -141,6 +144,7 @@ def test_a_packet_of_another_length_arms_nothing(bench: Cluster, node: Namespace
     assert armed(node) == [PEER], "the whole one does"
 
 
+@pytest.mark.kernel("handoff rules", short=True)
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
 @pytest.mark.parametrize("vip", [VIP, VIP6], ids=str)
 def test_a_hello_makes_a_member(bench: Cluster, node: Namespace, vip: IPAddress, closed: bool) -> None:
@@ -180,6 +184,7 @@ EXTENSIONS = {  # header kind, and a whole header of it: PadN fills the options,
 }
 
 
+@pytest.mark.kernel("handoff rules")
 @pytest.mark.parametrize(("kind", "header"), EXTENSIONS.values(), ids=EXTENSIONS)
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
 def test_an_extension_header_hides_no_advert(bench: Cluster, node: Namespace, kind: int, header: bytes, closed: bool) -> None:
@@ -217,6 +222,7 @@ def test_a_full_set_keeps_no_peer_out(bench: Cluster, node: Namespace) -> None:
     assert (len(found.members), found.families) == (128, (4,))
 
 
+@pytest.mark.kernel("handoff rules")
 def test_members_are_bounded(bench: Cluster, node: Namespace) -> None:
     """Whoever has copied a token fills the set, and no more."""
     hold(node, group(str(VIP), members=[PEER]))
@@ -241,6 +247,7 @@ HEARD = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.kernel("handoff rules")
 @HEARD
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
 def test_what_keepalived_hears(
@@ -338,6 +345,53 @@ def test_what_a_hello_says_of_open_connections(bench: Cluster, node: Namespace, 
         assert {*armed(node)} == then, (rank, found)
 
 
+@pytest.mark.parametrize("vip", [VIP, VIP6], ids=str)
+def test_who_goes_on_saying_that_he_serves_is_not_forgotten(bench: Cluster, node: Namespace, vip: IPAddress) -> None:
+    """The window begins anew with each hello that says so; one that says nothing of it changes nothing."""
+    everybody = ALL_HOSTS_V4 if vip.version == 4 else ALL_HOSTS_V6
+    source = PEER if vip.version == 4 else PEER6
+    hold(node, group(str(vip)))
+
+    def left_after(found: hello.Open) -> float:
+        time.sleep(1)  # some of the window goes by
+        built = hello.build(hello.token(ID, VRID), VRID, ip_address(source), everybody, rank=1, open_there=found)
+        send(bench, built, source, to=str(everybody))
+        return min(each.seconds for each in situation(node).armed)
+
+    assert left_after(hello.Open.SOME) > WINDOW - 0.9
+    assert left_after(hello.Open.UNTOLD) < WINDOW - 0.9
+    assert left_after(hello.Open.SOME) > WINDOW - 0.9
+
+
+@pytest.mark.parametrize(
+    ("source", "others"),
+    [(PEER, ("fe80::200", "fe80::201")), (PEER6, ("10.0.0.200", "10.0.0.201"))],
+    ids=["IPv4", "IPv6"],
+)
+def test_a_member_tells_its_address_of_the_other_family(bench: Cluster, node: Namespace, source: str, others: tuple[str, str]) -> None:
+    """What it said last counts, and only with our token, of this segment, from an address that is somebody's."""
+    version = ip_address(source).version
+    everybody = ALL_HOSTS_V4 if version == 4 else ALL_HOSTS_V6
+    hold(node, group(*map(str, (VIP, VIP6) if version == 4 else (VIP6, VIP))))
+
+    def say(other: str, token: bytes = hello.token(ID, VRID), source: str = source, **change: int) -> dict[IPAddress, IPAddress]:
+        built = hello.build(token, VRID, ip_address(source), everybody, further=ip_address(other))
+        send(bench, built, source, to=str(everybody), **change)  # type: ignore[arg-type]
+        return node.in_network(lambda: Rules().further(version))
+
+    nobody = str(VIP if version == 4 else VIP6)
+    assert say(others[0], hello.token("another", VRID)) == {}
+    assert say(others[0], ttl=254) == {}
+    assert say(others[0], source=nobody) == {}
+    assert say(source) == {}, "an address of the same family has another length"
+    for other in others:
+        assert say(other) == {ip_address(source): ip_address(other)}
+    assert ip_address(source) not in situation(node).members, "that makes no member: a hello as every release knows it does"
+    send(bench, hello.build(hello.token(ID, VRID), VRID, ip_address(source), everybody), source, to=str(everybody))
+    assert ip_address(source) in situation(node).members
+    assert situation(node).refused == 0
+
+
 def test_arm_keeps_who_left_before(bench: Cluster, node: Namespace) -> None:
     """Whoever takes over from a healthy MASTER still knows who left before, and refreshes what is there already."""
     hold(node, group(str(VIP), members=[PEER], ranks={PEER: 1, "10.0.0.3": 2}))
@@ -357,38 +411,78 @@ def test_disarm(bench: Cluster, node: Namespace) -> None:
         assert armed(node) == left
 
 
+@pytest.mark.kernel("handoff rules", short=True)
 def test_nft_prints_the_rules(bench: Cluster, node: Namespace) -> None:
-    """An operator's `nft list ruleset` shows what we do."""
+    """An operator's `nft list ruleset` shows what we do, whatever the wording of his nft."""
     hold(node, group(str(VIP), members=["10.0.0.2"], version=2, rank=1, ranks={"10.0.0.2": 0}))
-    listed = nft(bench.nodes[0], "list", "ruleset")
+    listed = normal(nft(bench.nodes[0], "list", "ruleset"))
     for line in (
         "elements = { 10.0.0.2 }",
         'iifname "eth0" meta l4proto vrrp goto adverts comment "VRRP"',
-        'iifname "eth0" ip daddr @leaving goto armed comment "somebody has left"',
+        'ip protocol != tcp goto others comment "no TCP, or behind extension headers"',
+        'ip daddr 10.0.0.10 ip daddr @leaving goto armed comment "somebody has left"',
+        'iifname != "eth0" accept comment "from elsewhere"',
         'ip ttl 255 ip saddr @members goto member comment "of a member"',
         'ip length 40 @th,0,8 0x21 @th,24,8 0x1 @th,64,32 0xa00000a @th,16,8 0x43-0x63 goto arm comment "a member is leaving"',
         'counter packets 0 bytes 0 drop comment "keepalived does not hear it"',
         'comment "the last one to leave"',
-        "ip saddr 10.0.0.2 delete @leavers { 0x1",
+        "ip saddr 10.0.0.2 delete @leavers { 0x1 : ip saddr }",
         '@th,32,8 & 0xc0 == 0x80 delete @leavers { @th,32,8 & 0x3f : ip saddr } drop comment "it has ended"',
-        'add @leavers { @th,32,8 & 0x3f : ip saddr } comment "it serves what it has"',
+        'update @leavers { @th,32,8 & 0x3f : ip saddr } comment "it serves what it has"',
         'tcp flags != syn / syn,ack goto unknown comment "of a connection"',
-        'tcp flags syn / syn,ack update @opening { ip saddr . tcp sport } comment "a handshake"',
+        "tcp flags syn / syn,ack limit rate over 10000/second burst 10000 packets update @opening "
+        '{ ip saddr . tcp sport . ip daddr . tcp dport timeout 1s } accept comment "a flood of handshakes"',
+        'tcp flags syn / syn,ack update @opening { ip saddr . tcp sport . ip daddr . tcp dport } comment "a handshake"',
         'socket wildcard 1 goto onward comment "only a listener knows it"',
-        'ip saddr . th sport @opening accept comment "a handshake here knows it"',
+        'ip saddr . th sport . ip daddr . th dport @opening accept comment "a handshake here knows it"',
+        'socket mark != 0x00000000 accept comment "a connection here knows it, by its mark"',
+        'socket wildcard 0 ip daddr . th dport != @bound accept comment "a connection here knows it"',
+        'socket wildcard 0 ip saddr . th sport . ip daddr . th dport @older accept comment "a connection here that is older than marks"',
         'ip ttl <= 1 goto circled comment "it went round"',
         'ip ttl <= 16 goto next comment "it was handed on"',
         'ip ttl set 16 comment "not for long"',
         'map @leavers device "eth0" goto send comment "place 1"',
         'counter packets 0 bytes 0 drop comment "whoever serves it gets it"',
     ):
-        assert line in listed
+        assert normal(line) in listed, line
+    node.in_network(lambda: Rules().mark(1 << 28, [(VIP, 80)]))
+    client, here = (ip_address("10.0.0.200"), 40_000), (VIP, 80)
+    node.in_network(lambda: Rules().tell_apart([here], [(client, here)]))
+    listed = normal(nft(bench.nodes[0], "list", "ruleset"))
+    for line in (
+        "type filter hook input priority 1000; policy accept;",
+        'ip daddr . tcp dport @marked meta mark 0x00000000 meta mark set 0x10000000 comment "its connection inherits it"',
+        "elements = { 10.0.0.10 . 80 }",
+        "elements = { 10.0.0.200 . 40000 . 10.0.0.10 . 80 }",
+    ):
+        assert normal(line) in listed, line
     hold(node, group(str(VIP6)))
-    listed = nft(bench.nodes[0], "list", "ruleset")
-    assert 'ip6 hoplimit set 16 comment "not for long"' in listed
-    assert 'map @leavers device "eth0" goto send comment "place 8"' in listed
+    node.in_network(lambda: Rules().mark(1 << 28, [(VIP6, 80)]))
+    client, here = (ip_address("fd00::200"), 40_000), (VIP6, 80)
+    node.in_network(lambda: Rules().tell_apart([here], [(client, here)]))
+    listed = normal(nft(bench.nodes[0], "list", "ruleset"))
+    assert normal("elements = { fd00::200 . 40000 . fd00::10 . 80 }") in listed
+    assert normal('ip6 saddr . th sport . ip6 daddr . th dport @opening accept comment "a handshake here knows it"') in listed
+    hold(node, group(str(VIP6), str(VIP)))
+    listed = normal(nft(bench.nodes[0], "list", "ruleset"))
+    assert normal("update @further { ip6 saddr : @th,192,32 } drop") in listed
+    assert normal("update @further { ip saddr : @th,192,128 } drop") in listed
+    hold(node, group(str(VIP6), virtual="vrrp.1"))
+    listed = normal(nft(bench.nodes[0], "list", "ruleset"))
+    for line in (
+        'iifname "vrrp.1" meta pkttype host goto virtual comment "to the VIP\'s MAC"',
+        '!= @speaks counter packets 0 bytes 0 drop comment "a peer is MASTER"',
+        'oifname "eth0" meta l4proto vrrp @th,8,8 0x1 @th,16,8 != 0x0 update @speaks {',
+        'oifname "vrrp.1" icmpv6 type mld2-listener-report @th,64,8 0x3 drop',
+    ):
+        assert normal(line) in listed, line
+    hold(node, group(str(VIP), virtual="vrrp.1"))
+    assert 'iifname "vrrp.1" arp saddr ether 00:00:5e:00:01:01 counter packets 0 bytes 0 drop' in nft(bench.nodes[0], "list", "ruleset")
+    assert normal('ip6 hoplimit set 16 comment "not for long"') in listed
+    assert normal('map @leavers device "eth0" goto send comment "place 8"') in listed
 
 
+@pytest.mark.kernel("handoff rules", short=True)
 def test_release_leaves_no_trace(bench: Cluster, node: Namespace) -> None:
     """Somebody else's table is what it was, and ours is gone; twice is as good as once."""
     machine = bench.nodes[0]
@@ -404,6 +498,7 @@ def test_release_leaves_no_trace(bench: Cluster, node: Namespace) -> None:
     nft(machine, "delete table ip theirs")
 
 
+@pytest.mark.kernel("handoff rules")
 def test_a_trial_leaves_no_trace(bench: Cluster, node: Namespace) -> None:
     """The kernel has checked all of it, and nothing is there; what was installed stays as it was."""
     hold(node, group(str(VIP), members=[PEER]))

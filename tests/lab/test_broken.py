@@ -33,6 +33,7 @@ def stop(node: Node, environment: dict[str, str]) -> None:
     node.agent.run_script("post-stop")
 
 
+@pytest.mark.samples("no interface")
 @pytest.mark.parametrize("how", BREAKS)
 def test_it_can_be_stopped(make_cluster: MakeCluster, how: str) -> None:
     """pre-stop and drain warn that nothing is handed over, and the other one has the VIP."""

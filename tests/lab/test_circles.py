@@ -17,6 +17,8 @@ from lab.fabric.watchdog import watchdog
 from lab.strangers.stray import stray
 from vrrp_drain.handoff.vip_on_lo import VipOnLo
 
+pytestmark = pytest.mark.kernel("handoff rules")
+
 NODES = 3
 SECONDS = 20.0  # a storm of so long is ended from outside
 VIPS = {4: "10.0.0.10", 6: "fd00::10"}

@@ -36,6 +36,7 @@ def make_cloud(make_cluster: MakeCluster) -> Iterator[MakeCloud]:
         yield make
 
 
+@pytest.mark.samples("adverts")
 @pytest.mark.parametrize(
     ("proof", "delay"), [pytest.param(BY_ADVERTS, 0.0, id="adverts"), pytest.param(BY_COMMAND, 1.5, id="command, an API that takes 1.5 s")]
 )

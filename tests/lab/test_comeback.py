@@ -25,6 +25,7 @@ def leave_half_way(make_cluster: MakeCluster, drain: str) -> tuple[Cluster, Node
     return cluster, first, second
 
 
+@pytest.mark.thorough
 def test_a_deploy_that_another_jobs_drain_fails(make_cluster: MakeCluster) -> None:
     """While that drain runs the instance stays draining, and status names it; once it has failed the instance serves again."""
     cluster, first, second = leave_half_way(make_cluster, f"sleep {3 * PROMOTE_AFTER}")
@@ -67,6 +68,7 @@ def test_a_haproxy_that_the_failed_drain_has_ended(make_cluster: MakeCluster) ->
     assert first.band() == "0"
 
 
+@pytest.mark.thorough
 def test_an_operators_demotion_is_not_undone(make_cluster: MakeCluster) -> None:
     """Neither by the watcher alone nor because a stop failed in between: it lasts until vrrpctl promote."""
     cluster, first, second = leave_half_way(make_cluster, "true # haproxy")

@@ -36,11 +36,12 @@ def is_alive(node: Node) -> bool:
     """Tell whether keepalived speaks VRRP: its VRRP process is there, and is neither a zombie nor stopped."""
     try:
         state = (node.machine.root / f"proc/{pid(node, CHILD)}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # it is about to be written
         return False
     return state not in "ZTX"
 
 
+@pytest.mark.samples("child killed", "child stopped", "parent killed")
 @pytest.mark.parametrize(
     ("signal", "whom", "restart"),
     [

@@ -28,6 +28,7 @@ def test_the_successor_dies_one_second_into_the_handover(make_cluster: MakeClust
     assert "10.0.0.3 adverts priority 252" in run.stderr
 
 
+@pytest.mark.thorough
 def test_the_only_successor_dies_one_second_into_the_handover(make_cluster: MakeCluster) -> None:
     """With nobody left the drain fails in bounded time, the priority is back, and the VIP never left."""
     cluster = make_cluster(2, fast=False, vrrp_drain={**SLOW, **WAITS})

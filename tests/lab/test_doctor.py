@@ -15,6 +15,8 @@ from lab.fabric.namespace import Namespace
 from lab.fabric.node import Node
 from lab.fabric.wait import until
 
+pytestmark = pytest.mark.kernel("doctor")
+
 VRRPCTL = "/var/vcap/packages/vrrp-drain/bin/vrrpctl"
 NFT = "/usr/sbin/nft"
 
@@ -47,6 +49,8 @@ def drop(machine: Namespace, table: str, hook: str, *matches: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.kernel("doctor", short=True)
+@pytest.mark.samples("fd00::10")
 @pytest.mark.parametrize("vip", ["10.0.0.10", VIP6])
 def test_a_healthy_group_and_an_iaas_that_drops_foreign_sources(make_cluster: MakeCluster, vip: str) -> None:
     """On MASTER and BACKUP there is nothing worse than a note, and their rules are as before.
@@ -65,7 +69,7 @@ def test_a_healthy_group_and_an_iaas_that_drops_foreign_sources(make_cluster: Ma
     found = examine(first)
     assert severe(found) == {"foreign-sources"}
     assert "10.0.0.2 answers our own address, but nothing that we send from" in found["foreign-sources"]["what"]
-    assert "or set vrrp_drain.connection_handoff to false" in found["foreign-sources"]["mend"]
+    assert "set vrrp_drain.handoff_transport to tunnel" in found["foreign-sources"]["mend"]
     assert severe(examine(second)) == set()
 
 
@@ -127,6 +131,7 @@ def test_no_healthy_successor_and_a_frontend_on_the_vip(make_cluster: MakeCluste
     third.power_on()
 
 
+@pytest.mark.thorough
 @pytest.mark.long
 def test_mixed_advert_intervals(make_cluster: MakeCluster) -> None:
     """An instance whose keepalived was given another interval, past pre-start, is a second MASTER: on both doctor names the property."""

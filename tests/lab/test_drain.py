@@ -2,10 +2,15 @@
 
 import time
 
+import pytest
+
 from lab.clients.load import Load
 from lab.conftest import MakeCluster
 
+pytestmark = pytest.mark.kernel("drain")
 
+
+@pytest.mark.kernel("drain", short=True)
 def test_drain_of_the_master_moves_the_vip_and_refuses_nobody(make_cluster: MakeCluster) -> None:
     """With default timing the MASTER's drain prints 0 when the successor serves, and no new connection is refused."""
     cluster = make_cluster(2, fast=False)
@@ -99,6 +104,7 @@ def test_deployment_delete_waits_for_nobody(make_cluster: MakeCluster) -> None:
     assert only.band() == "0"
 
 
+@pytest.mark.kernel("IPv6")
 def test_ipv6(make_cluster: MakeCluster) -> None:
     """An IPv6 VIP moves the same way: adverts of version 3, and neighbour solicitation as the proof."""
     cluster = make_cluster(2, vip="fd00::10", ha_proxy={"bind": ":::80 v4v6"})

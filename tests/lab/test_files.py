@@ -57,6 +57,7 @@ def victims(node: Node) -> dict[str, str]:
     return {path.name: path.read_text() for path in (node.vcap / "victims").iterdir()}
 
 
+@pytest.mark.samples("link")
 @pytest.mark.parametrize("how", PLANTS)
 def test_what_others_planted_changes_nothing_elsewhere(make_cluster: MakeCluster, how: str) -> None:
     """Somebody of the group vcap takes the name of every file of ours before pre-start, and of every log again later.

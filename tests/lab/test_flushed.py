@@ -10,6 +10,8 @@ from lab.conftest import MakeCluster, nft
 from lab.fabric.node import Node
 from lab.fabric.wait import until
 
+pytestmark = pytest.mark.kernel("handoff rules")
+
 BACK = 4.0  # seconds, on a busy machine; with one of its own it is half a second
 
 
@@ -20,6 +22,11 @@ def harm(node: Node, command: str) -> None:
 
 def losses(node: Node) -> list[str]:
     return [line for line in node.log(name="history.log").splitlines() if '"rules_lost"' in line]
+
+
+def rules(node: Node) -> str:
+    """Return all rules, without what counters have counted and sets hold."""
+    return nft(node, "--stateless", "--terse", "list", "ruleset")
 
 
 def has_told(node: Node, count: int) -> bool:
@@ -40,7 +47,7 @@ def test_what_is_taken_away_is_put_back(make_cluster: MakeCluster) -> None:
     """Each kind of loss once: all is there again, the loss and its end stand in the history with who did it, and a metric counts it."""
     cluster = make_cluster(2, watched=True, keepalived={"vips": ["fd00::10/64"]})
     first, _ = cluster.nodes
-    whole = [line for line in nft(first, "-s", "list", "ruleset").splitlines() if "elements" not in line]
+    whole = rules(first)
     told = len(losses(first))
     for kind, (command, says) in HARMS.items():
         harm(first, command)
@@ -51,7 +58,7 @@ def test_what_is_taken_away_is_put_back(make_cluster: MakeCluster) -> None:
         assert says in on, kind
         assert ("since a change by nft (pid " in on) is command.startswith("nft"), kind
         assert '"state": "off"' in off, kind
-        assert [line for line in nft(first, "-s", "list", "ruleset").splitlines() if "elements" not in line] == whole, kind
+        assert rules(first) == whole, kind
         assert "10.0.0.10/32" in first.machine.run(["ip", "-o", "addr", "show", "lo"]).stdout, kind
         told += 2
     assert f"vrrp_drain_rules_losses_total {len(HARMS)}.0" in first.machine.run(["curl", "-s", "127.0.0.1:9922/metrics"]).stdout

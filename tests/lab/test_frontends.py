@@ -1,339 +1,93 @@
-"""Connections of every kind of frontend that operators have: each goes on over a move and back, on the node that opened it."""
+"""Connections of every kind of frontend, in every network and whyever the VIP moves: each goes on, on the instance that opened it."""
 
-import base64
-import hashlib
-import http.client
-import os
-import socket
-import ssl
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from h2.connection import H2Connection
-from h2.events import ConnectionTerminated, DataReceived, StreamEnded
 
 from lab.clients.both_ways import Transfer
+from lab.clients.frontends import TCP, Client, backends, certificate, every_kind, more_than, use
 from lab.conftest import MakeCluster
-from lab.fabric.cluster import VIP, VIP6, Cluster
+from lab.fabric.cluster import VIP, VIP6
 from lab.fabric.node import Node
-from lab.fabric.servers import echo, serving
 from lab.fabric.wait import until
-from vrrp_drain.handoff.rules import Rules
+from lab.fabric.watchdog import watchdog
+from lab.scenarios.matrix import NETWORKS, REASONS, TWO_MASTERS, Network, Reason
 
-HTTP, PROXY, HTTP2, WEBSOCKET, PASSTHROUGH, TCP, NARROW = range(8001, 8008)  # frontends
-BEHIND = 1000  # what a backend's port is above its frontend's
-WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
-TEXT = b"\x81"  # RFC 6455 section 5.2: one whole text frame
-FORWARDED = {VIP: "PROXY TCP4 192.0.2.7 10.0.0.10 4711 80\r\n", VIP6: "PROXY TCP6 2001:db8::7 fd00::10 4711 80\r\n"}
-NAMED = 'http-request return status 200 content-type text/plain lf-string "$INSTANCE %ci %[path]"'
-
-DUAL_STACK = f"""
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-    timeout tunnel 60s
-    timeout http-keep-alive 60s
-
-frontend dual-stack
-    bind :::{HTTP} v4v6
-    {NAMED}
-"""
-
-Say = Callable[[str], str]  # uses the connection with a text of the test's, and returns the name of the node that answered
+PATIENT = {"keepalive_timeout": 60}  # haproxy closes nobody's connection who is quiet during a test
+MODULES = {"virtual MAC": pytest.mark.needs("macvlan"), "drops foreign sources": pytest.mark.needs("vxlan")}
+SECONDS = 120.0  # a storm is ended from outside
+_ACKNOWLEDGED = 0.5  # seconds within which a client acknowledges what it got (RFC 9293 section 3.8.6.3)
 
 
-def every_kind(pem: Path) -> str:
-    """Return haproxy's frontends; what they do not answer themselves goes to a backend on the same node."""
-    return f"""{DUAL_STACK}
-frontend proxy-protocol
-    bind :::{PROXY} v4v6 accept-proxy
-    {NAMED}
-
-frontend http2
-    bind :::{HTTP2} v4v6 ssl crt {pem} alpn h2
-    {NAMED}
-
-listen websocket
-    bind :::{WEBSOCKET} v4v6
-    server node 127.0.0.1:{WEBSOCKET + BEHIND}
-
-listen tls-passthrough
-    bind :::{PASSTHROUGH} v4v6
-    mode tcp
-    server node 127.0.0.1:{PASSTHROUGH + BEHIND}
-
-listen tcp
-    bind :::{TCP} v4v6
-    mode tcp
-    server node 127.0.0.1:{TCP + BEHIND}
-"""
-
-
-@pytest.fixture
-def pem(tmp_path: Path) -> Path:
-    """Give a certificate for both VIPs, with its key."""
-    made = tmp_path / "vip.pem"
-    names = f"subjectAltName=IP:{VIP},IP:{VIP6}"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
-            *("-subj", "/CN=vip", "-addext", names, "-keyout", "-", "-out", "-"),
-        ],
-        stdout=made.open("wb"),
-        stderr=subprocess.DEVNULL,
-        check=True,
-    )
-    return made
-
-
-@contextmanager
-def backends(node: Node, pem: Path, transfers: list[str]) -> Iterator[None]:
-    """Run what haproxy sends clients on to; ``transfers`` gets the node's name for each connection to the one that echoes."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pem)
-
-    def encrypted(connection: socket.socket) -> None:
-        with context.wrap_socket(connection, server_side=True) as inside:
-            while data := inside.recv(4096):
-                inside.sendall(f"{node.name} ".encode() + data)
-
-    def plain(connection: socket.socket) -> None:
-        transfers.append(node.name)
-        echo(connection)
-
-    kinds = {PASSTHROUGH: encrypted, WEBSOCKET: lambda connection: serve_websocket(connection, node.name), TCP: plain}
-    with ExitStack() as stack:
-        for frontend, serve in kinds.items():
-            stack.enter_context(serving(node.machine, "127.0.0.1", frontend + BEHIND, serve))
-        yield
-
-
-def serve_websocket(connection: socket.socket, name: str) -> None:
-    """Upgrade, then answer each short text with it and ``name``."""
-    with connection.makefile("rb") as stream:
-        headers = http.client.parse_headers(stream) if stream.readline() else http.client.HTTPMessage()
-        answer = (
-            f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Accept: {acceptance(headers['Sec-WebSocket-Key'])}\r\n\r\n"
-        )
-        connection.sendall(answer.encode())
-        while head := stream.read(2):
-            mask = stream.read(4)
-            text = f"{name} ".encode() + masked(stream.read(head[1] & 0x7F), mask)
-            connection.sendall(TEXT + bytes((len(text),)) + text)
-
-
-def acceptance(key: str) -> str:
-    """RFC 6455 section 4.2.2."""
-    return base64.b64encode(hashlib.sha1(key.encode() + WEBSOCKET_GUID).digest()).decode()
-
-
-def masked(data: bytes, mask: bytes) -> bytes:
-    """RFC 6455 section 5.3."""
-    return bytes(byte ^ mask[n % 4] for n, byte in enumerate(data))
-
-
-class Client:
-    """Opens connections from the client's machine to the VIP; they end with the ``with`` block."""
-
-    def __init__(self, cluster: Cluster, pem: Path, stack: ExitStack) -> None:
-        self._machine = cluster.client
-        self._vip = cluster.vip
-        self._pem = pem
-        self._stack = stack
-
-    def one_of_each(self) -> dict[str, Say]:
-        """Open one connection of each kind."""
-        return {
-            "dual-stack": self.http(HTTP),
-            "PROXY protocol": self.proxy_protocol(),
-            "TLS passthrough": self.passthrough(),
-            "TLS with HTTP/2": self.http2(),
-            "websocket": self.websocket(),
-        }
-
-    def http(self, port: int) -> Say:
-        get = self._getter(self.connect(port))
-
-        def say(text: str) -> str:
-            name, _, path = get(text).split()
-            assert path == f"/{text}"
-            return name
-
-        return say
-
-    def proxy_protocol(self) -> Say:
-        """What the header said of the client holds for all requests of the connection."""
-        connection = self.connect(PROXY)
-        header = FORWARDED[self._vip]
-        connection.sendall(header.encode())
-        get = self._getter(connection)
-
-        def say(text: str) -> str:
-            name, client, path = get(text).split()
-            assert (client, path) == (header.split()[2], f"/{text}")
-            return name
-
-        return say
-
-    def passthrough(self) -> Say:
-        connection = self._encrypted(PASSTHROUGH)
-
-        def say(text: str) -> str:
-            connection.sendall(text.encode())
-            name, said = connection.recv(4096).decode().split()
-            assert said == text
-            return name
-
-        return say
-
-    def http2(self) -> Say:
-        connection = self._encrypted(HTTP2, "h2")
-        assert connection.selected_alpn_protocol() == "h2"
-        protocol = H2Connection()
-        protocol.initiate_connection()
-
-        def say(text: str) -> str:
-            request = {":method": "GET", ":scheme": "https", ":authority": "vip", ":path": f"/{text}"}
-            protocol.send_headers(protocol.get_next_available_stream_id(), list(request.items()), end_stream=True)
-            body, ended = b"", False
-            while not ended:
-                connection.sendall(protocol.data_to_send())
-                received = connection.recv(65536)
-                assert received, "haproxy closed the connection"
-                for event in protocol.receive_data(received):
-                    assert not isinstance(event, ConnectionTerminated)
-                    body += event.data if isinstance(event, DataReceived) else b""
-                    ended = ended or isinstance(event, StreamEnded)
-            name, _, path = body.decode().split()
-            assert path == f"/{text}"
-            return name
-
-        return say
-
-    def websocket(self) -> Say:
-        connection = self.connect(WEBSOCKET)
-        key = base64.b64encode(os.urandom(16)).decode()
-        stream = self._stack.enter_context(connection.makefile("rb"))
-        connection.sendall(
-            f"GET / HTTP/1.1\r\nHost: vip\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
-        )
-        assert b" 101 " in stream.readline()
-        assert http.client.parse_headers(stream)["Sec-WebSocket-Accept"] == acceptance(key)
-
-        def say(text: str) -> str:
-            mask = os.urandom(4)
-            connection.sendall(TEXT + bytes((0x80 | len(text),)) + mask + masked(text.encode(), mask))
-            name, said = stream.read(stream.read(2)[1]).decode().split()
-            assert said == text
-            return name
-
-        return say
-
-    def connect(self, port: int) -> socket.socket:
-        opened = self._machine.in_network(lambda: socket.create_connection((self._vip, port), 5))
-        return self._stack.enter_context(opened)
-
-    def _encrypted(self, port: int, *protocols: str) -> ssl.SSLSocket:
-        context = ssl.create_default_context(cafile=self._pem)
-        context.set_alpn_protocols(protocols)
-        return self._stack.enter_context(context.wrap_socket(self.connect(port), server_hostname=self._vip))
-
-    def _getter(self, connection: socket.socket) -> Say:
-        """Return what gets a path on this very connection: http.client would open another one by itself."""
-        exchange = http.client.HTTPConnection(self._vip)
-        exchange.sock = connection
-        exchange.auto_open = 0
-
-        def get(path: str) -> str:
-            exchange.request("GET", f"/{path}")
-            return exchange.getresponse().read().decode()
-
-        return get
-
-
-def use(connections: dict[str, Say], text: str) -> dict[str, str]:
-    """Return for each kind who answered, or what happened instead."""
-    found = {}
-    for kind, say in connections.items():
-        try:
-            found[kind] = say(text)
-        except (OSError, http.client.HTTPException, AssertionError, ValueError, IndexError) as error:
-            found[kind] = repr(error)
-    return found
-
-
-def move(command: str, node: Node) -> None:
-    code, _, stderr = node.vrrpctl(command)
-    assert code == 0, stderr
-
-
-@pytest.mark.parametrize("vip", [VIP, VIP6])
-def test_every_kind_survives_both_moves(make_cluster: MakeCluster, pem: Path, vip: str) -> None:
-    """Each kind of connection is used before a move, after it and after the way back, and is always served by the node that opened it.
+@pytest.mark.kernel("frontends", short=("drain, IPv4, one segment",))
+@pytest.mark.samples(
+    "drain, IPv4, one segment",
+    "drain, IPv6, drops foreign sources",
+    "drain, IPv4, virtual MAC",
+    "keepalived died, IPv6, one segment",
+    "partition, IPv4, one segment",
+)
+@pytest.mark.parametrize(
+    ("reason", "vip", "network"),
+    [
+        pytest.param(reason, vip, network, marks=MODULES.get(network.name, ()), id=f"{reason.name}, {family}, {network.name}")
+        for reason in REASONS
+        for family, vip in (("IPv4", VIP), ("IPv6", VIP6))
+        for network in NETWORKS
+    ],
+)
+def test_every_kind_survives(make_cluster: MakeCluster, tmp_path: Path, reason: Reason, vip: str, network: Network) -> None:
+    """Each kind of connection is used before the move, after it and after the way back, and is always served by the node that opened it.
 
     While the VIP is away, new ones reach the other node: so packets to the VIP do go there.
     """
-    cluster = make_cluster(2, vip=vip, ha_proxy={"extra": every_kind(pem)})
+    pem = certificate(tmp_path / "vip.pem")
+    drain = {"health_interval": 0.3, **network.properties.get("vrrp_drain", {})}
+    properties = {**network.properties, "vrrp_drain": drain, "ha_proxy": {**PATIENT, "extra": every_kind(pem, vip)}}
+    cluster = make_cluster(2, vip=vip, create=False, watched=True, **properties)
+    network.prepare(cluster)
+    cluster.create()
     first, second = cluster.nodes
+    first.wait_for(vip)
     transfers: list[str] = []
-    with ExitStack() as stack:
+    with watchdog(SECONDS, first.machine, second.machine), ExitStack() as stack:
         for node in cluster.nodes:
             stack.enter_context(backends(node, pem, transfers))
         client = Client(cluster, pem, stack)
         of_first = client.one_of_each()
-        with Transfer(cluster.client, vip, TCP) as transfer:
-            by_first, by_second = (dict.fromkeys(of_first, node.name) for node in cluster.nodes)
-            assert use(of_first, "before") == by_first
-            move("demote", first)
-            assert cluster.holders() == [second]
-            of_second = client.one_of_each()
+        by_first, by_second = (dict.fromkeys(of_first, node.name) for node in cluster.nodes)
+        transfer = None if reason.cut_off else stack.enter_context(Transfer(cluster.client, vip, TCP))
+        assert use(of_first, "before") == by_first
+        if reason.cut_off:
+            time.sleep(_ACKNOWLEDGED)
+        reason.leave(cluster, first)
+        second.wait_for(vip)
+        learnt(client, second)
+        of_second = client.one_of_each()
+        assert use(of_second, "away") == by_second
+        if not reason.waits:
             assert use(of_first, "away") == by_first
-            assert use(of_second, "away") == by_second
+        if transfer and not reason.waits:
             more_than(transfer, 1 << 20)
-            move("promote", first)
-            assert cluster.holders() == [first]
-            assert use(of_first, "back") == by_first
-            assert use(of_second, "back") == by_second
+        reason.come_back(cluster, first)
+        second.wait_for(vip, here=False, seconds=40)
+        first.wait_for(vip)
+        learnt(client, first)
+        assert use(of_first, "back") == by_first
+        opened_meanwhile = use(of_second, "back")
+        if (reason.name, network.name) in TWO_MASTERS:
+            assert not any("timed out" in each for each in opened_meanwhile.values()), "a reset at once, if anything"
+        else:
+            assert opened_meanwhile == by_second
+        if transfer:
             more_than(transfer, 1 << 20)
-    assert transfer.whole, transfer.error
-    assert transfers == [first.name]
-    assert all(node.machine.in_network(Rules().state).sent for node in cluster.nodes), "both moves needed the handoff"
+    assert transfer is None or transfer.whole, transfer
+    assert transfers == ([] if reason.cut_off else [first.name])
     assert first.status()["bound_to_vip"] == []
 
 
-def more_than(transfer: Transfer, size: int) -> None:
-    """Wait until ``size`` more bytes have come back."""
-    wanted = transfer.bytes + size
-    until(lambda: transfer.error or transfer.bytes > wanted, f"{size} bytes more")
-
-
-def test_a_frontend_bound_to_the_vip_is_cut_and_the_operator_is_told(make_cluster: MakeCluster, pem: Path) -> None:
-    """Its connections get their reset at once, as without us; one of a wildcard frontend beside it goes on."""
-    extra = f"{DUAL_STACK}\nfrontend narrow\n    bind {VIP}:{NARROW}\n    {NAMED}\n"
-    cluster = make_cluster(2, ha_proxy={"extra": extra})
-    first, second = cluster.nodes
-    warning = (
-        f"{VIP}:{NARROW} is bound to the VIP itself: a move cuts its open connections. "
-        f"Bind it to every address instead, in haproxy: bind *:{NARROW}"
-    )
-    for node in cluster.nodes:
-        assert warning in node.log(), "post-start says so"
-        assert f"warning     {warning}" in node.vrrpctl("status")[1].splitlines()
-        assert node.status()["bound_to_vip"] == [f"{VIP}:{NARROW}"]
-    with ExitStack() as stack:
-        client = Client(cluster, pem, stack)
-        wide, narrow = client.http(HTTP), client.http(NARROW)
-        assert [wide("before"), narrow("before")] == [first.name, first.name]
-        move("demote", first)
-        assert cluster.holders() == [second]
-        with pytest.raises(ConnectionResetError, match="reset by peer"):  # in 5 s it would be a TimeoutError
-            narrow("away")
-        assert wide("away") == first.name
-        assert client.http(NARROW)("away") == second.name
+def learnt(client: Client, node: Node) -> None:
+    """Wait until new clients reach ``node``: who has not learnt yet where the VIP is asks whoever had it, as dead as that may be."""
+    until(lambda: client.who_answers() == node.name, f"new clients to reach {node.name}", 15)

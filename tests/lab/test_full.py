@@ -94,6 +94,7 @@ def signal(node: Node, name: str, *pids: int) -> None:
     assert node.machine.run(["kill", name, *map(str, pids)]).returncode == 0
 
 
+@pytest.mark.samples("tcp://127.0.0.1:80-process-True", "http://127.0.0.1:81/-frontend-False")
 @pytest.mark.parametrize(
     ("health_check", "limit", "stats_socket"),
     [
@@ -141,6 +142,7 @@ def test_a_full_haproxy_keeps_the_vip(make_cluster: MakeCluster, health_check: s
     assert "haproxy_saturated on -> off" in first.log()
 
 
+@pytest.mark.samples("True-worker")
 @pytest.mark.parametrize("who", ["worker", "both"])
 @pytest.mark.parametrize("full", [False, True])
 def test_a_haproxy_that_hangs_but_lives(make_cluster: MakeCluster, who: str, full: bool) -> None:
@@ -246,6 +248,7 @@ def hogs(node: Node, core: int) -> Iterator[None]:
         yield
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("check", [None, "http://127.0.0.1:80/"])
 def test_checks_of_a_stopped_haproxy_do_not_pile_up(make_cluster: MakeCluster, check: str | None) -> None:
     """Six minutes' worth of looks at a haproxy that accepts nobody leave no socket behind at either end."""

@@ -18,6 +18,8 @@ from lab.fabric.wait import until
 from lab.strangers.stray import stray
 from vrrp_drain.handoff.situation import Situation
 
+pytestmark = pytest.mark.kernel("handoff")
+
 FAMILIES = pytest.mark.parametrize("vip", ["10.0.0.10", "fd00::10"])
 ECHO_PORT = 8081
 FIRST, SECOND = (ipaddress.ip_address(f"10.0.0.{n}") for n in (1, 2))
@@ -61,6 +63,8 @@ def served_by(load: Load) -> dict[int, set[str]]:
     return found
 
 
+@pytest.mark.kernel("handoff", short=True)
+@pytest.mark.samples("fd00::10")
 @FAMILIES
 def test_open_connections_survive_both_moves(make_cluster: MakeCluster, vip: str) -> None:
     """20 keep-alive clients and a transfer in both directions notice neither the move away nor the move back."""
@@ -157,6 +161,7 @@ def test_two_nodes_that_both_left_do_not_play_ping_pong(make_cluster: MakeCluste
     assert sent == [2, 1]
 
 
+@pytest.mark.samples("10.0.0.10")
 @FAMILIES
 def test_a_port_that_a_client_uses_again(make_cluster: MakeCluster, vip: str) -> None:
     """The first node's TIME_WAIT of an earlier connection does not swallow the packets of one that the second serves."""

@@ -11,6 +11,7 @@ from lab.fabric.wait import until
 LAYOUTS = pytest.mark.parametrize("syslog_server", ["stdout", "/dev/log"], ids=["below the wrapper", "a daemon"])
 
 
+@pytest.mark.samples("a daemon")
 @LAYOUTS
 def test_haproxy_is_told_to_finish(make_cluster: MakeCluster, syslog_server: str) -> None:
     """drain finds the master in both trees: its idle client is asked to close, so drain ends long before drain_timeout."""
@@ -31,6 +32,7 @@ def test_haproxy_is_told_to_finish(make_cluster: MakeCluster, syslog_server: str
     assert "haproxy" not in first.machine.pids().values()
 
 
+@pytest.mark.samples("below the wrapper")
 @LAYOUTS
 def test_its_death_is_seen_at_once(make_cluster: MakeCluster, syslog_server: str) -> None:
     """In both trees the kernel tells of the end of haproxy's processes: a death, not a hang, and the VIP is away in a moment."""
@@ -53,6 +55,7 @@ def haproxy_is_seen() -> bool:
         return False
 
 
+@pytest.mark.samples("below the wrapper")
 @LAYOUTS
 def test_a_reload_is_no_death(make_cluster: MakeCluster, syslog_server: str) -> None:
     """The worker from before a reload serves what it has and ends: nothing moves, and it is the new one that is asked, told and watched."""

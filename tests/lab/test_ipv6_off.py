@@ -6,6 +6,8 @@ from lab.conftest import MakeCluster
 from lab.fabric.cluster import VIP6, Cluster
 from lab.fabric.node import Node
 
+pytestmark = pytest.mark.kernel("IPv6")
+
 
 def switch_off(node: Node, *interfaces: str) -> None:
     names = [f"net.ipv6.conf.{each}.disable_ipv6=1" for each in interfaces]
@@ -23,6 +25,7 @@ def started(cluster: Cluster) -> str:
     return run.stderr
 
 
+@pytest.mark.samples("everywhere")
 @pytest.mark.parametrize("interfaces", [("all", "default"), ("eth0",)], ids=["everywhere", "on-the-interface"])
 def test_it_is_said_where_the_vip_will_not_be(make_cluster: MakeCluster, interfaces: tuple[str, ...]) -> None:
     """By pre-start before anything runs, by doctor and by status, with the setting to change; IPv4 is as good as ever."""

@@ -89,6 +89,7 @@ def test_all_vips_move_together(make_cluster: MakeCluster) -> None:
     assert not any(first.has(vip) for vip in addresses)
 
 
+@pytest.mark.thorough
 def test_a_further_vip_in_a_rolling_deploy(make_cluster: MakeCluster) -> None:
     """keepalived.vips may differ between instances for a while: there is one MASTER all the time."""
     cluster = make_cluster(2)
@@ -107,6 +108,7 @@ def test_a_further_vip_in_a_rolling_deploy(make_cluster: MakeCluster) -> None:
     assert [(move.source, move.target) for move in recorder.moves()] == [(first.name, second.name), (second.name, first.name)]
 
 
+@pytest.mark.thorough
 def test_without_preemption(make_cluster: MakeCluster) -> None:
     """An instance that comes back leaves the VIP where it is, and a drain moves it all the same, with nobody refused."""
     cluster = make_cluster(2, keepalived={"preempt": False})

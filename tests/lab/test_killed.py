@@ -76,6 +76,7 @@ def ends_well(killer: Killer, *scripts: str) -> None:
         assert killer.run(script).status == 0
 
 
+@pytest.mark.samples("post-stop")
 @pytest.mark.parametrize(
     ("before", "killed", "calls", "states"),
     [

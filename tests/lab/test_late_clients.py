@@ -73,6 +73,7 @@ def announcements(cluster: Cluster) -> Iterator[list[tuple[float, str]]]:
         sniffer.close()
 
 
+@pytest.mark.samples("IPv6")
 @pytest.mark.parametrize(
     ("vip", "vrrp_drain"),
     [
@@ -98,6 +99,7 @@ def test_a_client_that_learns_the_move_four_seconds_late(make_cluster: MakeClust
     assert {each.node for each in load.found.of("new")} == {"haproxy/0", "haproxy/1"}
 
 
+@pytest.mark.samples("10.0.0.10")
 @pytest.mark.parametrize("vip", ["10.0.0.10", "fd00::10"])
 def test_the_successor_announces_itself_while_clients_come_late(make_cluster: MakeCluster, vip: str) -> None:
     """keepalived does when it becomes MASTER, and a second later; the watcher once a second as long as somebody comes to who left."""

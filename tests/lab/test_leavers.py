@@ -58,6 +58,7 @@ def assert_answered(cluster: Cluster) -> None:
     assert sum(kernel_rules.situation(node.machine).circled for node in cluster.nodes) == 0
 
 
+@pytest.mark.samples("10.0.0.10")
 @pytest.mark.parametrize("vip", ["10.0.0.10", "fd00::10"])
 def test_the_next_is_updated_while_the_first_still_serves(make_cluster: MakeCluster, vip: str) -> None:
     """The operator took one out, BOSH updates the next: what is open at the first lives on when the second stops, and when it is back."""
@@ -82,6 +83,7 @@ def test_the_next_is_updated_while_the_first_still_serves(make_cluster: MakeClus
     assert served_by(of_first) == {"haproxy/0"}
 
 
+@pytest.mark.samples("the-later-first")
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["the-earlier-first", "the-later-first"])
 def test_two_have_left_and_stop_in_any_order(make_cluster: MakeCluster, order: tuple[int, int]) -> None:
     """Whoever stops says so: the connections of the other one live on, and nobody needs to run on any instance for that."""
@@ -105,6 +107,7 @@ def test_two_have_left_and_stop_in_any_order(make_cluster: MakeCluster, order: t
     assert served_by(loads[order[1]]) == {leavers[order[1]].name}
 
 
+@pytest.mark.thorough
 def test_four_leave_one_after_the_other(make_cluster: MakeCluster) -> None:
     """Four of five have left, and each serves what was opened there; the first and the third stop."""
     cluster = make_cluster(5)

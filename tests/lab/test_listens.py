@@ -9,6 +9,8 @@ from lab.conftest import MakeCluster
 from lab.fabric.cluster import VIP, VIP6
 from lab.fabric.wait import until
 
+pytestmark = pytest.mark.kernel("frontends")
+
 LOGGED = "\n    log stdout format raw local0\n    option tcplog"
 
 
@@ -21,6 +23,7 @@ def pem(tmp_path: Path) -> Path:
     return made
 
 
+@pytest.mark.samples("TLS and PROXY", "both families", "a socket alone")
 @pytest.mark.parametrize(
     ("bind", "vip", "asked", "peers"),
     [

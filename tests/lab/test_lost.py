@@ -41,6 +41,7 @@ def move(cluster: Cluster, leaver: Node, successor: Node) -> None:
     assert cluster.holders() == [successor]
 
 
+@pytest.mark.samples("nopreempt")
 @pytest.mark.parametrize("preempt", [True, False], ids=["preempt", "nopreempt"])
 def test_the_first_advert_of_the_leaver_is_lost(make_cluster: MakeCluster, preempt: bool) -> None:
     """Nobody's connection is cut: it is said again."""
@@ -57,6 +58,7 @@ def test_the_first_advert_of_the_leaver_is_lost(make_cluster: MakeCluster, preem
     assert load.found.failed("new") == []
 
 
+@pytest.mark.thorough
 def test_a_fifth_of_the_leavers_adverts_is_lost(make_cluster: MakeCluster) -> None:
     """Six moves away, the successor knowing of none before: no open connection is cut by any, nor by a way back."""
     cluster = make_cluster(2)
@@ -109,22 +111,3 @@ def closed_after(client: socket.socket, seconds: float = 20) -> float:
             return time.monotonic()
         time.sleep(0.05)
     raise AssertionError(f"no reset within {seconds:g} s")
-
-
-@pytest.mark.parametrize(("vip", "further"), [("10.0.0.10", "fd00::10"), ("fd00::10", "10.0.0.10")], ids=["IPv4 first", "IPv6 first"])
-def test_open_connections_of_the_other_family(make_cluster: MakeCluster, vip: str, further: str) -> None:
-    """A dual-stack pair moves: clients of both addresses keep their connections with the instance that leaves."""
-    cluster = make_cluster(2, vip=vip, keepalived={"vips": [further]}, ha_proxy=DUAL_STACK)
-    first, second = cluster.nodes
-    with (
-        Load(cluster.client, vip, rate=20, keep_alive=CLIENTS) as one,
-        Load(cluster.client, further, rate=20, keep_alive=CLIENTS, lane=1) as other,
-    ):
-        until(lambda: min(one.answered, other.answered) > 100, "clients of both families to be served")
-        move(cluster, first, second)
-        assert {each.vip.version for each in situation(second.machine).armed} == {4, 6}
-        served = min(one.answered, other.answered)
-        until(lambda: min(one.answered, other.answered) > served + 100, "clients to be served after the move")
-    for load in (one, other):
-        assert load.found.failed("established") == []
-        assert load.found.failed("new") == []

@@ -18,6 +18,7 @@ DELETED = {"BOSH_VM_NEXT_STATE": "delete", "BOSH_INSTANCE_NEXT_STATE": "delete",
 SOON = 60.0  # seconds: far less than successor_timeout, more than three handover timeouts take
 
 
+@pytest.mark.samples("3 of 3")
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
@@ -60,6 +61,7 @@ def stop_all(cluster: Cluster, environment: dict[str, str], change: str, at_once
     in_flight(stop, range(len(cluster.nodes)), at_once, 0)
 
 
+@pytest.mark.samples("1-bosh stop", "3-scaled down to nothing")
 @pytest.mark.parametrize(
     ("environment", "change"), [(STOPPED, "job_shutdown"), (DELETED, "job_shutdown")], ids=["bosh stop", "scaled down to nothing"]
 )

@@ -35,6 +35,7 @@ def noisy(group: tuple[Cluster, Iterator[int]]) -> Iterator[tuple[Cluster, Names
     show(cluster)
 
 
+@pytest.mark.samples("other VIP-10000", "priority 255-2", "wrong checksum-10000", "draining priority-2")
 @pytest.mark.parametrize("rate", [pytest.param(rate, marks=pytest.mark.xdist_group(f"noise {rate}")) for rate in RATES])
 @pytest.mark.parametrize("kind", KINDS)
 def test_moves_under_noise(noisy: tuple[Cluster, Namespace, Namespace], kind: str, rate: float) -> None:

@@ -28,6 +28,7 @@ def metric(node: Node, name: str) -> str:
     return next((line.split()[-1] for line in answer.splitlines() if line.startswith(f"{name} ")), "")
 
 
+@pytest.mark.thorough
 def test_an_instance_that_stays_out(make_cluster: MakeCluster) -> None:
     """A deploy and a reboot leave it out, and neither fails; status, history and the metrics say who wanted it. A promotion ends it."""
     cluster = make_cluster(2, watched=True)

@@ -15,6 +15,7 @@ JOBS = ("keepalived", "vrrp-drain", "haproxy-with-drain")
 GRACE = {"enable_health_check_http": True, "drain_frontend_grace_time": 3}
 
 
+@pytest.mark.samples("theirs is done first")
 @pytest.mark.parametrize(
     "ha_proxy",
     [

@@ -39,6 +39,7 @@ def never_two(cluster: Cluster, *others: Node) -> Iterator[Recorder]:
     assert recorder.overlap_seconds() < OVERLAP, [(each.nodes, each.ms) for each in recorder.owners() if len(each.nodes) > 1]
 
 
+@pytest.mark.samples("3, the lower first")
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("nodes", "order"),
@@ -58,6 +59,7 @@ def test_addresses_change_one_by_one(make_cluster: MakeCluster, nodes: int, orde
         assert "Entering FAULT" not in node.log("keepalived", "keepalived.log")
 
 
+@pytest.mark.thorough
 def test_a_master_that_nobody_tells_of_it(make_cluster: MakeCluster) -> None:
     """Where no watcher runs the peer goes on adverting to the address before: nothing is started beside it, and the reason says why."""
     cluster = make_cluster(2, keepalived=UNICAST)
@@ -86,6 +88,7 @@ def beside(tmp_path: Path) -> Iterator[Callable[[Cluster, Node], Node]]:
         yield make
 
 
+@pytest.mark.thorough
 def test_a_vm_beside_the_one_before(make_cluster: MakeCluster, beside: Callable[[Cluster, Node], Node]) -> None:
     """It is no stranger to the one that still runs, though that has an address that no link names; the VIP leaves that one as ever."""
     cluster = make_cluster(2, watched=True)

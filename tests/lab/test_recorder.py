@@ -8,6 +8,7 @@ from lab.scenarios.ownership import Why
 from lab.scenarios.recorder import Recorder
 
 
+@pytest.mark.samples("fd00::10")
 @pytest.mark.parametrize("vip", [VIP, VIP6])
 def test_moves_as_kernels_and_wire_tell_them(make_cluster: MakeCluster, vip: str) -> None:
     """A drain is a handover, a promotion a way back, and one that dies is taken over from: each with its time, and announced at once."""

@@ -27,6 +27,7 @@ def rehearse(node: Node, expected: int, *words: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.samples("fd00::10")
 @pytest.mark.parametrize("vip", ["10.0.0.10", VIP6])
 def test_a_healthy_cluster(make_cluster: MakeCluster, vip: str) -> None:
     """Nothing is felt: connections here and at the peer, both moves proven, and the VIP is back. A BACKUP refers to the MASTER."""
@@ -105,6 +106,7 @@ def test_told_to_stop_and_refused(make_cluster: MakeCluster) -> None:
     assert (first.band(), cluster.holders(), first.log().count("priority lowered")) == ("0", [first], begun)
 
 
+@pytest.mark.thorough
 def test_what_a_deploy_would_meet(make_cluster: MakeCluster) -> None:
     """The peers that said that they are out do not count, the last update is told as it was, and what is too much ends with 9."""
     cluster = make_cluster(3, watched=True, vrrp_drain={"successor_timeout": 1})

@@ -43,6 +43,7 @@ def sysctl(node: Node, name: str, value: int) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.samples("ipv4")
 @pytest.mark.parametrize("vip", [VIP, VIP6], ids=["ipv4", "ipv6"])
 def test_one_interface_of_the_group_answers(make_cluster: MakeCluster, vip: str) -> None:
     """The MASTER's interface that has the VIP, and no other of it or of a backup: before a move and after it.

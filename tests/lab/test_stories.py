@@ -81,6 +81,7 @@ def test_a_planned_drain(begin: Begin) -> None:
     story.ends_with(first)
 
 
+@pytest.mark.thorough
 def test_haproxy_dies_and_hangs(begin: Begin) -> None:
     """Both are told apart, the VIP goes away and comes back, and each side says why; nobody waits for an election.
 
@@ -140,6 +141,7 @@ def test_a_vm_dies_and_is_rebooted(begin: Begin) -> None:
     story.ends_with(first)
 
 
+@pytest.mark.thorough
 def test_the_network_fails(begin: Begin) -> None:
     """A partition, adverts that pass one way only, a cable that is pulled: who can know says what it was, and what clients had of it."""
     story, cluster = begin()
@@ -180,6 +182,7 @@ def test_the_network_fails(begin: Begin) -> None:
     story.ends_with(first)
 
 
+@pytest.mark.thorough
 def test_a_foreign_vrid(begin: Begin, stranger: PlugIn) -> None:
     """Everybody says who it is and what to change, as long as it is heard; the VIP stays where it is."""
     story, cluster = begin()

@@ -1,6 +1,7 @@
 """BOSH knows the instances by addresses of one network, the VIP and the adverts are on another: all is as with one."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -15,8 +16,9 @@ OTHER_VIP = "10.0.0.11"
 
 def clean(cluster: Cluster) -> None:
     """Have status and doctor find nothing wrong on any instance."""
-    for node in cluster.nodes:
-        code, stdout, stderr = node.vrrpctl("doctor", "--json")
+    with ThreadPoolExecutor(len(cluster.nodes)) as pool:  # each doctor listens for three seconds
+        reports = [*pool.map(lambda node: node.vrrpctl("doctor", "--json"), cluster.nodes)]
+    for node, (code, stdout, stderr) in zip(cluster.nodes, reports, strict=True):
         found = [each for each in json.loads(stdout)["findings"] if each["severity"] in ("problem", "warning")]
         assert (code, found) == (0, []), (node.name, stderr)
         status = node.status()
@@ -24,6 +26,7 @@ def clean(cluster: Cluster) -> None:
         assert status["answering"] == ([] if status["vip_here"] else [cluster.holders()[0].mac])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("same_segment", [False, True], ids=["apart", "same-segment"])
 def test_doctor_and_status_take_nobody_for_somebody_else(make_cluster: MakeCluster, same_segment: bool) -> None:
     """A peer that speaks from another address than the link gives it is that peer, on MASTER and BACKUP, whichever was updated last."""
@@ -35,6 +38,7 @@ def test_doctor_and_status_take_nobody_for_somebody_else(make_cluster: MakeClust
     clean(cluster)
 
 
+@pytest.mark.thorough
 @pytest.mark.long
 @pytest.mark.timeout(300)  # two updates
 @pytest.mark.parametrize("advert_int", [0.1, 1])
@@ -53,6 +57,7 @@ def test_the_vip_is_changed_in_a_rolling_deploy(make_cluster: MakeCluster, adver
     assert cluster.holders() == []
 
 
+@pytest.mark.thorough
 def test_unicast_where_the_link_is_of_the_vips_network(make_cluster: MakeCluster) -> None:
     """`network` on the link gives the peers' addresses there, and the instance's own as well: adverts come from that one."""
     cluster = make_cluster(2, create=False, two_networks=True, watched=True, keepalived={"unicast": True})

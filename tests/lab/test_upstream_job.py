@@ -29,6 +29,7 @@ def priority_line(node: Node, name: str) -> str:
     return next(line.strip() for line in text.splitlines() if line.strip().startswith("priority"))
 
 
+@pytest.mark.thorough
 def test_rolling_upgrade_beside_it(make_cluster: MakeCluster) -> None:
     """The drain moves the VIP through that job's configuration, no connection fails, and what was lowered is put back."""
     cluster = make_cluster(2, fast=False, vrrp_drain=PATIENCE, jobs=BESIDE)
@@ -46,6 +47,7 @@ def test_rolling_upgrade_beside_it(make_cluster: MakeCluster) -> None:
     assert [priority_line(second, name) for name in ("keepalived.config", "keepalived.config.template")] == ["priority 100"] * 2
 
 
+@pytest.mark.thorough
 def test_an_operator_beside_it(make_cluster: MakeCluster) -> None:
     """demote, status and promote work as with our job; a demoted instance says so in that job's own file."""
     cluster = make_cluster(2, fast=False, vrrp_drain=PATIENCE, jobs=BESIDE)
@@ -74,6 +76,7 @@ def test_from_it_to_ours_with_vrrp_drain_beside_it_first(make_cluster: MakeClust
     assert load.found.refused() + load.found.lost_syns() == []
 
 
+@pytest.mark.thorough
 def test_from_it_to_ours_in_one_deploy(make_cluster: MakeCluster) -> None:
     """Without vrrp-drain beforehand the first stop is not protected: the gap is the skew of its successor; never two masters."""
     cluster = make_cluster(2, fast=False, vrrp_drain=PATIENCE, jobs=UPSTREAM)
@@ -87,6 +90,7 @@ def test_from_it_to_ours_in_one_deploy(make_cluster: MakeCluster) -> None:
     assert recorder.vacant_seconds() < 1.5
 
 
+@pytest.mark.thorough
 def test_an_unhealthy_new_instance_takes_nothing_from_the_old_job(make_cluster: MakeCluster) -> None:
     """While the group is mixed, an instance with our job and a dead haproxy leaves the VIP at a healthy one with the old job."""
     cluster = make_cluster(2, fast=False, vrrp_drain=PATIENCE, jobs=BESIDE)

@@ -28,8 +28,10 @@ CUT = Request("established", 2.0, 1.0, "reset", "request", "", client=1)
 WHOLE = [Transfer(kind, 1.0, 2.0, 20.0, "ok") for kind in ("download", "upload", "slow")]
 BROKEN = Transfer("upload", 1.0, 2.0, 20.0, "ConnectionResetError")
 DRAINED = ScriptRun("vrrp-drain", "drain", 0, "0\n", "", 0.4)
+BESIDE = Found([*ANSWERED[:501], Request("established", 2.0, 1.0, "ok", "request", NODES[0], client=1)], 1.0, 10)
 OURS = Upgrade(
-    "with", NODES, Found(ANSWERED, 1.0, 50), WHOLE, [Mark(1.0, NODES[0], "vip")], MOVES, OWNERS, [(name, DRAINED) for name in NODES]
+    *("with", NODES, Found(ANSWERED, 1.0, 50), WHOLE, [Mark(1.0, NODES[0], "vip")], MOVES, OWNERS, [(name, DRAINED) for name in NODES]),
+    beside={each.name: BESIDE for each in demo.BESIDE},
 )
 WITHOUT = Upgrade("without", NODES, Found([*ANSWERED, LOST, CUT], 1.0, 50), [*WHOLE, BROKEN], [], MOVES, OWNERS, [])
 
@@ -56,6 +58,9 @@ def test_a_demo_as_it_should_be(tmp_path: Path) -> None:
     [
         {"found": Found([*ANSWERED, LOST], 1.0, 50)},
         {"found": Found([*ANSWERED, CUT], 1.0, 50)},
+        {"beside": {demo.BESIDE[0].name: BESIDE}},
+        {"beside": {each.name: Found([*BESIDE.requests, CUT], 1.0, 10) for each in demo.BESIDE}},
+        {"beside": {each.name: Found([CUT], 1.0, 10) for each in demo.BESIDE}},
         {"found": Found([*ANSWERED, replace(LOST, syns_resent=1, outcome="ok")], 1.0, 50)},
         {"found": Found(ANSWERED[:3000], 1.0, 50)},
         {"transfers": [*WHOLE, BROKEN]},

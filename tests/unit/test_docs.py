@@ -5,12 +5,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from lab.scenarios.matrix import NETWORKS, REASONS, TWO_MASTERS
 from vrrp_drain import doctor
 from vrrp_drain.notify.delivery import Message
 from vrrp_drain.notify.notice import Cause, Kind, Notice
@@ -157,3 +159,18 @@ def anchors(page: str) -> set[str]:
 def anchor_of(heading: str) -> str:
     """Return what GitHub makes of a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_the_table_of_moves_is_what_the_lab_plays() -> None:
+    """Its columns are the networks of the lab's matrix, its rows the reasons, and each cell says what the test of it asserts."""
+    lines = (ROOT / "docs/how-it-works.md").read_text().splitlines()
+    begin = next(n for n, line in enumerate(lines) if line.startswith("| why the VIP moves |"))
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in takewhile(lambda line: line, lines[begin:])]
+    assert head[1:] == [each.name for each in NETWORKS]
+    assert [row[0] for row in rows] == [each.name for each in REASONS]
+    for row, reason in zip(rows, REASONS, strict=True):
+        assert all(cell.startswith("survive") for cell in row[1:]), row
+        assert {"quiet" in cell for cell in row[1:]} == {reason.cut_off}, row
+        for cell, network in zip(row[1:], NETWORKS, strict=True):
+            assert ("opened meanwhile may get a reset" in cell) is ((reason.name, network.name) in TWO_MASTERS), row
+        assert {"wait" in cell for cell in row[1:]} == {reason.waits and not reason.cut_off}, row

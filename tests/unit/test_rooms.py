@@ -57,4 +57,4 @@ def test_pre_commit_runs_what_make_lint_runs() -> None:
     assert repository["repo"] == "local"
     assert [hook["entry"].removeprefix("env PYTHONPATH=lib ") for hook in hooks] == commands
     assert all((hook["language"], hook["pass_filenames"]) == ("system", False) for hook in hooks)
-    assert len({hook["id"] for hook in hooks}) == len(hooks) == 6
+    assert len({hook["id"] for hook in hooks}) == len(hooks) == 5

@@ -8,7 +8,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from lab.scenarios.ownership import Mark, Move
 from lab.scenarios.recorder import Recorder
 from lab.scenarios.ways import WAYS, Way
 
-from . import bars, bulk, cost, results
+from . import bars, bulk, results
 from .bulk import Bulk
 from .claims import Claims, exit_code
 from .results import RUNS
@@ -208,17 +208,6 @@ def bulk_table(found: Sequence[Bulk]) -> Table:
     return shown
 
 
-def idle_table(found: Mapping[str, Any]) -> Table:
-    """Return what the rules cost while nobody drains, for the terminal."""
-    table = Table(title=f"While nobody drains, medians of {found['runs']} (lowest to highest)")
-    for heading in ("", "with the rules", "without"):
-        table.add_column(heading)
-    for label, key in (("upload, Mbit/s", "upload_mbit_per_s"), ("requests per second", "requests_per_s")):
-        columns = (found[key][name] for name in ("with_rules", "without_rules"))
-        table.add_row(label, *(f"{c['median']:.0f} ({c['lowest']:.0f} to {c['highest']:.0f})" for c in columns))
-    return table
-
-
 def main() -> int:
     console = Console()
     if lack := missing():
@@ -236,16 +225,13 @@ def main() -> int:
             comparisons.append(run(package, way))
             console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  {way.name}", highlight=False)
         transfers = bulk.run(package)
-        idle = cost.rules(package)
     console.print(table(comparisons))
     console.print(bulk_table(transfers))
-    console.print(idle_table(idle))
     path = results.put(
         {
             "machine": {"cores": os.cpu_count(), "kernel": platform.release()},
             "moves_compared": [each.as_json() for each in comparisons],
             "bulk": [each.as_json() for each in transfers],
-            "rules_while_nobody_drains": idle,
         }
     )
     picture = BUILD / "bench/compare.png"

@@ -2,21 +2,39 @@
 
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 
 from lab.clients.load import Load
-from lab.fabric.cluster import ALL_JOBS, compiled_package
+from lab.fabric.cluster import ALL_JOBS, VIP, VIP6, compiled_package
 from lab.fabric.namespace import missing
 from lab.fabric.release import BUILD
 from lab.scenarios import upgrade
-from lab.scenarios.upgrade import Upgrade
+from lab.scenarios.upgrade import Beside, Upgrade
 
 from . import report
 from .claims import Claims, exit_code
 
 _FIRST_MOVE = ("haproxy/0", "haproxy/1")
-_RUNS = (("without", ("keepalived", "haproxy")), ("with", ALL_JOBS))
+_ON_THE_VIP, _ON_THE_VIP_PORT = "a frontend bound to the VIP", 8000
+BESIDE = (Beside(_ON_THE_VIP, VIP, _ON_THE_VIP_PORT, lane=3), Beside("the VIP of the other family", VIP6, 80, lane=4))
+_MORE: dict[str, Any] = {
+    "keepalived": {"vips": [VIP6]},
+    "ha_proxy": {
+        "bind": ":::80 v4v6",
+        "extra": f"""
+frontend on-the-vip
+    bind {VIP}:{_ON_THE_VIP_PORT}
+    http-request return status 200 content-type text/plain string "$INSTANCE"
+""",
+    },
+}
+_RUNS: tuple[tuple[str, Sequence[str], Sequence[Beside], dict[str, Any]], ...] = (
+    ("without", ("keepalived", "haproxy"), (), {}),  # where it has no VIP, haproxy does not even start with a frontend bound to it
+    ("with", ALL_JOBS, BESIDE, _MORE),
+)
 
 
 def claims(without: Upgrade, ours: Upgrade) -> Claims:
@@ -25,6 +43,8 @@ def claims(without: Upgrade, ours: Upgrade) -> Claims:
     return {
         "with vrrp-drain no request fails, no SYN is lost, and open connections and transfers survive": ours.kept,
         "there are thousands of new connections": len(ours.found.of("new")) > 3000,
+        "there are new and established connections beside them, of each kind": [*ours.beside] == [each.name for each in BESIDE]
+        and all(len(each.of("new")) > 500 and each.of("established") for each in ours.beside.values()),
         "there are downloads, uploads and slow streams": {each.kind for each in ours.transfers} == {"download", "upload", "slow"},
         "the canary, which is the MASTER, hands over to the next one": moves[:1] == [_FIRST_MOVE],
         "the VIP is back on the canary at the end": [target for _, target in moves[-1:]] == [_FIRST_MOVE[0]],
@@ -43,7 +63,7 @@ def main() -> int:
         return 1
     upgrades: list[Upgrade] = []
     with compiled_package() as package:
-        for name, jobs in _RUNS:
+        for name, jobs, beside, properties in _RUNS:
             console.rule(f"{name} vrrp-drain")
             started = time.monotonic()
             with console.status("") as status:
@@ -53,7 +73,7 @@ def main() -> int:
                     console.print(f"[dim]{time.monotonic() - started:5.1f} s[/dim]  {what:<30}  {counts}", highlight=False)  # noqa: B023
                     status.update(what)
 
-                upgrades.append(upgrade.run(name, package, jobs, tell))
+                upgrades.append(upgrade.run(name, package, jobs, tell, beside=beside, **properties))
     console.print(report.table(upgrades))
     for path in report.write(upgrades, BUILD / "demo"):
         console.print(f"wrote {path.relative_to(BUILD.parent)}")

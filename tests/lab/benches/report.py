@@ -1,8 +1,9 @@
 """The demo's result as a table for the terminal and as a page."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from rich.table import Table
@@ -35,6 +36,7 @@ def rows(upgrades: Sequence[Upgrade]) -> list[tuple[str, list[Cell]]]:
         ("downloads, uploads, slow streams", [(", ".join(str(run["transfers"][k]) for k in _TRANSFERS), False) for run in runs]),
         line("  broken", "transfers", "broken"),
         ("  longest pause of one, ms", [(f"{run['transfers']['longest_pause_ms']:.0f}", False) for run in runs]),
+        *(row for name in dict.fromkeys(name for run in runs for name in run["beside"]) for row in _beside(runs, name)),
         ("the virtual IP moved, times", [(str(len(run["moves"])), False) for run in runs]),
         ("  nobody had it, ms in all", [(picture.ms(run["vip"]["nobody_ms"]), run["vip"]["nobody_ms"] > SLOW_MS) for run in runs]),
         ("  two had it, ms in all", [(picture.ms(run["vip"]["two_ms"]), run["vip"]["two_ms"] > SLOW_MS) for run in runs]),
@@ -42,6 +44,19 @@ def rows(upgrades: Sequence[Upgrade]) -> list[tuple[str, list[Cell]]]:
         ("  way back, the other one serves, ms", [(_each(run["vip"]["way_back_ms"]), False) for run in runs]),
         ("drain scripts, seconds", [(", ".join(f"{d['seconds']:.1f}" for d in run["drains"]) or "none", False) for run in runs]),
     ]
+
+
+def _beside(runs: Sequence[dict[str, Any]], name: str) -> Iterator[tuple[str, list[Cell]]]:
+    """Yield the rows of a further load, which not every run has."""
+
+    def cells(key: str, section: str, *, bad: bool) -> list[Cell]:
+        found = [run["beside"][name][section][key] if name in run["beside"] else None for run in runs]
+        return [("" if each is None else str(each), bad and bool(each)) for each in found]
+
+    yield f"{name}: new connections", cells("attempted", "new", bad=False)
+    yield "  failed", cells("failed", "new", bad=True)
+    yield "  answered after more than 100 ms", cells("slow", "new", bad=True)
+    yield "  established connections broken", cells("reset", "established", bad=True)
 
 
 def _each(values: Sequence[float]) -> str:

@@ -14,7 +14,7 @@ from lab.fabric.namespace import missing
 from lab.fabric.node import Node
 from lab.fabric.release import REPOSITORY
 from vrrp_drain.commands import top
-from vrrp_drain.commands.status import Status
+from vrrp_drain.commands.status_report import Status
 from vrrp_drain.notify.notice import Notice
 
 _COLUMNS = 124

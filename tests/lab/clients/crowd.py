@@ -13,9 +13,10 @@ from lab.fabric.namespace import Namespace
 
 from .traffic import NEW_PORTS
 
+EACH = len(NEW_PORTS)  # connections that one address can have to one port
 _TIMEOUT = 10.0  # seconds
 _AT_ONCE = 250  # requests under way: haproxy's listener takes more, and nothing is measured here
-_SPARE = 1000  # file descriptors for everything else in this process
+SPARE = 1000  # file descriptors for everything else in this process
 
 
 class Crowd:
@@ -30,7 +31,7 @@ class Crowd:
     def __enter__(self) -> "Crowd":
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        if most != resource.RLIM_INFINITY and most < self._size + _SPARE:
+        if most != resource.RLIM_INFINITY and most < self._size + SPARE:
             raise RuntimeError(f"{self._size} connections need more than the {most} files that this process may open (ulimit -Hn)")
         try:
             self._client.in_network(self._connect)
@@ -47,7 +48,7 @@ class Crowd:
         found: Counter[str] = Counter()
         host = self._where[0]
         request = f"GET / HTTP/1.1\r\nHost: {f'[{host}]' if ':' in host else host}\r\n\r\n".encode()
-        for some in _portions(self._connections):
+        for some in portions(self._connections):
             for connection in some:
                 connection.sendall(request)
             found.update(map(_answer, some))
@@ -72,7 +73,21 @@ class Crowd:
 
     def _connect(self) -> None:
         for port in NEW_PORTS[: self._size]:
-            self._connections.append(socket.create_connection(self._where, _TIMEOUT, ("", port)))
+            self._connections.append(connected(self._where, port))
+
+
+def connected(where: tuple[str, int], port: int) -> socket.socket:
+    """Open a connection from ``port``, which may have some to elsewhere."""
+    connection = socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET)
+    try:
+        connection.settimeout(_TIMEOUT)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        connection.bind(("", port))
+        connection.connect(where)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _answer(connection: socket.socket) -> str:
@@ -84,7 +99,7 @@ def _answer(connection: socket.socket) -> str:
     return body.decode() if head.startswith(b"HTTP/1.1 200") else "closed"
 
 
-def _portions(connections: Sequence[socket.socket]) -> Iterator[Sequence[socket.socket]]:
+def portions(connections: Sequence[socket.socket]) -> Iterator[Sequence[socket.socket]]:
     each = iter(connections)
     while some := list(itertools.islice(each, _AT_ONCE)):
         yield some

@@ -1,6 +1,6 @@
-"""Clients under way: starts traffic.py in the client's namespace, and reads what it found."""
+"""Clients under way: starts traffic.py or rush.py in the client's namespace, and reads what it found."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,16 +67,12 @@ class Found:
         return [each for each in self.failed("new") if each.phase == "connect" and each.outcome != "reset"]
 
 
-class Load(Program):
-    """Runs from entry to exit; then ``found`` has what the clients felt, unless ``keep`` is false. Loads of one client side by side need a
-    ``lane`` each, 1 to 4."""
+class _Clients(Program):
+    """Runs from entry to exit; then ``found`` has what the clients felt, ``clients`` of whom stayed connected."""
 
-    def __init__(
-        self, client: Namespace, vip: str, *, rate: float = 200, keep_alive: int = 20, port: int = 80, lane: int = 0, keep: bool = True
-    ) -> None:
-        settings = {"vip": vip, "port": port, "rate": rate, "keep_alive": keep_alive, "lane": lane, "keep": keep}
-        super().__init__(client, "clients.traffic", settings)
-        self._clients = keep_alive
+    def __init__(self, client: Namespace, module: str, settings: Mapping[str, Any], clients: int) -> None:
+        super().__init__(client, module, settings)
+        self._clients = clients
         self.answered = self.failed = self.slow = 0
 
     def hear(self, line: str) -> None:
@@ -87,6 +83,24 @@ class Load(Program):
         requests = [_without(stalls, Request(**line)) for line in lines if line["kind"] != "stall"]
         requests.sort(key=lambda request: request.t)
         self.found = Found(requests, max((ms for _, ms in stalls), default=0.0), self._clients)
+
+
+class Load(_Clients):
+    """What most tests have; nothing is ``found`` unless it does ``keep``. Loads of one client side by side need a ``lane`` each, 1 to 4."""
+
+    def __init__(
+        self, client: Namespace, vip: str, *, rate: float = 200, keep_alive: int = 20, port: int = 80, lane: int = 0, keep: bool = True
+    ) -> None:
+        settings = {"vip": vip, "port": port, "rate": rate, "keep_alive": keep_alive, "lane": lane, "keep": keep}
+        super().__init__(client, "clients.traffic", settings, keep_alive)
+
+
+class Rush(_Clients):
+    """Thousands of new connections a second to ``vips`` in turn, and ``keep_alive`` clients of each that stay connected."""
+
+    def __init__(self, client: Namespace, vips: Sequence[str], *, rate: float, keep_alive: int = 1, port: int = 80) -> None:
+        settings = {"vips": [*vips], "port": port, "rate": rate, "keep_alive": keep_alive}
+        super().__init__(client, "clients.rush", settings, keep_alive * len(vips))
 
 
 def _without(stalls: Sequence[tuple[float, float]], request: Request) -> Request:

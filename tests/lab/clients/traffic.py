@@ -17,7 +17,8 @@ import signal
 import socket
 import sys
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Traffic:
         self._vip, self._port, self._rate, self._keep_alive = vip, port, rate, keep_alive
         self.lines: list[dict[str, Any]] = []
         self._stopping = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
         # a port that was used a minute ago may meet its own TIME_WAIT on a node that has just got the VIP
         self._ports = itertools.cycle(NEW_PORTS[lane * LANE : (lane + 1) * LANE] if lane else NEW_PORTS)
         self._keeps = keep
@@ -46,17 +48,28 @@ class Traffic:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._note_stalls())
-            tasks.create_task(self._report())
-            for client in range(self._keep_alive):
-                tasks.create_task(self._stay_connected(client))
-            await self._open_connections(tasks)
+        self._begin(self._note_stalls())
+        self._begin(self._report())
+        for client in range(self._keep_alive):
+            self._begin(self._stay_connected(client))
+        await self._open_connections()
+        await asyncio.gather(*self._tasks)
 
-    async def _open_connections(self, tasks: asyncio.TaskGroup) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled() or task.exception():
+            self._stopping.set()  # run raises it: a load of which a part is missing counts too little
+        else:
+            self._tasks.discard(task)
+
+    async def _open_connections(self) -> None:
         due = time.monotonic()
         while self._rate and not self._stopping.is_set():
-            tasks.create_task(self._new_connection())
+            self._begin(self._new_connection())
             due += 1 / self._rate
             await asyncio.sleep(max(0.0, due - time.monotonic()))
         await self._stopping.wait()
@@ -64,13 +77,13 @@ class Traffic:
     async def _new_connection(self) -> None:
         started = time.monotonic()
         phase = "connect"
-        outcome, node, resent = "timeout", "", 0
+        outcome, node, syns = "timeout", "", 0
         writer: asyncio.StreamWriter | None = None
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with within(TIMEOUT):
                 local = ("::" if ":" in self._vip else "0.0.0.0", next(self._ports))
                 reader, writer = await asyncio.open_connection(self._vip, self._port, local_addr=local)
-                phase, resent = "request", _resent(writer)
+                phase, syns = "request", resent(writer.get_extra_info("socket"))
                 node = await self._ask(reader, writer, "close")
                 outcome = "ok"
         except (OSError, EOFError) as error:
@@ -78,7 +91,7 @@ class Traffic:
         finally:
             if writer:
                 writer.close()
-        self._record("new", started, outcome, phase, node, syns_resent=resent)
+        self._record("new", started, outcome, phase, node, syns_resent=syns)
 
     async def _stay_connected(self, client: int) -> None:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -87,7 +100,7 @@ class Traffic:
             phase = "request" if connection else "connect"
             outcome, node = "timeout", ""
             try:
-                async with asyncio.timeout(TIMEOUT):
+                async with within(TIMEOUT):
                     if connection is None:
                         connection = await asyncio.open_connection(self._vip, self._port)
                     phase = "request"
@@ -142,9 +155,31 @@ class Traffic:
             await asyncio.sleep(0.5)
 
 
-def _resent(connected: asyncio.StreamWriter) -> int:
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """Raise TimeoutError in a block that takes longer: what asyncio.timeout does from Python 3.11 on."""
+    task, expired = asyncio.current_task(), False
+    assert task is not None
+
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(seconds, expire)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if expired:
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+
+
+def resent(connected: socket.socket) -> int:
     """Return how often a packet of this connection, which has just been established, was sent again: none but the SYN was sent yet."""
-    info = connected.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RESENT_AT + 4)
+    info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RESENT_AT + 4)
     return int.from_bytes(info[_RESENT_AT:], sys.byteorder)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from .namespace import Namespace
 
 _SIOCGIFCONF = 0x8912  # netdevice(7): the IPv4 addresses of all interfaces
-_MOST = 64
+_MOST = 256  # with dozens of VIPs, each on lo as well
 _ENTRY = struct.Struct("16s4x4s16x")  # struct ifreq with a struct sockaddr_in
 
 
@@ -19,10 +19,10 @@ Found = Iterator[tuple[str, IPv4Address | IPv6Address]]  # the interface's name 
 
 
 def has_address(machine: Namespace, address: str) -> bool:
-    """Tell whether ``address`` is on the machine's eth0."""
+    """Tell whether ``address`` is on an interface of the machine but lo, as a rule eth0."""
     wanted = ip_address(address)
     found = _of_ipv4(machine) if isinstance(wanted, IPv4Address) else _of_ipv6(machine)
-    return any(each == ("eth0", wanted) for each in found)
+    return any(name != "lo" and each == wanted for name, each in found)
 
 
 def _of_ipv4(machine: Namespace) -> Found:

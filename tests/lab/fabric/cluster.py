@@ -8,16 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from types import MappingProxyType, TracebackType
+from typing import Any, TypeVar
 
 from . import release
 from .agent import Agent, MakeAgent, ScriptRun
 from .namespace import Namespace
 from .network import Switch
 from .node import Nic, Node
+from .programs import Programs
 from .release import Spec
 
+Self = TypeVar("Self", bound="Cluster")
 VIP = "10.0.0.10"
 VIP6 = "fd00::10"
 ALL_JOBS = ("keepalived", "vrrp-drain", "haproxy")
@@ -58,22 +60,26 @@ class Cluster:
         watched: bool = True,
         two_networks: bool = False,
         same_segment: bool = False,
+        dad: bool = False,
+        programs: Programs = MappingProxyType({}),
         **properties: Any,
     ) -> None:
         """``properties`` are ``keepalived``, ``vrrp_drain`` and ``ha_proxy``, as in a manifest; with ``watched`` the watcher runs.
 
-        ``two_networks`` has BOSH know the instances by addresses of a network of their own, on eth1, be it in the
-        ``same_segment``; the VIP is on eth0 as ever.
+        With ``dad`` IPv6 addresses are used once nobody else has them, a second or two after they came. ``two_networks`` has
+        BOSH know the instances by addresses of a network of their own, on eth1, be it in the ``same_segment``; the VIP is on eth0 as ever.
+        ``programs`` has the instances run others than this machine's.
         """
         self.vip = vip
         self.jobs = tuple(jobs)
         self.properties = {**properties, "keepalived": {"vip": vip, **properties.get("keepalived", {})}}
         self.package = package
         self._make_agent = make_agent
+        self._programs = programs
         self._unmonitored = () if watched else (WATCHER,)
         # hard links from the package need its file system
         self._disk = Path(tempfile.mkdtemp(prefix="disks-", dir=package.parent))
-        self.switch = Switch()
+        self.switch = Switch(dad=dad)
         self.backbone = (self.switch if same_segment else Switch()) if two_networks else None
         self.group = [
             Spec("haproxy", n, str(uuid.uuid5(uuid.NAMESPACE_DNS, f"haproxy-{n}")), self._address(n), n == 0) for n in range(nodes)
@@ -82,7 +88,7 @@ class Cluster:
         self.client = Namespace("client")
         self._plug_in_client()
 
-    def __enter__(self) -> Self:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -112,7 +118,7 @@ class Cluster:
             list(pool.map(lambda node: node.apply(self.jobs, self.group, self.properties, self.package), self.nodes))
 
     def holders(self) -> list[Node]:
-        """Return the nodes that have the VIP on eth0."""
+        """Return the nodes that have the VIP on an interface but lo."""
         return [node for node in self.nodes if node.has(self.vip)]
 
     def client_sends_to(self, node: Node) -> bool:
@@ -131,7 +137,8 @@ class Cluster:
         disk.mkdir()
         number, further = spec.index + 1, [Nic(self.backbone)] if self.backbone else []
         address = f"10.0.0.{number}" if self.backbone else spec.address
-        return Node(self.switch, spec, (f"{address}/24", f"fd00::{number}/64"), disk, self._make_agent, self._unmonitored, further)
+        addresses = (f"{address}/24", f"fd00::{number}/64")
+        return Node(self.switch, spec, addresses, disk, self._make_agent, self._unmonitored, further, programs=self._programs)
 
 
 def update(node: Node, note: Callable[[str], None] = lambda what: None, apply: Callable[[], None] = lambda: None) -> list[ScriptRun]:

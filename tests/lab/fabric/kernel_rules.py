@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from types import MappingProxyType
 
-from vrrp_drain.handoff.rules import Group, Rules
+from vrrp_drain.handoff.group import Group
+from vrrp_drain.handoff.rules import Rules
 from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.vrrp import hello
 
@@ -24,6 +25,7 @@ def group(
     hops: int = 0,
     rank: int = 0,
     ranks: Mapping[str, int] = MappingProxyType({}),
+    virtual: str = "",
 ) -> Group:
     return Group(
         vips=tuple(map(ip_address, vips)),
@@ -38,6 +40,8 @@ def group(
         window=WINDOW,
         rank=rank,
         ranks=tuple((ip_address(each), place) for each, place in ranks.items()),
+        virtual=virtual,
+        silence=3.6,
     )
 
 

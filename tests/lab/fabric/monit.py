@@ -38,6 +38,8 @@ def processes(jobs: Path) -> list[Process]:
 class Monit:
     """Of one machine; programs are started and stopped side by side, but for those that are not monitored."""
 
+    patience = 20.0  # seconds for a program to have its pid file
+
     def __init__(self, machine: Namespace, jobs: Path, unmonitored: Collection[str] = ()) -> None:
         self._machine = machine
         self._processes = {process.name: process for process in processes(jobs) if process.name not in unmonitored}
@@ -53,16 +55,16 @@ class Monit:
     def pid(self, name: str) -> int | None:
         """Return the pid (inside) of a process that runs."""
         try:
-            pid = int((self._machine.root / self._processes[name].pid_file.lstrip("/")).read_text())
+            pid = int(self._machine.read(self._processes[name].pid_file))
         except (OSError, ValueError):
             return None
-        return pid if (self._machine.root / f"proc/{pid}").exists() else None
+        return pid if self._machine.has_process(pid) else None
 
     def _start(self, process: Process) -> None:
         done = self._machine.run(process.start, _ENVIRONMENT)
         if done.returncode != 0:
             raise RuntimeError(f"{self._machine.name}: {' '.join(process.start)} exited {done.returncode}: {done.stderr}")
-        until(lambda: self.pid(process.name), f"{self._machine.name}: {process.name} to run")
+        until(lambda: self.pid(process.name), f"{self._machine.name}: {process.name} to run", self.patience)
 
     def _together(self, act: Callable[[Process], object], names: tuple[str, ...]) -> None:
         chosen = [self._processes[name] for name in names] if names else list(self._processes.values())

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -50,19 +51,23 @@ class Capture:
 
 
 class Namespace:
-    """A process tree under an init of its own. With ``vcap`` given, that directory is its /var/vcap."""
+    """A process tree under an init of its own. With ``vcap`` given, that directory is its /var/vcap.
 
-    def __init__(self, name: str, vcap: Path | None = None) -> None:
+    ``programs`` are those that are not this machine's: where each is looked for, and what is there instead.
+    """
+
+    def __init__(self, name: str, vcap: Path | None = None, programs: Mapping[str, Path] = MappingProxyType({})) -> None:
         self.name = name
         kinds = ["--net", "--uts", "--mount", "--pid"]
         self._unshare = subprocess.Popen(
             [
                 *("unshare", *kinds, "--fork", "--kill-child=SIGKILL", "--propagation", "private"),
                 *(sys.executable, "-I", str(Path(__file__).with_name("init.py")), name, str(vcap or "")),
+                *(f"{looked_for}={program}" for looked_for, program in programs.items()),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            process_group=0,  # of its own: the terminal's Ctrl-C is for whoever made the machine
+            start_new_session=True,  # the terminal's Ctrl-C is for whoever made the machine
         )
         assert self._unshare.stdout is not None
         if self._unshare.stdout.readline() != b"ready\n":
@@ -76,7 +81,7 @@ class Namespace:
 
     def popen(self, command: Sequence[str], env: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
         """Start a program inside, with exactly the given environment."""
-        return subprocess.Popen([*self._enter(), *command], env=dict(env or {}), process_group=0, **options)
+        return subprocess.Popen([*self._enter(), *command], env=dict(env or {}), start_new_session=True, **options)
 
     def run(self, command: Sequence[str], env: Mapping[str, str] | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a program inside to its end and return what it said; the caller looks at the return code."""
@@ -88,8 +93,15 @@ class Namespace:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            process_group=0,
+            start_new_session=True,
         )
+
+    def read(self, path: str) -> str:
+        """Return what a file inside holds. Raises OSError."""
+        return (self.root / path.lstrip("/")).read_text(errors="replace")
+
+    def has_process(self, pid: int) -> bool:
+        return (self.root / f"proc/{pid}").exists()
 
     def in_network(self, function: Callable[[], T]) -> T:
         """Call ``function`` here, but with the namespace's network: sockets that it opens stay there."""

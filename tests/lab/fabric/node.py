@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from . import release
@@ -13,6 +14,7 @@ from .agent import PATH, Agent, MakeAgent
 from .monit import Monit
 from .namespace import Namespace
 from .network import Switch, mac_of
+from .programs import Programs, of_environment
 from .release import Spec
 from .wait import until
 
@@ -28,7 +30,7 @@ class Nic:
 
 
 class Node:
-    """The disk (``vcap``) outlives the power; network and processes do not."""
+    """The disk (``vcap``) outlives the power; network and processes do not. ``programs`` are not this machine's."""
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class Node:
         unmonitored: Collection[str] = (),
         further: Sequence[Nic] = (),
         mac: int | None = None,
+        programs: Programs = MappingProxyType({}),
     ) -> None:
         self.spec = spec
         self.name = f"{spec.name}/{spec.index}"
@@ -49,11 +52,17 @@ class Node:
         self._make_agent = make_agent
         self._unmonitored = unmonitored
         self._further = further
+        self._programs = {**of_environment(), **programs}
         self.power_on(mac)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return those of eth0, with prefix lengths."""
+        return self._addresses
 
     def power_on(self, mac: int | None = None) -> None:
         """Boot: network and an empty /var/vcap/sys/run; nothing runs yet. A machine that was made anew has another last byte, ``mac``."""
-        self.machine = Namespace(f"{self.spec.name}-{self.spec.index}", self.vcap)
+        self.machine = Namespace(f"{self.spec.name}-{self.spec.index}", self.vcap, self._programs)
         number = mac or self.spec.index + 1
         self.mac = mac_of(number)
         self.port = self._switch.attach(self.machine, number, self._addresses)
@@ -110,7 +119,7 @@ class Node:
         return found
 
     def has(self, vip: str) -> bool:
-        """Tell whether the VIP is on eth0; a machine without power has nothing."""
+        """Tell whether the VIP is on an interface but lo; a machine without power has nothing."""
         return self.powered and has_address(self.machine, vip)
 
     def crash_keepalived(self) -> None:
@@ -129,7 +138,7 @@ class Node:
     def band(self) -> str | None:
         """Return the text of the track file."""
         try:
-            return (self.machine.root / "var/vcap/sys/run/keepalived/band").read_text().strip()
+            return self.machine.read("/var/vcap/sys/run/keepalived/band").strip()
         except FileNotFoundError:
             return None
 

@@ -1,7 +1,7 @@
 """The release as a VM gets it: templates rendered through Ruby, packages compiled by their own packaging scripts.
 
 With LAB_KEEPALIVED=/usr/sbin/keepalived in the environment, the lab runs on the machine's keepalived instead of ours, as a
-group does whose keepalived job is another release's.
+group does whose keepalived job is another release's. LAB_PYTHON: see programs.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .agent import PATH
+from . import programs
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 BUILD = REPOSITORY / "build"
@@ -169,26 +169,42 @@ def install_one(vcap: Path, compiled: Path) -> None:
 def compile_one(package: str, target: Path, tree: Path = REPOSITORY) -> None:
     """Compile what the bosh CLI would pack of a checkout, as the agent of a compilation VM does."""
     with tempfile.TemporaryDirectory() as source:
-        for name, path in package_files(package, tree).items():
-            (Path(source) / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, Path(source) / name)
-        run_packaging(tree / "packages" / package / "packaging", Path(source), target)
+        lay_out(package, Path(source), tree)
+        run_packaging(package, Path(source), target)
 
 
-def run_packaging(script: Path, source: Path, target: Path) -> None:
-    """Run a packaging script on the files in ``source``. Raises CompileError."""
+def lay_out(package: str, source: Path, tree: Path = REPOSITORY) -> None:
+    """Put into ``source`` what the agent of a compilation VM unpacks: the package's files and its packaging script."""
+    for name, path in {**package_files(package, tree), "packaging": tree / "packages" / package / "packaging"}.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, source / name)
+
+
+def compile_variables(package: str, source: str, target: str) -> dict[str, str]:
+    """Return what bosh-agent tells a packaging script (runPackagingCommand of agent/compiler)."""
+    return {
+        "BOSH_COMPILE_TARGET": source,
+        "BOSH_INSTALL_TARGET": target,
+        "BOSH_PACKAGE_NAME": package,
+        "BOSH_PACKAGE_VERSION": "0" * 40,  # a fingerprint
+    }
+
+
+def run_packaging(package: str, source: Path, target: Path) -> None:
+    """Run the packaging script in ``source`` on the files that lie there. Raises CompileError."""
     target.mkdir(parents=True)
-    done = subprocess.run(
-        ["bash", "-x", str(script)],
-        cwd=source,
-        env={"PATH": PATH, "BOSH_COMPILE_TARGET": str(source), "BOSH_INSTALL_TARGET": str(target)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    with programs.path_for_packaging() as path:
+        done = subprocess.run(
+            ["bash", "-x", "packaging"],
+            cwd=source,
+            env={"PATH": path, **compile_variables(package, str(source), str(target))},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
     if done.returncode != 0:
-        raise CompileError(f"{script} exited {done.returncode}; `make deps` installs what it needs:\n{done.stdout[-3000:]}")
+        raise CompileError(f"{package}: packaging exited {done.returncode}; `make deps` installs what it needs:\n{done.stdout[-3000:]}")
 
 
 def _compiled_once(package: str) -> Path:

@@ -42,7 +42,7 @@ class Zones(Cluster):
         number, disk = spec.index, self._disk / f"{spec.name}-{spec.index}"
         disk.mkdir()
         addresses = (f"{spec.address}/24", f"fd00:{number}::1/64")
-        node = Node(self._zone(number), spec, addresses, disk, self._make_agent, self._unmonitored)
+        node = Node(self._zone(number), spec, addresses, disk, self._make_agent, self._unmonitored, programs=self._programs)
         _use_router(node.machine, number)
         return node
 

@@ -7,45 +7,26 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
 
 from lab.fabric.node import Node
 from vrrp_drain.linux.rtnetlink import Netlink
 
 from . import ownership
 from .ownership import Mark, Move, Owners
+from .watching import Watching
 from .wire import AddressNotices, Sent
 
 _BAND_EVERY = 0.05  # seconds; the file's own time stamp gives the instant, this only has to see each one
 
 
-class Recorder:
+class Recorder(Watching):
     """Watches nodes from entry to exit."""
 
     def __init__(self, nodes: Sequence[Node], vip: str) -> None:
-        self._nodes = list(nodes)
+        super().__init__(nodes)
         self._vip = ipaddress.ip_address(vip)
         self._marks: list[Mark] = []
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._ended: float | None = None
-
-    def __enter__(self) -> "Recorder":
-        ready = [threading.Event() for _ in self._nodes]
-        self._threads = [
-            threading.Thread(target=self._watch, args=(node, event), daemon=True) for node, event in zip(self._nodes, ready, strict=True)
-        ]
-        for thread in self._threads:
-            thread.start()
-        for event in ready:
-            event.wait(10)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._ended = time.monotonic()
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def note(self, node: str, what: str) -> None:
         """Add a mark of the director's."""
@@ -71,9 +52,6 @@ class Recorder:
     def vacant_seconds(self) -> float:
         """Return for how long, at most, no node had the VIP."""
         return max((each.ms / 1000 for each in self.owners() if not each.nodes), default=0.0)
-
-    def _until(self) -> float:
-        return time.monotonic() if self._ended is None else self._ended
 
     def _watch(self, node: Node, ready: threading.Event) -> None:
         with suppress(PermissionError):  # this thread alone: when it sees what happens is what is measured
@@ -103,7 +81,7 @@ class Recorder:
                 if word != said or word == "announced":
                     self._add(now, node.name, word)
                 said = said if word == "announced" else word
-            for came in addresses.read() if addresses.fileno() in readable else ():
+            for _, came in addresses.read() if addresses.fileno() in readable else ():
                 if came is not here:
                     here = came
                     self._add(now, node.name, "vip" if came else "no-vip")

@@ -172,17 +172,18 @@ def _connect(vip: str, port: int) -> socket.socket:
 def _learn_late(cluster: Cluster) -> None:
     """The client's neighbour entry of the VIP, or its router's, keeps the old MASTER's MAC for seconds after the move."""
     master, backup = cluster.nodes
-    _pin(cluster, master, "permanent")
+    pin(cluster, master, "permanent")
     with ThreadPoolExecutor(1) as pool:
         updated = pool.submit(update, master)
         backup.wait_for(cluster.vip)
         time.sleep(_LATE)  # how late the client learns it is the scenario
-        _pin(cluster, backup, "reachable")
+        pin(cluster, backup, "reachable")
         updated.result()
     _settle(cluster)
 
 
-def _pin(cluster: Cluster, node: Node, state: str) -> None:
+def pin(cluster: Cluster, node: Node, state: str) -> None:
+    """Have the client send what is for the VIP to ``node``; ``state`` is its entry's, ip-neighbour(8)."""
     entry = [cluster.vip, "lladdr", node.mac, "nud", state, "dev", "eth0"]
     done = cluster.client.run([_IP, "neighbour", "replace", *entry])
     if done.returncode != 0:

@@ -1,8 +1,9 @@
 """One rolling upgrade under load: what the demo shows, the tests assert and the benchmarks time."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,18 @@ DOWNLOADS, UPLOADS, SLOW_STREAMS = 5, 5, 10  # long transfers at a time
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A further load, from ports of its ``lane``: of another frontend, or of another VIP. ``name`` is the frontend's, for people."""
+
+    name: str
+    vip: str
+    port: int
+    lane: int
+    rate: float = 50.0
+    keep_alive: int = 10
+
+
+@dataclass(frozen=True)
 class Upgrade:
     """All that was seen; times on the monotonic clock."""
 
@@ -32,6 +45,7 @@ class Upgrade:
     moves: list[Move]
     owners: list[Owners]
     drains: list[tuple[str, ScriptRun]]
+    beside: Mapping[str, Found] = field(default_factory=dict)
 
     @property
     def broken(self) -> list[Transfer]:
@@ -41,7 +55,8 @@ class Upgrade:
     @property
     def kept(self) -> bool:
         """Tell whether nothing failed: no request, no transfer, no first packet. Slow answers are counted; a busy machine makes some."""
-        return not (self.broken or self.found.failed("new") or self.found.failed("established") or self.found.lost_syns())
+        loads = (self.found, *self.beside.values())
+        return not (self.broken or any(each.failed("new") or each.failed("established") or each.lost_syns() for each in loads))
 
     @property
     def nobody_ms(self) -> float:
@@ -59,22 +74,10 @@ class Upgrade:
 
     def as_json(self) -> dict[str, Any]:
         """Return the run as build/demo/result.json has it."""
-        new = self.found.of("new")
         return {
             "name": self.name,
-            "new": {
-                "attempted": len(new),
-                "failed": len(self.found.failed("new")),
-                "refused": len(self.found.refused()),
-                "slow": len(self.found.slow("new")),
-                "max_ms": round(max((each.ms for each in new), default=0.0), 1),
-            },
-            "established": {
-                "clients": self.found.clients,
-                "requests": len(self.found.of("established")),
-                "reset": len(self.found.failed("established")),
-                "slow": len(self.found.slow("established")),
-            },
+            **_felt(self.found),
+            "beside": {name: _felt(found) for name, found in self.beside.items()},
             "transfers": {
                 "downloads": self._whole("download"),
                 "uploads": self._whole("upload"),
@@ -109,6 +112,7 @@ def run(
     tell: Callable[[str, Load | None], None] = lambda what, load: None,
     watch_seconds: float = WATCH_SECONDS,
     make_agent: MakeAgent = Agent,
+    beside: Sequence[Beside] = (),
     **properties: Any,
 ) -> Upgrade:
     """Deploy three instances, put them under load, and update them one at a time, the canary (the MASTER) first."""
@@ -123,7 +127,14 @@ def run(
             Recorder(cluster.nodes, cluster.vip) as recorder,
             Transfers(cluster.client, cluster.vip, downloads=DOWNLOADS, uploads=UPLOADS, slow=SLOW_STREAMS) as transfers,
             Load(cluster.client, cluster.vip, rate=RATE, keep_alive=KEEP_ALIVE) as load,
+            ExitStack() as stack,
         ):
+            further = {
+                each.name: stack.enter_context(
+                    Load(cluster.client, each.vip, rate=each.rate, keep_alive=each.keep_alive, port=each.port, lane=each.lane)
+                )
+                for each in beside
+            }
             _watch(1.0)
             for node in cluster.nodes:
 
@@ -135,7 +146,29 @@ def run(
                 drains += [(node.name, each) for each in runs if each.job == "vrrp-drain"]
                 _watch(watch_seconds)
         names = tuple(node.name for node in cluster.nodes)
-        return Upgrade(name, names, load.found, transfers.ended, recorder.marks, recorder.moves(), recorder.owners(), drains)
+        felt = {each: load.found for each, load in further.items()}
+        return Upgrade(name, names, load.found, transfers.ended, recorder.marks, recorder.moves(), recorder.owners(), drains, felt)
+
+
+def _felt(found: Found) -> dict[str, dict[str, Any]]:
+    """Return what the clients of one load felt."""
+    new = found.of("new")
+    return {
+        "new": {
+            "attempted": len(new),
+            "failed": len(found.failed("new")),
+            "refused": len(found.refused()),
+            "lost_syns": len(found.lost_syns()),
+            "slow": len(found.slow("new")),
+            "max_ms": round(max((each.ms for each in new), default=0.0), 1),
+        },
+        "established": {
+            "clients": found.clients,
+            "requests": len(found.of("established")),
+            "reset": len(found.failed("established")),
+            "slow": len(found.slow("established")),
+        },
+    }
 
 
 def _rounded(ms: float | None) -> float | None:

@@ -25,18 +25,18 @@ _ROUTER_OF_HELLO = 0  # hellos look like adverts of this virtual router
 
 
 class AddressNotices:
-    """The coming and going of one address on one interface. Made in the thread that has entered the machine's network."""
+    """The coming and going of addresses on one interface. Made in the thread that has entered the machine's network."""
 
-    def __init__(self, interface: str, address: IPAddress) -> None:
-        self._index, self._address = socket.if_nametoindex(interface), address.packed
+    def __init__(self, interface: str, *addresses: IPAddress) -> None:
+        self._index, self._addresses = socket.if_nametoindex(interface), {each.packed: each for each in addresses}
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
         self._socket.bind((0, _ADDRESS_GROUPS))
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def read(self) -> list[bool]:
-        """Return what is new, in order: True where the address came, False where it went."""
+    def read(self) -> list[tuple[IPAddress, bool]]:
+        """Return what is new, in order: an address, and True where it came, False where it went."""
         with suppress(BlockingIOError):
             return list(self._of(self._socket.recv(65536)))
         return []
@@ -44,15 +44,15 @@ class AddressNotices:
     def close(self) -> None:
         self._socket.close()
 
-    def _of(self, datagram: bytes) -> Iterator[bool]:
+    def _of(self, datagram: bytes) -> Iterator[tuple[IPAddress, bool]]:
         while len(datagram) >= _HEADER.size:
             length, kind, *_ = _HEADER.unpack_from(datagram)
             message, datagram = datagram[_HEADER.size : length], datagram[_aligned(length) :]
             if kind not in (_NEW_ADDRESS, _ADDRESS_GONE) or _ABOUT.unpack_from(message)[-1] != self._index:
                 continue
             found = dict(_attributes(message[_ABOUT.size :]))
-            if found.get(_IFA_LOCAL, found.get(_IFA_ADDRESS)) == self._address:
-                yield kind == _NEW_ADDRESS
+            if address := self._addresses.get(found.get(_IFA_LOCAL, found.get(_IFA_ADDRESS, b""))):
+                yield address, kind == _NEW_ADDRESS
 
 
 class Sent:

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -173,26 +172,48 @@ def test_drain_waits_for_the_connections(services: FakeServices, clock: Clock, l
     services.machine.connected = [3] * 30 + [1, 0]
     drain(services)
     assert sum(clock.slept) == pytest.approx(6.2)
-    assert services.machine.counted[0] == (services.instance.config.vip,)
+    assert services.machine.looked_for[0] == (services.instance.config.vip,)
+    assert len(services.machine.counted) == 1, "once for each line, for a number of a hundred thousand takes a fifth of a second"
     assert log.messages[1:] == [
         "3 connections are still served from here, after 5 s of at most 60",
         "no connection of a client is left here",
     ]
 
 
+@pytest.mark.parametrize(("looks", "at"), [(10, 3.0), (10_000, 50.0)], ids=["until they have ended", "as long as there is time to close"])
+def test_haproxy_is_told_to_finish_when_no_connection_of_quic_is_left(
+    services: FakeServices, told: list[float], looks: int, at: float
+) -> None:
+    """It would end them at once, requests and all: clients of TCP are asked to close when those have gone, or 10 s before the end."""
+    services.set_drain(quiet_time=1.0, quic_ports=(443,))
+    services.machine.connected = [3]
+    services.machine.quic = [True] * looks + [False]
+    drain(services)
+    assert told == [pytest.approx(at, abs=0.3)]
+    assert services.machine.looked_for_quic[0] == (services.instance.config.vip, 443)
+
+
+def test_without_quic_nobody_looks_for_it(services: FakeServices, told: list[float]) -> None:
+    """Where no port is named."""
+    services.machine.quic = [True]
+    drain(services)
+    assert len(told) == 1
+    assert services.machine.looked_for_quic == []
+
+
 @pytest.mark.parametrize(("cost", "pause"), [(0.0, 0.2), (0.01, 0.2), (0.05, 0.45), (0.1, 0.9), (30.0, 2.0)])
-def test_counting_takes_a_tenth_of_a_core(
+def test_looking_takes_a_tenth_of_a_core(
     services: FakeServices, clock: Clock, monkeypatch: pytest.MonkeyPatch, cost: float, pause: float
 ) -> None:
     """The more a look at the connections costs, the longer the pause after it; but a signal is seen within seconds."""
     services.machine.connected = [9, 9, 9, 0]
-    count = services.machine.haproxy.connections
+    look = services.machine.haproxy.connected
 
-    def dear(vips: Collection[IPAddress]) -> int:
+    def dear(vips: Collection[IPAddress], quic_ports: Collection[int] = ()) -> bool:
         clock.sleep(cost)
-        return count(vips)
+        return look(vips, quic_ports)
 
-    monkeypatch.setattr(services.machine.haproxy, "connections", dear)
+    monkeypatch.setattr(services.machine.haproxy, "connected", dear)
     pauses: list[float] = []
     monkeypatch.setattr(services.machine, "sleep", pauses.append)
     services.set_drain(drain_timeout=1000.0)
@@ -228,17 +249,15 @@ def test_drain_does_not_wait_for_ever(services: FakeServices, clock: Clock, log:
     assert "7 connections are still open after 2 s (vrrp_drain.drain_timeout)" in log.text
 
 
-@pytest.mark.parametrize("kind", ["nobody took over", "not wanted", "virtual MAC"])
+@pytest.mark.parametrize("kind", ["nobody took over", "not wanted"])
 def test_where_connections_cannot_survive_nobody_waits(services: FakeServices, kind: str) -> None:
     """Without a successor, and without handoff, waiting would help no connection."""
     if kind == "nobody took over":
         services.handover.demotion = LEFT_ALONE
-    elif kind == "not wanted":
-        services.set_drain(connection_handoff=False)
     else:
-        services.configure(replace(services.instance.config, keepalived=replace(services.instance.config.keepalived, use_vmac=True)))
+        services.set_drain(connection_handoff=False)
     drain(services)
-    assert services.machine.counted == []
+    assert services.machine.looked_for == []
 
 
 def test_connections_that_cannot_be_counted_are_not_waited_for(services: FakeServices, log: pytest.LogCaptureFixture) -> None:

@@ -19,6 +19,7 @@ from vrrp_drain.handover.demote import Demote
 from vrrp_drain.handover.promote import Promote
 from vrrp_drain.handover.runner import Ending
 from vrrp_drain.haproxy.health import Health
+from vrrp_drain.keepalived.checks import DisabledCheck
 from vrrp_drain.keepalived.upstream_config import UpstreamConfig
 from vrrp_drain.linux import listeners
 from vrrp_drain.runtime.boot import Boot, Stage
@@ -214,6 +215,18 @@ def test_post_start_waits_for_keepalived_and_haproxy(services: FakeServices, clo
     assert services.handover.timeouts == [pytest.approx(120 - sum(clock.slept))]
 
 
+def test_post_start_waits_for_no_check_that_is_disabled(services: FakeServices, clock: Clock, cancellation: Cancellation) -> None:
+    """It never runs: the deploy stops at once, with what is wrong and the mend. Where keepalived does not say, that is no verdict."""
+    services.machine.processes.disabled = [DisabledCheck("chk", "killall -0 haproxy", "it cannot", "give it /usr/bin/killall")]
+    said = r"^keepalived has disabled its check chk \(killall -0 haproxy\): it cannot\. .* chk: give it /usr/bin/killall\. This instance"
+    with pytest.raises(NotSettled, match=said):
+        lifecycle.post_start(services, cancellation)
+    assert (clock.slept, services.handover.timeouts) == ([], [])
+    services.machine.processes.disabled_fault = SystemFault("whether keepalived has disabled a check is not known")
+    lifecycle.post_start(services, cancellation)
+    assert len(services.handover.timeouts) == 1
+
+
 @pytest.mark.parametrize(
     ("pid", "problem", "said"),
     [
@@ -250,12 +263,14 @@ def test_a_promotion_in_the_last_moment_has_time_to_settle(services: FakeService
 def test_post_start_warns_of_what_a_move_would_cut(
     services: FakeServices, cancellation: Cancellation, log: pytest.LogCaptureFixture
 ) -> None:
-    """A listener on the VIP itself is named with the mend, and post-start succeeds; where nothing is handed off, nobody asks."""
-    services.machine.bound = [f"{VIP}:80"]
+    """A listener on the VIP of which no mark tells is named with the mend, and post-start succeeds; where nothing is handed off, nobody
+    asks."""
+    services.machine.binds((VIP, 80))
+    services.machine.rules.fault = SystemFault("the kernel refuses")
     lifecycle.post_start(services, cancellation)
     (warning,) = log.records
     assert warning.levelno == logging.WARNING
-    assert warning.getMessage() == listeners.advice(services.machine.bound)
+    assert warning.getMessage() == listeners.advice([f"{VIP}:80"])
     log.clear()
     services.set_drain(connection_handoff=False)
     lifecycle.post_start(services, cancellation)

@@ -12,7 +12,7 @@ from unit.support.machine import FakeMachine
 from unit.support.samples import BACKUP, MASTER
 from unit.support.services import FakeServices
 from vrrp_drain.commands import status
-from vrrp_drain.commands.status import Status
+from vrrp_drain.commands.status_report import Status
 from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.haproxy.health import Health
 from vrrp_drain.notify.history import History
@@ -90,8 +90,8 @@ def test_the_lines_of_a_backup() -> None:
         ),
         pytest.param(
             replace(BACKUP, bound_to_vip=[f"{VIP}:80"]),
-            "warning     10.0.0.10:80 is bound to the VIP itself: a move cuts its open connections. "
-            "Bind it to every address instead, in haproxy: bind *:80",
+            "warning     10.0.0.10:80 is bound to the VIP itself, and the kernel does not tell its connections from the listener: "
+            "a move cuts them. Bind it to every address instead, in haproxy: bind *:80",
             id="bound to the VIP",
         ),
         pytest.param(MASTER, f"drain       would succeed now: haproxy answers at {PEER}", id="drainable"),
@@ -283,7 +283,7 @@ def test_what_stands_against_a_drain(
 
 def test_listeners_on_the_vip_itself_are_found(services: FakeServices, machine: FakeMachine) -> None:
     """They are in the report where connections would be handed off otherwise; a kernel that does not tell is no failure."""
-    machine.bound = [f"{VIP}:80"]
+    machine.binds((VIP, 80))
     assert status.look(services).bound_to_vip == [f"{VIP}:80"]
     wanted = services.instance.config
     services.configure(replace(wanted, drain=replace(wanted.drain, connection_handoff=False)))

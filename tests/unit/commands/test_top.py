@@ -9,7 +9,7 @@ from rich.console import Console
 
 from unit.support.samples import BACKUP, MASTER
 from vrrp_drain.commands import top
-from vrrp_drain.commands.status import Status
+from vrrp_drain.commands.status_report import Status
 from vrrp_drain.notify.notice import Cause, Kind, Notice
 
 MOVED = Notice(1000.0, "haproxy/0", "10.0.0.10", Kind.STATE, "backup", "master", Cause.PEER_LOST, "10.0.0.2 is silent", None, 254, 3.6)

@@ -3,27 +3,34 @@
 import errno
 import json
 import math
+import socket
+import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 import pytest
 
-from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP, FakeIPR, Message, address, link, rendered, route
+from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, STRANGER, VIP, FakeIPR, FakeRules, Message, address, link, rendered, route
+from unit.support.machine import FakeVxlan
 from unit.support.services import FakeServices
 from unit.support.words import of_python
 from vrrp_drain import doctor
-from vrrp_drain.config.model import Config, Proof
-from vrrp_drain.doctor import Check, Finding, Found, Patient, Report, Severity, Wait, foreign_source, machine, moves, segment
+from vrrp_drain.config.model import Config, Proof, Transport
+from vrrp_drain.doctor import Check, Finding, Found, Patient, Report, Severity, Wait, foreign_source, machine, moves, segment, tunnel_probe
 from vrrp_drain.doctor.foreign_source import Outcome
 from vrrp_drain.doctor.machine_findings import NotOnLo
 from vrrp_drain.doctor.survey import Router, Survey
 from vrrp_drain.handoff.situation import Situation
+from vrrp_drain.handoff.tunnel import Tunnel, wrapped
 from vrrp_drain.haproxy.closing import Closing
 from vrrp_drain.haproxy.health import Health
+from vrrp_drain.keepalived.checks import DisabledCheck
 from vrrp_drain.linux import proc_connector
+from vrrp_drain.linux.ip_packet import ip_packet
+from vrrp_drain.linux.nftables.kernel import BaseChain
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import SystemFault, what_happened
 from vrrp_drain.runtime.ip import IPAddress, IPInterface
@@ -466,6 +473,23 @@ def test_the_higher_setting_holds(patient: Patient, ipr: FakeIPR) -> None:
     assert machine.reverse_path(patient) == []
 
 
+def test_settings_that_a_virtual_mac_does_not_stand(patient: Patient) -> None:
+    """Its interface is never the way to anybody: filters that ask for that answer nobody, or let nobody in."""
+    instance = patient.services.instance
+    settings(patient, "all", arp_filter=1, rp_filter=1)
+    assert machine.arp_filter(patient) == [], "eth0 has the VIP, and is the way to its network"
+    object.__setattr__(instance, "attachment", replace(instance.attachment, vip_interface="vrrp.7"))
+    (found,) = told(machine.arp_filter(patient))
+    assert found.what == "arp_filter is 1 for vrrp.7, and the way to 10.0.0.10's network is eth0"
+    assert machine.reverse_path(patient) == [], "keepalived makes that interface, and sees to this"
+    settings(patient, "vrrp.7", arp_filter=0, rp_filter=0)
+    (found,) = told(machine.reverse_path(patient))
+    assert (found.severity, "net.ipv4.conf.vrrp/7.rp_filter=0" in found.mend) == (Severity.PROBLEM, True)
+    settings(patient, "all", arp_filter=0, rp_filter=0)
+    settings(patient, "default", arp_filter=1)
+    assert machine.arp_filter(patient) == machine.reverse_path(patient) == [], "what it was made with does not matter any more"
+
+
 def test_the_vip_on_lo(patient: Patient, ipr: FakeIPR) -> None:
     """Missing is a warning; there, but answered for, is a problem."""
     assert severities(machine.vip_on_lo(patient)) == ["warning"]
@@ -591,27 +615,78 @@ def test_how_haproxy_closes(patient: Patient, services: FakeServices, closes: Cl
 def test_frontends(patient: Patient, services: FakeServices) -> None:
     """A listener on a VIP is named, with the line that would be right."""
     assert machine.frontends(patient) == []
-    services.machine.bound = [f"{VIP}:443", "[fd00::10]:443"]
+    services.configure(Config.parse(rendered(keepalived={"vips": ["fd00::10/64"]}, vrrp_drain={"handoff_mark": 0})))
+    services.machine.binds((VIP, 443), ("fd00::10", 443))
     (found,) = told(machine.frontends(patient))
     assert found.what == "a listener is bound to the VIP itself: 10.0.0.10:443, [fd00::10]:443"
     assert "bind :::443 v4v6" in found.mend
 
 
-def test_the_handoff_rules(patient: Patient, services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_kernel_lacks(patient: Patient, services: FakeServices) -> None:
+    """What tells connections, and kinds of interfaces, are named with their modules, where the properties ask for them."""
+    the_machine = services.machine
+    the_machine.counting_fault = the_machine.counting_quic_fault = SystemFault("the kernel does not tell its connections")
+    the_machine.lacks_links = {"macvlan", "vxlan"}
+    (tcp,) = told(machine.kernel(patient))
+    assert "modprobe inet_diag tcp_diag" in tcp.mend
+    assert moves.tunnel_refused(patient) is None
+    keepalived, drain = {"use_vmac": True}, {"quic_ports": [443], "handoff_transport": "tunnel"}
+    configure(patient, Config.parse(rendered(keepalived=keepalived, vrrp_drain=drain)))
+    found = [*told(machine.kernel(patient)), *told(moves.tunnel_refused(patient))]
+    assert [(each.severity.value, each.mend.partition(",")[0]) for each in found] == [
+        ("warning", "modprobe inet_diag tcp_diag"),
+        ("warning", "modprobe inet_diag udp_diag"),
+        ("problem", "modprobe macvlan"),
+        ("problem", "modprobe vxlan"),
+    ]
+    the_machine.counting_fault = the_machine.counting_quic_fault = None
+    the_machine.lacks_links.clear()
+    assert machine.kernel(patient) == moves.tunnel_refused(patient) == []
+
+
+def test_rules_of_others(patient: Patient, services: FakeServices) -> None:
+    """A chain that drops what is handed on is named with the rule that it lacks; a kernel without nftables is another check's finding."""
+    assert moves.foreign_rules(patient) == []
+    services.machine.rules.situation = Situation()
+    services.machine.rules.strangers = [BaseChain(1, "filter", "output", 3, 0, drops=True)]
+    (found,) = told(moves.foreign_rules(patient))
+    assert found.what.startswith(
+        "the nftables chain inet filter output drops what none of its rules lets pass, and none speaks of 10.0.0.10"
+    )
+    assert "on their way out" in found.means
+    assert found.mend.endswith("nft insert rule inet filter output ip daddr 10.0.0.10 accept")
+    services.machine.rules.strangers = [BaseChain(5, "edge", "in", 0, 0, drops=True)]
+    (found,) = told(moves.foreign_rules(patient))
+    assert "as they arrive" in found.means
+    services.machine.rules.fault = SystemFault("the kernel does not tell its nftables rules")
+    assert moves.foreign_rules(patient) is None
+
+
+def test_a_check_that_keepalived_disabled(patient: Patient, services: FakeServices) -> None:
+    """It is told with its mend; a keepalived that does not run has none."""
+    assert machine.checks(patient) == []
+    services.machine.processes.disabled = [DisabledCheck("chk", "killall -0 haproxy", "it cannot", "give it /usr/bin/killall")]
+    (found,) = told(machine.checks(patient))
+    assert found.what == "keepalived has disabled its check chk (killall -0 haproxy): it cannot"
+    assert found.mend.startswith("give it /usr/bin/killall; then")
+    services.machine.pid = None
+    patient.__dict__.pop("keepalived_pid")
+    assert machine.checks(patient) is None
+
+
+def test_the_handoff_rules(patient: Patient, services: FakeServices) -> None:
     """Installed; not, though the kernel would take them; refused; and not wanted."""
-
-    def refuse(*arguments: object) -> None:
-        raise SystemFault("the kernel refuses")
-
     assert moves.rules(patient) == []
     services.machine.rules.situation = Situation()
-    monkeypatch.setattr(services.machine.rules, "trial", lambda group: None)
     assert severities(moves.rules(patient)) == ["warning"]
-    monkeypatch.setattr(services.machine.rules, "trial", refuse)
-    assert severities(moves.rules(patient)) == ["problem"]
+    assert moves.rules_refused(patient) == [], "before pre-start has installed them that is nothing to warn of"
+    services.machine.rules.refused = SystemFault("the kernel refuses")
+    assert severities(moves.rules(patient)) == severities(moves.rules_refused(patient)) == ["problem"]
     services.configure(replace(services.instance.config, drain=replace(services.instance.config.drain, connection_handoff=False)))
-    assert severities(moves.rules(patient)) == ["note"]
-    assert moves.foreign_sources(patient) is None
+    assert severities(moves.rules(patient)) == ["warning", "note"]
+    services.machine.rules.situation = Situation(tables=(4,))
+    assert severities(moves.rules(patient)) == ["note"], "those for adverts are there"
+    assert moves.foreign_sources(patient) is moves.foreign_rules(patient) is None
     assert machine.frontends(patient) is None
 
 
@@ -639,6 +714,71 @@ def test_foreign_sources_need_a_peer(patient: Patient) -> None:
     """Where none answers ARP, it is said that nothing was tried."""
     patient.survey = heard(peer=())
     assert severities(moves.foreign_sources(patient)) == ["note"]
+
+
+@pytest.mark.parametrize(
+    ("plain", "through", "full", "found"),
+    [
+        pytest.param(True, True, True, [], id="all is well"),
+        pytest.param(True, False, False, ["problem"], id="the port does not pass"),
+        pytest.param(True, True, False, ["problem"], id="fragments do not pass"),
+        pytest.param(False, False, False, ["note"], id="no echo reply at all"),
+        pytest.param(False, True, True, [], id="the tunnel passes, echo requests do not"),
+    ],
+)
+def test_the_tunnel(patient: Patient, monkeypatch: pytest.MonkeyPatch, plain: bool, through: bool, full: bool, found: list[str]) -> None:
+    """Each peer is asked, with a packet as large as the interface takes; whoever answers nothing at all proves nothing."""
+    hold_the_tunnel(patient)
+    asked: list[tuple[object, ...]] = []
+
+    def probe(tunnel: Tunnel, end: IPAddress, vip: IPAddress, peers: Sequence[IPAddress], size: int) -> tunnel_probe.Outcome:
+        asked.append((tunnel.port, str(end), str(vip), [*peers], size))
+        return tunnel_probe.Outcome(*({THE_PEER} if each else set() for each in (plain, through, full)))
+
+    monkeypatch.setattr(tunnel_probe, "probe", probe)
+    assert severities(moves.tunnel(patient)) == found
+    assert asked == [(9923, OWN, VIP, [THE_PEER], 1500)]
+    assert moves.foreign_sources(patient) is None, "nothing has a foreign source then"
+
+
+def test_a_tunnel_that_is_not_there(patient: Patient) -> None:
+    """It is named; without one there is nothing to say."""
+    assert moves.tunnel(patient) is None
+    hold_the_tunnel(patient)
+    machine = patient.services.machine
+    assert isinstance(machine.vxlan, FakeVxlan)
+    machine.vxlan.up.clear()
+    (found,) = told(moves.tunnel(patient))
+    assert (found.severity, found.what) == (Severity.PROBLEM, "the tunnel vrrp-drain4: not there")
+    rules = machine.rules
+    assert isinstance(rules, FakeRules)
+    rules.situation = Situation((), tables=(4,))
+    assert moves.rules(patient) is None, "that there are no rules to hand on with has this cause"
+
+
+def hold_the_tunnel(patient: Patient) -> None:
+    configure(patient, replace(patient.config, drain=replace(patient.config.drain, handoff_transport=Transport.TUNNEL)))
+    links, settings = patient.services.machine.vxlan, patient.services.instance.paths.interface_settings / "vrrp-drain4"
+    assert isinstance(links, FakeVxlan)
+    links.on_create = lambda device: settings.mkdir(parents=True)
+    patient.services.installation.hold_connections()
+
+
+@pytest.mark.parametrize(("version", "header"), [(4, 20), (6, 40)])
+def test_replies_through_the_tunnel(version: int, header: int) -> None:
+    """An echo reply counts as it is and inside a packet to our port; nothing else does, nor what is too short to tell."""
+    here, vip = (ip_address(each) for each in ((OWN, VIP) if version == 4 else ("fd00::1", "fd00::10")))
+    icmp, kind = (socket.IPPROTO_ICMP, 0) if version == 4 else (socket.IPPROTO_ICMPV6, 129)
+    reply = ip_packet(vip, here, icmp, struct.pack("!BBHHH", kind, 0, 0, 7, 42))
+    datagram = struct.pack("!HHHH", 50_000, 9923, 0, 0) + wrapped(Tunnel(9923, 1, "eth0", ()), here, reply)
+    carried = ip_packet(vip, here, socket.IPPROTO_UDP, datagram)
+    assert [tunnel_probe.reply_in(each, 9923, 7) for each in (reply, carried)] == [42, 42]
+    assert tunnel_probe.reply_in(carried, 53, 7) is None
+    assert tunnel_probe.reply_in(reply, 9923, 8) is None
+    for length in range(len(carried)):
+        assert tunnel_probe.reply_in(carried[:length], 9923, 7) is None
+    request = reply[:header] + bytes((8 if version == 4 else 128,)) + reply[header + 1 :]
+    assert tunnel_probe.reply_in(request, 9923, 7) is None
 
 
 def test_time_runs_out(patient: Patient) -> None:

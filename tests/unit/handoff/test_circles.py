@@ -13,8 +13,10 @@ from ipaddress import ip_address
 import pytest
 
 from unit.support.kernel import Packet, Table
-from vrrp_drain.handoff.forwarding import LATER_HOPS, LATEST, LEAVERS, LEAVING, MOST_HOPS, OPENING
-from vrrp_drain.handoff.rules import Group, installation
+from vrrp_drain.handoff.forwarding import LATER_HOPS, LATEST, LEAVERS, LEAVING, MOST_HOPS
+from vrrp_drain.handoff.group import Group
+from vrrp_drain.handoff.sockets import OPENING
+from vrrp_drain.handoff.tables import installation
 from vrrp_drain.vrrp import hello
 
 VIPS = {4: ip_address("10.0.0.10"), 6: ip_address("fd00::10")}
@@ -155,36 +157,6 @@ def test_what_went_round_is_counted(version: int) -> None:
         node.receive(packet(version, hops=hops))
         assert node.counters.get("circled", 0) == circled
     assert node.counters["send"] == 2
-
-
-KNOWS: list[tuple[str, int, str, bool]] = [
-    ("a connection's packet", ACK, "connection", True),
-    ("a listener's alone", ACK, "listener", False),
-    ("nobody's", ACK, "", False),
-    ("a new connection", SYN, "listener", True),
-    ("a reset of nobody's", RST, "", False),
-    ("an answer to a handshake of nobody's", SYN | ACK, "", False),
-]
-
-
-@VERSIONS
-@pytest.mark.parametrize(("flags", "sock", "stays"), [case[1:] for case in KNOWS], ids=[case[0] for case in KNOWS])
-def test_who_keeps_a_packet(version: int, flags: int, sock: str, stays: bool) -> None:
-    """While a peer is in the map: who has the connection, and who is asked for a new one. The rest goes on."""
-    nobody: frozenset[int] = frozenset()
-    kept, copies = table(version, 0, 1, nobody).receive(packet(version, flags, sock=sock))
-    assert (kept, len(copies)) == (stays, 0 if stays else 1)
-    kept, copies = table(version, 0, None, nobody).receive(packet(version, flags, sock=sock))
-    assert (kept, copies) == (True, []), "while nobody is in the map everything stays"
-
-
-@VERSIONS
-def test_a_handshake_stays_where_it_began(version: int) -> None:
-    """Its last packet belongs to no whole socket yet: the SYN before it is remembered."""
-    node = table(version, 0, 1, frozenset())
-    assert not node.receive(packet(version))[0]
-    assert node.receive(packet(version, SYN))[0]
-    assert node.receive(packet(version))[0]
 
 
 def test_the_model_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:

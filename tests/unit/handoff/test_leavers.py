@@ -15,7 +15,8 @@ import pytest
 from unit.support.kernel import Packet, Table
 from vrrp_drain.handoff import forwarding
 from vrrp_drain.handoff.forwarding import LEAVERS, LEAVING, MOST_HOPS
-from vrrp_drain.handoff.rules import Group, installation
+from vrrp_drain.handoff.group import Group
+from vrrp_drain.handoff.tables import installation
 from vrrp_drain.linux.nftables.objects import FAMILIES
 from vrrp_drain.runtime.ip import ALL_HOSTS_V4, IPAddress
 from vrrp_drain.vrrp import hello

@@ -12,10 +12,13 @@ import pytest
 
 from unit.support.fakes import PEER, VIP
 from vrrp_drain.handoff import admission, forwarding
-from vrrp_drain.handoff.rules import Group, Rules, installation
+from vrrp_drain.handoff.group import Group
+from vrrp_drain.handoff.rules import Rules, RulesRefused
 from vrrp_drain.handoff.situation import TABLE, Armed, Members, Situation
+from vrrp_drain.handoff.tables import installation
+from vrrp_drain.handoff.tunnel import Tunnel
 from vrrp_drain.linux.message import decoded, encoded
-from vrrp_drain.linux.netlink import ACK, Answer, Conversation
+from vrrp_drain.linux.netlink import ACK, Answer, Conversation, Rejected, TransactionError
 from vrrp_drain.linux.nftables.expressions import genex
 from vrrp_drain.linux.nftables.kernel import CLASSES
 from vrrp_drain.linux.nftables.objects import FAMILIES, Kind, Order, removal
@@ -25,7 +28,7 @@ from vrrp_drain.vrrp.bands import Band, describe
 
 THE_VIP, THE_PEER = ip_address(VIP), ip_address(PEER)
 SIXTH, SIXTH_PEER = ip_address("fd00::10"), ip_address("fe80::2")
-IPV4, IPV6 = 2, 10
+IPV4, ARP, IPV6 = 2, 3, 10
 TOKEN = bytes(range(16))
 SUBSYSTEM = 10 << 8
 
@@ -143,7 +146,7 @@ def test_hold_is_one_transaction(rules: Rules, nft: FakeNFT) -> None:
     assert [number(message) for message in (batch[0], batch[-1])] == [0x10, 0x11]
     assert all(len(message) == 20 for message in (batch[0], batch[-1])), "an edge has no attributes"
     assert all(message[6] & ACK for message in batch[1:-1])
-    assert kinds(batch) == steps([*removal(TABLE, 4, 6), *install()])
+    assert kinds(batch) == steps([*removal(TABLE, IPV4, IPV6), *install()])
     assert nft.opened == nft.closed
 
 
@@ -158,9 +161,54 @@ def test_a_trial_leaves_nothing(rules: Rules, nft: FakeNFT) -> None:
 
 def test_create_delete_create() -> None:
     """A table is made before it is deleted, so that it is no error if there was none; rules come after what they name."""
-    assert steps(removal(TABLE, 4, 6)) == [("NEWTABLE", IPV4), ("DELTABLE", IPV4), ("NEWTABLE", IPV6), ("DELTABLE", IPV6)]
+    assert steps(removal(TABLE, IPV4, IPV6)) == [("NEWTABLE", IPV4), ("DELTABLE", IPV4), ("NEWTABLE", IPV6), ("DELTABLE", IPV6)]
     order = [name for name, _ in steps(install(members=[THE_PEER]))]
     assert list(dict.fromkeys(order)) == ["NEWTABLE", "NEWSET", "NEWSETELEM", "NEWCHAIN", "NEWRULE"]
+
+
+VIRTUAL: dict[str, Any] = {"virtual": "vrrp.7", "silence": 3.6, "grace": 1.0}
+
+
+def test_with_a_virtual_mac(rules: Rules, nft: FakeNFT) -> None:
+    """Only the first one's family has that MAC: its table has the rules for it, and with IPv4 there is a table of ARP; all go together."""
+    for vips, arp in (((THE_VIP, SIXTH), True), ((SIXTH, THE_VIP), False)):
+        orders = install(*vips, **VIRTUAL)
+        chains = {(order.family, dict(order.attributes)["NFTA_CHAIN_NAME"]) for order in orders if order.kind == Kind.NEWCHAIN}
+        assert {family for family, name in chains if name in ("virtual", "output")} == {IPV4 if arp else IPV6}
+        assert {order.family for order in orders} == {IPV4, IPV6, *([ARP] if arp else [])}
+    timeouts = {dict(order.attributes).get("NFTA_SET_NAME"): dict(order.attributes).get("NFTA_SET_TIMEOUT") for order in orders}
+    assert (timeouts["speaks"], timeouts["heard"]) == (4600, 3600)
+    nft.installed(IPV4, IPV6, ARP)
+    rules.release()
+    rules.trial(group(**VIRTUAL))
+    release, trial = nft.batches
+    assert kinds(release) == steps(removal(TABLE, IPV4, IPV6, ARP))
+    assert [each for each in kinds(trial) if each[0] == "DELTABLE"] == [("DELTABLE", IPV4), ("DELTABLE", ARP)]
+
+
+def test_a_table_of_arp_that_is_left_over_goes(rules: Rules, nft: FakeNFT) -> None:
+    """The property was changed, and whoever should have taken it away was killed."""
+    nft.installed(IPV4, ARP)
+    rules.hold(group())
+    (batch,) = nft.batches
+    assert kinds(batch) == steps([*removal(TABLE, IPV4, ARP, IPV6), *install()])
+
+
+def test_a_table_of_arp_that_is_missing_is_missed(rules: Rules, nft: FakeNFT) -> None:
+    """Whoever takes it away, the watcher puts it back."""
+    nft.installed(IPV4)
+    assert "the nftables table arp vrrp_drain" in rules.lacks(group(**VIRTUAL))
+    nft.installed(IPV4, ARP)
+    assert "the nftables table arp vrrp_drain" not in rules.lacks(group(**VIRTUAL))
+    assert "the nftables table arp vrrp_drain" not in rules.lacks(group())
+
+
+def test_a_kernel_that_has_no_rules_of_arp(rules: Rules, nft: FakeNFT) -> None:
+    """What it does take keeps strangers out."""
+    nft.errors = [refused(errno.EOPNOTSUPP)]
+    with pytest.raises(SystemFault, match="hand open connections over"):
+        rules.hold(group(**VIRTUAL))
+    assert {family for _, family in kinds(nft.batches[1])} == {IPV4, IPV6}
 
 
 def test_hold_twice_sends_the_same(rules: Rules, nft: FakeNFT) -> None:
@@ -172,7 +220,7 @@ def test_hold_twice_sends_the_same(rules: Rules, nft: FakeNFT) -> None:
 
 
 def test_only_our_table_is_named() -> None:
-    for order in [*removal(TABLE, 4, 6), *install(THE_VIP, SIXTH, members=[THE_PEER]), *arming(THE_VIP)]:
+    for order in [*removal(TABLE, IPV4, IPV6), *install(THE_VIP, SIXTH, members=[THE_PEER]), *arming(THE_VIP)]:
         names = [value for name, value in order.attributes if name.endswith("_TABLE") or name == "NFTA_TABLE_NAME"]
         assert names == ["vrrp_drain"]
 
@@ -289,6 +337,35 @@ def test_arm_adds_to_who_is_there(rules: Rules, nft: FakeNFT) -> None:
     ]
 
 
+def test_arm_is_one_transaction_for_both_families(rules: Rules, nft: FakeNFT) -> None:
+    """Connections are left with the peer in each family in which it has an address, or in none."""
+    nft.sets["leaving", IPV6] = elements((SIXTH.packed, b""))
+    rules.arm([THE_VIP, SIXTH], THE_PEER, SIXTH_PEER)
+    (batch,) = nft.batches
+    assert kinds(batch) == [("NEWSETELEM", IPV4)] * 2 + [("DELSETELEM", IPV6)] + [("NEWSETELEM", IPV6)] * 2
+    assert [[*listed(each)] for each in batch[1:-1] if Kind(number(each) - SUBSYSTEM) is Kind.NEWSETELEM] == [
+        [(THE_VIP.packed, None)],
+        [(b"\0", THE_PEER.packed)],
+        [(SIXTH.packed, None)],
+        [(b"\0", SIXTH_PEER.packed)],
+    ]
+
+
+def test_addresses_of_the_other_family(rules: Rules, nft: FakeNFT) -> None:
+    """What members told, in the family that they told it in; without the table, nothing."""
+    assert rules.further(4) == {}
+    nft.sets["further", IPV4] = elements((THE_PEER.packed, SIXTH_PEER.packed))
+    assert rules.further(4) == {THE_PEER: SIXTH_PEER}
+    assert rules.further(6) == {}
+
+
+@pytest.mark.parametrize("vips", [(THE_VIP,), (THE_VIP, SIXTH)], ids=["one family", "both"])
+def test_addresses_of_the_other_family_are_kept_where_there_is_one(vips: tuple[IPAddress, ...]) -> None:
+    """Each table has a map for them only where there are VIPs of both families."""
+    made = {dict(order.attributes)["NFTA_SET_NAME"] for order in install(*vips) if order.kind == Kind.NEWSET}
+    assert ("further" in made) is (len(vips) == 2)
+
+
 def listed(message: bytes) -> Iterator[tuple[bytes, bytes | None]]:
     """Yield key and data of each element that a message names."""
     for element in attributes_of(message)["NFTA_SET_ELEM_LIST_ELEMENTS"]:
@@ -387,6 +464,10 @@ def test_disarm_takes_the_peer_out(rules: Rules, nft: FakeNFT) -> None:
     assert kinds(batch) == [("DELSETELEM", IPV4)]
     (gone,) = attributes_of(batch[1])["NFTA_SET_ELEM_LIST_ELEMENTS"]
     assert gone["attrs"][0][1]["attrs"][0][1] == THE_VIP.packed
+    rules.disarm(THE_PEER, at_most=12.4)
+    assert len(nft.batches) == 1, "with 12.5 s left it has been told since"
+    rules.disarm(THE_PEER, at_most=12.6)
+    assert len(nft.batches) == 2
     nft.error = refused(errno.ENOENT)
     rules.disarm(THE_PEER)
     nft.error = refused(errno.EPERM)
@@ -410,7 +491,7 @@ def test_what_can_be_had_is_installed(rules: Rules, nft: FakeNFT) -> None:
     ("error", "reason"),
     [
         (refused(errno.EOPNOTSUPP), "Operation not supported"),
-        (refused(errno.EPROTONOSUPPORT), "Protocol not supported"),
+        (refused(errno.EPROTONOSUPPORT), "Protocol not supported: it has no nftables"),
         (OSError("no number"), "no number"),
     ],
 )
@@ -445,11 +526,67 @@ def test_what_the_kernel_does_not_find(rules: Rules, nft: FakeNFT) -> None:
     """ENOENT alone would say nothing: among the rules it is a part that this kernel lacks, when arming it is our table."""
     nft.error = refused(errno.ENOENT)
     with pytest.raises(
-        SystemFault, match=r"a move of 10\.0\.0\.10 cuts them \(it lacks a part of nftables that they need: socket, dup or dynset\)$"
+        SystemFault, match=r"a move of 10\.0\.0\.10 cuts them \(it lacks a part of nftables that they need: socket, dup, limit or dynset\)$"
     ):
         rules.hold(group())
     with pytest.raises(SystemFault, match=r"a move of 10\.0\.0\.10 cuts them \(our rules are not installed\)$"):
         rules.arm([THE_VIP], THE_PEER)
+
+
+def test_the_kernel_says_what_it_does_not_find(rules: Rules, nft: FakeNFT) -> None:
+    """An error about an expression's place in a rule names that one, in its family; one about something else names nothing."""
+
+    def refuse(messages: Sequence[bytes]) -> None:
+        wrong = [each for each in messages if b"dup\0" in each]
+        elsewhere = Rejected(messages[3], errno.ENOENT, 20)
+        raise TransactionError([elsewhere, *(Rejected(each, errno.ENOENT, each.index(b"dup\0") - 8) for each in wrong)])
+
+    nft.transact = refuse  # type: ignore[method-assign]
+    with pytest.raises(SystemFault, match=r"a move of 10\.0\.0\.10 cuts them \(it lacks dup of IPv4, in nftables\)$"):
+        rules.hold(group())
+    with pytest.raises(RulesRefused, match=r"\(it lacks dup of IPv4, dup of IPv6, in nftables\)$") as refusal:
+        rules.trial(group(THE_VIP, SIXTH))
+    assert refusal.value.modules == ("nft_dup_ipv4", "nft_dup_ipv6")
+
+
+def base_chain(table: str, hook: int, priority: int, policy: int = 0, family: int = IPV4) -> Answer:
+    where = {"attrs": [("NFTA_HOOK_HOOKNUM", hook), ("NFTA_HOOK_PRIORITY", priority)]}
+    told = [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", "theirs"), ("NFTA_CHAIN_HOOK", where), ("NFTA_CHAIN_POLICY", policy)]
+    return answer(Kind.GETCHAIN, family, told)
+
+
+PREROUTING, INPUT, OUTPUT, ACCEPTS = 0, 1, 3, 1
+INET, NETDEV = 1, 5
+
+
+@pytest.mark.parametrize(
+    ("chain", "is_in_the_way"),
+    [
+        (base_chain("filter", OUTPUT, 0), True),
+        (base_chain("filter", OUTPUT, 0, ACCEPTS), False),
+        (base_chain("filter", OUTPUT, 0, family=INET), True),
+        (base_chain("filter", OUTPUT, 0, family=IPV6), False),
+        (base_chain("filter", INPUT, 0), False),
+        (base_chain("raw", PREROUTING, -300), False),
+        (base_chain("first", PREROUTING, -400), True),
+        (base_chain("edge", 0, 0, family=NETDEV), True),
+        (base_chain(TABLE, OUTPUT, 0), False),
+    ],
+    ids=["out", "lets all out", "of both families", "of the other", "in", "behind ours", "before ours", "at the interface", "ours"],
+)
+def test_who_drops_what_is_handed_on(rules: Rules, nft: FakeNFT, chain: Answer, is_in_the_way: bool) -> None:
+    """Chains whose policy is to drop, where such a packet comes by, unless a rule or a set of their table speaks of the VIP."""
+    other = answer(Kind.GETCHAIN, IPV4, [("NFTA_CHAIN_TABLE", "filter"), ("NFTA_CHAIN_NAME", "no base chain")])
+    nft.answers[Kind.GETCHAIN, 0] = [other, chain]
+    assert bool(rules.in_the_way(THE_VIP)) is is_in_the_way
+    for family in (IPV4, INET, NETDEV):
+        nft.answers[Kind.GETRULE, family] = [memoryview(b"daddr " + THE_VIP.packed)]
+    assert rules.in_the_way(THE_VIP) == []
+    for family in (IPV4, INET, NETDEV):
+        nft.answers[Kind.GETRULE, family] = []
+        nft.answers[Kind.GETSET, family] = [answer(Kind.GETSET, family, [("NFTA_SET_TABLE", "filter"), ("NFTA_SET_NAME", "vips")])]
+    nft.sets = {("vips", family): elements((THE_VIP.packed, b"")) for family in (IPV4, INET, NETDEV)}
+    assert rules.in_the_way(THE_VIP) == []
 
 
 @pytest.mark.parametrize("code", [errno.EPROTONOSUPPORT, errno.EINVAL], ids=["no nfnetlink", "no nf_tables"])
@@ -516,3 +653,51 @@ def test_what_the_rules_learnt_is_not_missing(rules: Rules, nft: FakeNFT) -> Non
     ours = group(THE_VIP, members=[THE_PEER])
     there(nft, installation(ours, 2, [ip_address("10.0.0.7")]))
     assert rules.lacks(ours) == []
+
+
+HERE = (THE_VIP, 80)
+
+
+def test_marks_and_who_is_told_by_them(rules: Rules, nft: FakeNFT) -> None:
+    """The chain, empty, its rule, where: one transaction for each family. Then those who are older, and where listeners are, last."""
+    rules.mark(7, [HERE, (SIXTH, 80)])
+    assert [kinds(each) for each in nft.batches] == [
+        [("NEWCHAIN", family), ("DELRULE", family), ("NEWRULE", family), ("NEWSETELEM", family)] for family in (IPV4, IPV6)
+    ]
+    nft.batches.clear()
+    rules.tell_apart([HERE], [((THE_PEER, 40_000), HERE)])
+    assert [kinds(each) for each in nft.batches] == [[("DELSETELEM", IPV4)], [("NEWSETELEM", IPV4)], [("NEWSETELEM", IPV4)]]
+    assert [*listed(nft.batches[1][1])] == [(THE_PEER.packed + b"\x9c\x40\0\0" + THE_VIP.packed + b"\0\x50\0\0", None)]
+
+
+def test_what_is_told_apart(rules: Rules, nft: FakeNFT) -> None:
+    """What is in both sets, as long as the rule that marks is there."""
+    keys = [(each.packed + b"\0\x50\0\0", b"") for each in (THE_VIP, ip_address("10.0.0.11"))]
+    nft.sets["bound", IPV4], nft.sets["marked", IPV4] = elements(*keys), elements(keys[0])
+    assert rules.told_apart() == frozenset()
+    nft.answers[Kind.GETRULE, IPV4] = [answer(Kind.GETRULE, IPV4, [("NFTA_RULE_CHAIN", "marks")])]
+    assert rules.told_apart() == {HERE}
+
+
+def test_a_kernel_that_takes_no_marks(rules: Rules, nft: FakeNFT) -> None:
+    nft.error = refused(errno.ENOENT)
+    with pytest.raises(SystemFault, match=r"a move cuts them \(our rules are not installed\)$"):
+        rules.mark(7, [HERE])
+
+
+def test_a_trial_has_marks_as_well(rules: Rules, nft: FakeNFT) -> None:
+    rules.trial(group(mark=7))
+    assert ("DELRULE", IPV4) in kinds(nft.batches[0])
+    assert kinds(nft.batches[0])[-1] == ("DELTABLE", IPV4)
+
+
+def test_each_set_has_a_number_of_its_own() -> None:
+    """Whatever there is of them in one transaction, in which the kernel finds a new set by its number where no name is given."""
+    everything = {"mark": 0x400, "quic_ports": (443,), "virtual": "vrrp.7", "silence": 3.0, "grace": 1.0}
+    tunnel = Tunnel(9923, 7, "eth0", (ip_address("10.0.0.1"), ip_address("fd00::1")))
+    for more in ({}, {"tunnel": tunnel}):
+        made = [
+            dict(each.attributes) for each in install(THE_VIP, ip_address("fd00::10"), **everything, **more) if each.kind is Kind.NEWSET
+        ]
+        numbers = {each["NFTA_SET_NAME"]: each["NFTA_SET_ID"] for each in made}
+        assert len({*numbers.values()}) == len(numbers) > 10

@@ -9,7 +9,8 @@ import pytest
 from unit.support.kernel import Packet, Table
 from vrrp_drain.handoff.admission import AWAY, ENDED, MEMBERS
 from vrrp_drain.handoff.forwarding import LEAVERS
-from vrrp_drain.handoff.rules import Group, installation
+from vrrp_drain.handoff.group import Group
+from vrrp_drain.handoff.tables import installation
 from vrrp_drain.runtime.ip import PROTOCOL, IPAddress
 from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.hello import Word

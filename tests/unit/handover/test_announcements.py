@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from unit.support.fakes import OWN, PEER, VIP, FakeIPR, FakeRules, FakeSocket, r
 from vrrp_drain.config.model import Config
 from vrrp_drain.handoff.situation import Situation
 from vrrp_drain.handover.announcements import Announcements
-from vrrp_drain.handover.machine import ThisMachine
 from vrrp_drain.handover.membership import Membership
+from vrrp_drain.handover.this_machine import ThisMachine
 from vrrp_drain.keepalived.attachment import Attachment
 from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.keepalived.track_files import TrackFiles
@@ -245,3 +246,40 @@ def test_further_vips_of_the_other_family_need_one_there_too(raw_socket: FakeSoc
     """The rules of each family know its own addresses."""
     say_hello(attachment(OWN, further=OWN6), vips=["2001:db8::10"])
     assert {to for _, (to, _) in raw_socket.sent} == {"224.0.0.1", "ff02::1"}
+
+
+def test_peers_learn_our_address_of_the_other_family(raw_socket: FakeSocket) -> None:
+    """First of all, so that whoever answers the hello itself can answer there too; a hello of the other family has nothing to add."""
+    say_hello(attachment(OWN, PEER, further=OWN6), vips=["2001:db8::10"], unicast=True)
+    first = [payload for payload, (to, _) in raw_socket.sent if to == PEER]
+    assert {payload[hello.FURTHER_OFFSET :] for payload in first[:3]} == {ip_address(OWN6).packed}
+    assert {payload[8 : hello.FURTHER_OFFSET] for payload in first[:3]} == {hello.token(f"id-{n}", 7) for n in (0, 1, 2)}
+    assert all(len(payload) == hello.FURTHER_OFFSET for payload in first[3:6])
+    assert all(len(payload) == hello.FURTHER_OFFSET for payload, (to, _) in raw_socket.sent if ":" in to)
+
+
+def test_without_vips_of_the_other_family_no_address_there_is_told(raw_socket: FakeSocket) -> None:
+    """Nothing is said that nobody needs."""
+    say_hello(attachment(OWN))
+    assert {len(payload) for payload, _ in raw_socket.sent} == {hello.FURTHER_OFFSET}
+
+
+def test_with_unicast_the_other_family_is_told_one_by_one(raw_socket: FakeSocket) -> None:
+    """Where each peer is there, as far as it has told; and all hosts of the segment, for those who have not."""
+    rules = FakeRules()
+    rules.others = {ip_address(PEER): ip_address("fe80::2"), ip_address("10.0.0.3"): ip_address(VIP6)}
+    ours = announcements(attachment(OWN, PEER, "10.0.0.3", further=OWN6), rules, unicast=True, vips=[VIP6])
+    acts: list[Callable[[], None]] = [ours.say_hello, lambda: ours.leaving(99), lambda: ours.remind(99, ip_address(PEER))]
+    for act in acts:
+        raw_socket.sent.clear()
+        act()
+        assert {to for _, (to, _) in raw_socket.sent if ":" in to} == {"fe80::2", "ff02::1"}
+    assert {to for to, _ in told(raw_socket, OWN6)} == {"fe80::2", "ff02::1"}
+
+
+def test_with_multicast_all_hosts_are_enough(raw_socket: FakeSocket) -> None:
+    """Nobody gets the same twice."""
+    rules = FakeRules()
+    rules.others = {ip_address(PEER): ip_address("fe80::2")}
+    announcements(attachment(OWN, further=OWN6), rules, vips=[VIP6]).leaving(99)
+    assert {to for _, (to, _) in raw_socket.sent if ":" in to} == {"ff02::1"}

@@ -20,6 +20,7 @@ from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.vrrp.advert import Advert
 
 ADVERT = Advert(2, 1, 253, 1.0, (ip_address(VIP),))
+VIP6, OWN6, PEER6 = "fd00::10", "fe80::1", "fe80::2"
 Build = Callable[..., Arming]
 
 
@@ -47,6 +48,27 @@ def test_what_is_handed_on_crosses_no_router(
     machine.hears(carries(replace(ADVERT, priority=200), PEER, OWN), after=0.1)
     arming.leave_with_the_master()
     assert machine.rules.arms == armed
+
+
+def test_through_a_tunnel_it_does(build: Build, machine: FakeMachine, ipr: FakeIPR) -> None:
+    """The router sees a packet from instance to instance; there is a way to the MASTER before anything is sent to it."""
+    ipr.addresses = [each for each in ipr.addresses if each.get_attr("IFA_ADDRESS") != OWN] + [address(2, "10.0.0.1/32")]
+    arming = build(keepalived={"unicast": True, "unicast_hops": 1}, vrrp_drain={"handoff_transport": "tunnel"})
+    machine.vxlan.to["vrrp-drain4"] = {}
+    machine.hears(carries(replace(ADVERT, priority=200), PEER, OWN), after=0.1)
+    arming.leave_with_the_master()
+    assert machine.rules.arms == [([VIP], PEER)]
+    assert [*map(str, machine.vxlan.to["vrrp-drain4"])] == [PEER]
+
+
+def test_there_is_a_way_to_one_that_only_lives_too(build: Build, machine: FakeMachine, ipr: FakeIPR) -> None:
+    """Whyever its connections are left with it."""
+    ipr.addresses = [each for each in ipr.addresses if each.get_attr("IFA_ADDRESS") != OWN] + [address(2, "10.0.0.1/32")]
+    arming = build(keepalived={"unicast": True, "unicast_hops": 1}, vrrp_drain={"handoff_transport": "tunnel"})
+    machine.vxlan.to["vrrp-drain4"] = {}
+    assert [*map(str, arming.leave_with_who_lives(ip_address(PEER)))] == [PEER]
+    assert machine.rules.arms == [([VIP], PEER)]
+    assert [*map(str, machine.vxlan.to["vrrp-drain4"])] == [PEER]
 
 
 @pytest.mark.parametrize(
@@ -127,3 +149,30 @@ def test_clients_packets_go_to_nobody_who_has_proven_nothing(
     assert machine.proven == ([(unknown, [PEER], 0.5)] if asks else []), "the watcher would wait"
     assert machine.rules.arms == ([([VIP], unknown)] if proven and asks else [])
     assert ("has not proven to be an instance of this group" in log.text) is not (proven and asks)
+
+
+@pytest.fixture
+def dual_stack(machine: FakeMachine, ipr: FakeIPR) -> dict[str, Any]:
+    """Give the properties of a group with VIPs of both families, on a machine that has an address of each."""
+    ipr.addresses.append(address(2, f"{OWN6}/64"))
+    return {"vips": ["10.0.0.11", VIP6]}
+
+
+def test_connections_of_the_other_family_are_left_there_too(build: Build, machine: FakeMachine, dual_stack: dict[str, Any]) -> None:
+    """Adverts do not name the MASTER's address there: its hello has, and another instance's is none of its business."""
+    machine.rules.others = {ip_address("10.0.0.3"): ip_address("fe80::3"), ip_address(PEER): ip_address(PEER6)}
+    build(keepalived=dual_stack).leave_with(ip_address(PEER), 253)
+    assert machine.rules.arms == [([VIP, "10.0.0.11", VIP6], f"{PEER} {PEER6}")]
+
+
+@pytest.mark.parametrize(
+    "told", [None, VIP6, OWN6, "ff02::1", "::", "2001:db8::2"], ids=["nothing", "the VIP", "ourselves", "a group", "no address", "far away"]
+)
+def test_where_the_master_is_not_known_in_the_other_family(
+    build: Build, machine: FakeMachine, dual_stack: dict[str, Any], told: str | None, log: pytest.LogCaptureFixture
+) -> None:
+    """Its connections of this one are left with it, those of the other are cut, which is said: nobody else gets their packets."""
+    machine.rules.others = {} if told is None else {ip_address(PEER): ip_address(told)}
+    build(keepalived=dual_stack).leave_with(ip_address(PEER), 253)
+    assert machine.rules.arms == [([VIP, "10.0.0.11", VIP6], PEER)]
+    assert log.messages == [f"{PEER} is MASTER, and has not told its address of the other family: open connections to {VIP6} are cut"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeIPR, address, carries, rendered
+from unit.support.fakes import MAC, OWN, PEER, PEER_MAC, VIP, Clock, FakeIPR, address, carries, link, rendered
 from unit.support.machine import FakeMachine
 from vrrp_drain.config.model import Config
 from vrrp_drain.handover.event_source import EventSource
@@ -39,8 +39,8 @@ class Stage:
         self.machine, self.ipr, self.cancellation = machine, ipr, cancellation
         self.started = time.monotonic()
 
-    def event_source(self, electorate: Electorate = ELECTORATE, attachment: Attachment = PLACE) -> EventSource:
-        instance = Instance(Config.parse(rendered()), attachment, Paths())
+    def event_source(self, electorate: Electorate = ELECTORATE, attachment: Attachment = PLACE, **keepalived: object) -> EventSource:
+        instance = Instance(Config.parse(rendered(keepalived=keepalived)), attachment, Paths())
         return EventSource(instance, self.machine, Register(lambda: electorate), 99, self.cancellation)
 
     @property
@@ -224,6 +224,25 @@ def test_who_answers_is_told_once_per_wake_up(stage: Stage, hearing: EventSource
         assert hearing.wait(3) == [ANSWER]
     assert stage.inquired == [ip_address(VIP)]
     assert stage.elapsed == 0
+
+
+@pytest.mark.parametrize(
+    ("vmac", "interface", "announced"),
+    [(True, 4, [(VIP, "vrrp.1")] * 2), (True, 3, []), (False, 4, [])],
+    ids=["ours", "not ours yet", "no virtual MAC"],
+)
+def test_who_answers_from_the_virtual_mac_has_drawn_it_away(
+    stage: Stage, ipr: FakeIPR, vmac: bool, interface: int, announced: list[tuple[str, str]]
+) -> None:
+    """The switch sends to whoever sent from that MAC last: where the VIP is here it is announced after each such answer."""
+    ipr.links.append(link(4, "vrrp.1", "00:00:5e:00:01:01"))
+    stage.vip_comes(interface)
+    stage.machine.answers[VIP] = ["00:00:5e:00:01:01"]
+    with stage.event_source(attachment=Attachment("eth0", "vrrp.1", None, ()), use_vmac=vmac) as hearing:
+        for _ in range(2):
+            hearing.ask()
+            assert [each.sign for each in hearing.wait(3)] == [Sign.PEER_ANSWERS]
+    assert stage.machine.announced == announced
 
 
 @pytest.mark.parametrize("own", [MAC, "02:00:00:00:01:01"])

@@ -30,6 +30,19 @@ def new_segment(clock: Clock, tmp_path: Path, cancellation: Cancellation) -> New
     return make
 
 
+@pytest.mark.parametrize("keepalived", [{}, {"unicast": True}], ids=["multicast", "unicast"])
+def test_connections_of_both_families_stay_with_who_yields(new_segment: NewSegment, keepalived: dict[str, Any]) -> None:
+    """Away and back, with VIPs of both families: whoever comes back knows where the MASTER is in each, and tells it where it is itself."""
+    segment = new_segment(2, vips=["fd00::10"], **keepalived)
+    first, second = segment.machines
+    second.services.announcements.say_hello()
+    assert first.services.handover.demote(TIMEOUT).state is Demote.DONE
+    assert first.services.handover.promote(TIMEOUT).state is Promote.MASTER
+    assert first.rules.arms == [([VIP, "fd00::10"], f"{second.config.me.address} fe80::2")]
+    there = {str(packet.destination) for sender, packet in segment.said if sender == 0 and packet.source.version == 6}
+    assert there == ({"ff02::1", "fe80::2"} if keepalived else {"ff02::1"})
+
+
 def seconds_with(segment: Segment, began: float, holders: int) -> float:
     """Return for how long so many instances had the VIP on their interface."""
     story = segment.since(began)

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from unit.support.fakes import VIP, FakeIPR, address, link, rendered
+from unit.support.fakes import VIP, FakeIPR, Message, address, link, rendered
 from unit.support.machine import FakeMachine
 from unit.support.services import FakeServices
 from vrrp_drain.config.model import Config
@@ -34,7 +34,7 @@ def test_every_stale_vip_is_removed(machine: FakeMachine, ipr: FakeIPR, paths: P
     machine.pid = None
     ipr.links.append(link(4, "vrrp.1", "00:00:5e:00:01:01"))
     before = list(ipr.addresses)
-    ipr.addresses = [*before, *(address(interface, each) for each in (f"{VIP}/32", "10.0.0.11/24", "2001:db8::10/64"))]
+    ipr.addresses = [*before, *(address(interface, each) for each in (f"{VIP}/32", "10.0.0.11/24")), address(2, "2001:db8::10/64")]
     config = Config.parse(rendered(keepalived={"vips": ["10.0.0.11/24", "2001:db8::10/64"], "use_vmac": vmac}))
     assert Vip(Instance.find(config, paths, machine.netlink), machine).remove_stale()
     assert ipr.addresses == before
@@ -66,6 +66,30 @@ def test_a_kernel_without_ipv6(services: FakeServices, paths: Paths) -> None:
     (found,) = services.vip.unserved()
     assert found.obstacle is Ipv6Obstacle.NO_KERNEL
     assert "2001:db8::10 cannot be on eth0, which has no IPv6, as nothing here has" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (0x80, []),
+        (0x82, []),
+        (0x44, []),
+        (0xC0, ["looks for another machine that has it, and does not answer for it (tentative)"]),
+        (0xC8, ["has found another machine that has it, and does not answer for it (dadfailed)"]),
+        (0x08, ["has found another machine that has it, and does not answer for it (dadfailed)"]),
+    ],
+    ids=["permanent", "nodad, as keepalived", "optimistic", "tentative", "tentative and failed", "failed"],
+)
+def test_an_ipv6_vip_that_the_kernel_does_not_use(services: FakeServices, ipr: FakeIPR, flags: int, said: list[str]) -> None:
+    """Whether keepalived runs or not; that of lo, where nobody looks for duplicates, is another."""
+    services.configure(Config.parse(rendered(keepalived={"vips": ["2001:db8::10/64"]})))
+    for pid in (4711, None):
+        services.machine.pid = pid
+        flagged = Message({"IFA_ADDRESS": "2001:db8::10", "IFA_FLAGS": flags}, index=2, prefixlen=64, family=10)
+        ipr.addresses = [address(2, f"{VIP}/32"), flagged]
+        found = [str(each) for each in services.vip.unserved()]
+        assert [each.partition("the kernel ")[2].removeprefix("still ") for each in found] == said
+        assert all(each.startswith("2001:db8::10 is on eth0, but") for each in found)
 
 
 @pytest.mark.parametrize(("pid", "said"), [(4711, ["10.0.0.11 is not on eth0, though this instance is MASTER"]), (None, [])])

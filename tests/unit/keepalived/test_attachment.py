@@ -110,7 +110,9 @@ def test_only_a_virtual_mac_has_an_interface_of_its_own(keepalived: dict[str, An
     """With use_vmac the VIP is on vrrp.VRID, also while that is not there; adverts are on the real interface all the same."""
     found = find(**keepalived)
     assert (found.interface, found.vip_interface) == ("eth0", interface)
-    assert attachment.find_vip_interface(Config.parse(rendered(keepalived=keepalived)), Netlink(machine())) == interface
+    config = Config.parse(rendered(keepalived=keepalived))
+    places = {each: attachment.interface_of(ip_address(each), config, "eth0") for each in (VIP, "10.0.0.11", "fd00::10")}
+    assert places == {VIP: interface, "10.0.0.11": interface, "fd00::10": "eth0"}, "the other family has no virtual MAC"
 
 
 def test_a_vip_of_no_network_has_no_place() -> None:

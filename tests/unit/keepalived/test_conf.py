@@ -192,6 +192,15 @@ def test_unicast() -> None:
     assert not [line for line in found[INSTANCE] if line.startswith("mcast_src_ip")]
 
 
+def test_who_tells_clients_where_the_vip_is_when_two_masters_meet() -> None:
+    """The watcher, once open connections are left with the one that yields. keepalived at once, where there are no rules that could hand
+    them on, and where that one does not serve who still comes to it: with a virtual MAC."""
+    line = "vrrp_garp_lower_prio_repeat 0"
+    assert line in blocks({}, filtered=True)[GLOBAL]
+    assert line not in blocks({})[GLOBAL]
+    assert line not in blocks({"use_vmac": True}, filtered=True)[GLOBAL]
+
+
 def test_unicast_over_routers() -> None:
     """How far a peer may be keepalived sees to where our rules do not, which drop what is too far before it gets there."""
     place, given = replace(PLACE, peers=(ip_address(PEER),)), {"unicast": True, "unicast_hops": 2}

@@ -15,7 +15,7 @@ import pytest
 
 from unit.support.fakes import OWN, PEER, VIP, Clock, FakeIPR, address, link, rendered
 from vrrp_drain.config.model import Config
-from vrrp_drain.keepalived import daemon
+from vrrp_drain.keepalived import checks
 from vrrp_drain.keepalived.daemon import Daemon
 from vrrp_drain.linux import proc_connector
 from vrrp_drain.linux.process import running
@@ -100,7 +100,7 @@ def test_start(job: Job) -> None:
 
 
 UNICAST = {"unicast": True}
-HUP = f'trap "echo hup >> $0.hups" HUP; echo $$ > "$pid_file"; while :; do {WAIT}; done'
+HUP = 'trap "echo hup >> $0.hups" HUP; echo $$ > "$pid_file"; while sleep 0.05; do :; done'  # a trap waits for what has begun
 
 
 def peers(job: Job) -> list[str]:
@@ -127,6 +127,15 @@ def test_unicast_goes_to_everybody_who_is_known(job: Job) -> None:
     assert peers(job) == [PEER, "min_ttl", "255"]
 
 
+@pytest.fixture
+def hangups_count() -> Iterator[None]:
+    """Have what is started here not ignore SIGHUP, as nohup would have it: a shell cannot trap what it was born to ignore."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups_count")
 def test_reload(job: Job) -> None:
     """keepalived is told once of somebody new, and goes on; what is no news is not told, nor is anybody where it does not run."""
     job.install(HUP)
@@ -220,7 +229,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (directory / "killall").touch(mode=0o755)
     (directory / "nc").symlink_to("nc.openbsd")
     (directory / "nc.openbsd").touch(mode=0o755)
-    monkeypatch.setattr(daemon, "_PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(checks, "PATH", str(tmp_path / "bin"))
     return directory
 
 
@@ -237,7 +246,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_program_is_located_behind_linked_directories(programs: Path, command: str, found: str) -> None:
     """keepalived trusts no path with a link in its directories; the program itself may be one, and arguments stay as they are."""
     names = {"usr": str(programs), "bin": str(programs.parents[1] / "bin")}
-    assert daemon.located(command.format(**names)) == found.format(**names)
+    assert checks.located(command.format(**names)) == found.format(**names)
 
 
 def test_commands_are_located_for_keepalived(job: Job, programs: Path) -> None:
@@ -380,7 +389,7 @@ def test_stop_takes_every_vip_away(job: Job, ipr: FakeIPR, vmac: bool, interface
     with_properties(job, vips=["10.0.0.11/24", "10.0.0.12", "2001:db8::10/64"], use_vmac=vmac)
     ipr.links.append(link(4, "vrrp.1", "00:00:5e:00:01:01"))
     before = list(ipr.addresses)
-    ipr.addresses = [*before, *(address(interface, each) for each in (f"{VIP}/32", "10.0.0.11/24", "2001:db8::10/64"))]
+    ipr.addresses = [*before, *(address(interface, each) for each in (f"{VIP}/32", "10.0.0.11/24")), address(2, "2001:db8::10/64")]
     job.stop()
     assert ipr.addresses == before
     assert [line.split()[0] for line in job.said[1:]] == [VIP, "10.0.0.11", "2001:db8::10"]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Collection
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 
 from vrrp_drain.linux import listeners, proc_net
 from vrrp_drain.linux.sock_diag import LISTEN, SockDiag, Socket
+from vrrp_drain.runtime import ip
 from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.runtime.ip import IPAddress
 
 VIP, VIP6 = ip_address("10.0.0.10"), ip_address("fd00::10")
 
@@ -46,17 +49,21 @@ def test_only_listeners_on_a_vip_itself_are_bound_to_it(diag: FakeDiag) -> None:
         *(("0.0.0.0", 80), ("10.0.0.10", 443), ("10.0.0.10", 443), ("10.0.0.1", 8080), ("127.0.0.1", 81)),
         *(("::", 80), ("fd00::10", 443), ("10.0.0.10", 25), ("fd00::1", 8080)),
     )
-    assert listeners.bound_to([VIP, VIP6]) == ["10.0.0.10:25", "10.0.0.10:443", "[fd00::10]:443"]
-    assert listeners.bound_to([VIP6]) == ["[fd00::10]:443"]
+    assert named([VIP, VIP6]) == ["10.0.0.10:25", "10.0.0.10:443", "[fd00::10]:443"]
+    assert named([VIP6]) == ["[fd00::10]:443"]
     diag.have(("0.0.0.0", 80), ("::", 80))
     assert listeners.bound_to([VIP, VIP6]) == []
+
+
+def named(vips: Collection[IPAddress]) -> list[str]:
+    return [ip.host_port(*each.end) for each in listeners.bound_to(vips)]
 
 
 def test_a_kernel_without_sock_diag(diag: FakeDiag, monkeypatch: pytest.MonkeyPatch) -> None:
     """/proc tells the same."""
     diag.fault = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     monkeypatch.setattr(proc_net, "listeners", lambda: [Socket(LISTEN, VIP, 80, 4711)])
-    assert listeners.bound_to([VIP]) == ["10.0.0.10:80"]
+    assert named([VIP]) == ["10.0.0.10:80"]
 
 
 def test_a_kernel_that_does_not_tell(diag: FakeDiag, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,10 +77,12 @@ def test_a_kernel_that_does_not_tell(diag: FakeDiag, monkeypatch: pytest.MonkeyP
 def test_the_advice_names_the_mend() -> None:
     """One listener or several, and what haproxy's configuration should say instead."""
     assert listeners.advice(["10.0.0.10:80"]) == (
-        "10.0.0.10:80 is bound to the VIP itself: a move cuts its open connections. Bind it to every address instead, in haproxy: bind *:80"
+        "10.0.0.10:80 is bound to the VIP itself, and the kernel does not tell its connections from the listener: a move cuts them. "
+        "Bind it to every address instead, in haproxy: bind *:80"
     )
     assert listeners.advice(["10.0.0.10:80", "[fd00::10]:443"]) == (
-        "10.0.0.10:80, [fd00::10]:443 are bound to the VIP itself: a move cuts their open connections. "
+        "10.0.0.10:80, [fd00::10]:443 are bound to the VIP itself, and the kernel does not tell their connections from the listener: "
+        "a move cuts them. "
         "Bind them to every address instead, in haproxy: bind *:80, bind :::443"
     )
 

@@ -7,8 +7,8 @@ import struct
 
 import pytest
 
-from unit.support.netlink import ACKNOWLEDGED, DONE, END, ERROR, INTERRUPTED, FakeKernel, message, status
-from vrrp_drain.linux.netlink import ACK, NETFILTER, REQUEST, Conversation
+from unit.support.netlink import ACKNOWLEDGED, DONE, END, ERROR, INTERRUPTED, FakeKernel, message, rejection, status
+from vrrp_drain.linux.netlink import ACK, NETFILTER, REQUEST, Conversation, Rejected, TransactionError
 from vrrp_drain.linux.netlink import message as question
 
 ANSWER = 20
@@ -78,7 +78,7 @@ def test_what_the_kernel_refuses(kernel: FakeKernel, reply: bytes) -> None:
 
 def test_a_transaction_is_one_message_to_the_kernel(kernel: FakeKernel) -> None:
     """All goes out in one piece, each part with a number of its own, and it is done when each that asks for it is acknowledged."""
-    kernel.replies = [[ACKNOWLEDGED, ACKNOWLEDGED]]
+    kernel.replies = [[status(ERROR, sequence=2), status(ERROR, sequence=3)]]
     parts = [
         question(16, REQUEST, b""),
         question(17, REQUEST | ACK, b"abcd"),
@@ -93,7 +93,18 @@ def test_a_transaction_is_one_message_to_the_kernel(kernel: FakeKernel) -> None:
 
 
 def test_a_transaction_that_is_refused(kernel: FakeKernel) -> None:
-    """One part of it is enough; what was refused first is said."""
-    kernel.replies = [[ACKNOWLEDGED + status(ERROR, errno.EEXIST), status(ERROR, errno.EPERM)]]
-    with pytest.raises(FileExistsError):
-        Conversation(NETFILTER).transact([question(17, REQUEST | ACK, b"")] * 3)
+    """All refusals are read, the first one is the reason, and where the kernel says which byte is wrong, that is known."""
+    parts = [question(16, REQUEST, b""), *(question(17, REQUEST | ACK, bytes((n,)) * 8) for n in range(3))]
+    why = rejection(errno.ENOENT, 4, parts[3], 20)
+    kernel.replies = [[status(ERROR, sequence=2) + status(ERROR, errno.EEXIST, sequence=3), why]]
+    with pytest.raises(TransactionError) as refused:
+        Conversation(NETFILTER).transact(parts)
+    assert (refused.value.errno, refused.value.strerror) == (errno.EEXIST, os.strerror(errno.EEXIST))
+    assert refused.value.rejected == (Rejected(parts[2], errno.EEXIST, None), Rejected(parts[3], errno.ENOENT, 20))
+
+
+def test_a_transaction_that_is_refused_as_a_whole(kernel: FakeKernel) -> None:
+    """Its edge asks for no acknowledgement: where the kernel says no to that one, nothing else is waited for."""
+    kernel.replies = [[status(ERROR, errno.EPERM, sequence=1)]]
+    with pytest.raises(TransactionError, match=os.strerror(errno.EPERM)):
+        Conversation(NETFILTER).transact([question(16, REQUEST, b""), question(17, REQUEST | ACK, b"")])

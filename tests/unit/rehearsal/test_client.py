@@ -26,6 +26,13 @@ def advertisement(mac: str, override: int = 1) -> bytes:
     return bytes(IPv6(src="fe80::2", dst="ff02::1", hlim=255) / ICMPv6ND_NA(S=0, O=override, tgt=VIP6) / ICMPv6NDOptDstLLAddr(lladdr=mac))
 
 
+def told(client: Client, mac: str) -> bytes:
+    """Return what ``mac`` says to whoever asks for the VIP on this machine."""
+    if client.target is TARGET:
+        return bytes(ARP(op="is-at", hwsrc=mac, psrc=VIP, hwdst=MAC, pdst="0.0.0.0"))
+    return bytes(IPv6(src=VIP6, dst="fd00::1", hlim=255) / ICMPv6ND_NA(S=1, O=1, tgt=VIP6) / ICMPv6NDOptDstLLAddr(lladdr=mac))
+
+
 def answer(frame: Frame, flags: str) -> bytes:
     sent = IP(frame.packet)[TCP]
     return bytes(IP(src=VIP, dst=OWN) / TCP(sport=80, dport=sent.sport, flags=flags, ack=(sent.seq + 1) % (1 << 32)))
@@ -56,6 +63,26 @@ def test_ipv6_announcements() -> None:
     assert client.connects_here
     client.hear(advertisement(PEER_MAC), 2.0)
     assert client.turns[-1] == Turn(2.0, PEER_MAC)
+
+
+@pytest.mark.parametrize("target", [TARGET, TARGET6], ids=["arp", "ndp"])
+def test_an_answer_to_somebody_else(target: Target) -> None:
+    """Who proves a move asks from this machine too: what is answered to that no client hears. To the client's own question it does."""
+    client = Client(target, 0.0)
+    client.hear(told(client, PEER_MAC), 1.0)
+    assert client.connects_here, "it has not asked"
+    client.connected(1.5, errno.ETIMEDOUT, 2.5)
+    assert client.asks(2.5)
+    client.hear(told(client, PEER_MAC), 2.75)
+    assert client.turns == [Turn(0.0, target.mac), Turn(2.75, PEER_MAC)]
+    client.hear(told(client, MAC), 3.5)
+    assert not client.connects_here, "a second later it is not waited for any more"
+
+
+def test_an_announcement_may_be_a_reply(client: Client) -> None:
+    """Some announce themselves by a reply that nobody asked for, to everybody (RFC 5227 section 3): clients learn from that."""
+    client.hear(bytes(ARP(op="is-at", hwsrc=THIRD_MAC, psrc=VIP, pdst=VIP)), 2.0)
+    assert client.turns[-1] == Turn(2.0, THIRD_MAC)
 
 
 def test_an_accepted_connection(client: Client) -> None:

@@ -53,6 +53,20 @@ def test_where_they_are_kept(paths: Paths) -> None:
     assert (paths.root / "data/vrrp-drain").stat().st_mode & 0o777 == 0o700
 
 
+def test_an_order_outlives_a_cut_of_the_power(order: StandingOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the command ends the file is on the disk, then its name, and that of its directory; so is that it was taken back."""
+    settled: list[str] = []
+
+    def fsync(fd: int) -> None:
+        settled.append(str(Path(f"/proc/self/fd/{fd}").readlink().relative_to(tmp_path)))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    order.give("alice")
+    assert settled == [".", "ours/.stay-out.new", "ours"]
+    order.take_back()
+    assert settled[3:] == ["ours"]
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -1,5 +1,6 @@
 """Stand-ins for the kernel, the clock and the network, shared by the unit tests."""
 
+import math
 import os
 import selectors
 import time
@@ -10,9 +11,12 @@ from urllib.parse import SplitResult
 
 from freezegun.api import FrozenDateTimeFactory, StepTickTimeFactory, TickingDateTimeFactory
 
-from vrrp_drain.handoff.rules import Group, Rules
+from vrrp_drain.handoff.group import Group
+from vrrp_drain.handoff.rules import Rules
 from vrrp_drain.handoff.situation import Armed, Members, Situation, Words
 from vrrp_drain.handoff.vip_on_lo import VipOnLo
+from vrrp_drain.linux.nftables.kernel import BaseChain
+from vrrp_drain.linux.sock_diag import End
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress, Packet
 from vrrp_drain.vrrp.advert import Advert, build
@@ -341,26 +345,59 @@ class FakeRules(Rules):
         self.disarmed: list[str] = []
         self.released = 0
         self.fault: SystemFault | None = None
+        self.refused: SystemFault | None = None  # what a trial ends with
+        self.strangers: list[BaseChain] = []  # of others, that drop what is handed on
         self.situation = Situation((4,), tables=(4,))
         self.said: dict[IPAddress, tuple[Word, float]] = {}  # what members said of themselves last, and when that began
+        self.others: dict[IPAddress, IPAddress] = {}  # the addresses of the other family that they told
+        self.marks: list[tuple[int, set[End]]] = []  # which mark, where
+        self.known: set[End] = set()  # where listeners are told from their connections
+        self.older: list[tuple[End, End]] = []
 
     def hold(self, group: Group) -> None:
         if self.fault is not None:
             raise self.fault
         self.held.append(group)
+        self.known = set()
 
-    def arm(self, vips: Sequence[IPAddress], peer: IPAddress) -> None:
+    def mark(self, mark: int, there: Iterable[End]) -> None:
         if self.fault is not None:
             raise self.fault
-        self.arms.append(([*map(str, vips)], str(peer)))
+        self.marks.append((mark, {*there}))
 
-    def disarm(self, peer: IPAddress) -> None:
+    def tell_apart(self, there: Iterable[End], older: Iterable[tuple[End, End]]) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.known |= {*there}
+        self.older = [*older]
+
+    def told_apart(self) -> frozenset[End]:
+        if self.fault is not None:
+            raise self.fault
+        return frozenset(self.known)
+
+    def arm(self, vips: Sequence[IPAddress], *peer: IPAddress) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.arms.append(([*map(str, vips)], " ".join(map(str, peer))))
+
+    def disarm(self, peer: IPAddress, at_most: float = math.inf) -> None:
+        self.at_most = at_most
         if self.fault is not None:
             raise self.fault
         self.disarmed.append(str(peer))
 
     def release(self) -> None:
         self.released += 1
+
+    def in_the_way(self, vip: IPAddress) -> list[BaseChain]:
+        if self.fault is not None:
+            raise self.fault
+        return self.strangers
+
+    def trial(self, group: Group) -> None:
+        if self.refused is not None:
+            raise self.refused
 
     def state(self) -> Situation:
         if self.fault is not None:
@@ -376,6 +413,11 @@ class FakeRules(Rules):
             raise self.fault
         away = tuple((who, time.monotonic() - at) for who, (word, at) in self.said.items() if word is Word.LEAVES)
         return Words(away, tuple(who for who, (word, _) in self.said.items() if word is Word.ENDS))
+
+    def further(self, version: int) -> dict[IPAddress, IPAddress]:
+        if self.fault is not None:
+            raise self.fault
+        return {each: other for each, other in self.others.items() if each.version == version}
 
     def hears(self, source: IPAddress, word: Word) -> None:
         """Keep what ``source`` says of itself, as the kernel's rules do."""

@@ -1,6 +1,7 @@
 """A small nf_tables: runs the rules that we really send, as the kernel does (net/netfilter/nf_tables_core.c and the expressions' files)."""
 
 import socket
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from vrrp_drain.linux.nftables.expressions import ACCEPT, DROP, ETHERNET, GOTO
 from vrrp_drain.linux.nftables.objects import Kind, Order
 
+_MARK = 3  # NFT_META_MARK
 _REGISTERS, _WORD = 20, 4  # of 32 bits; the first four are the verdict's
 _COMPARE: dict[int, Callable[[bytes, bytes], bool]] = {
     0: bytes.__eq__,
@@ -18,17 +20,32 @@ _COMPARE: dict[int, Callable[[bytes, bytes], bool]] = {
     5: bytes.__ge__,
 }
 _UPDATE, _DELETE = 1, 2
+NO_MARK, MARK = bytes(4), struct.pack("=I", 1 << 28)
+SOCKETS = {  # whether it is bound to the wildcard address, and its mark; a socket that is no whole one tells neither
+    "connection": (b"\0", NO_MARK),
+    "marked": (b"\0", MARK),
+    "listener": (b"\1", NO_MARK),
+    "listener at the VIP": (b"\0", NO_MARK),
+    "listener with a mark": (b"\1", MARK),
+    "handshake": None,
+    "TIME_WAIT": None,
+}
 
 
 @dataclass
 class Packet:
-    """An Ethernet frame by its headers. ``sock``: here a socket of a connection gets it, a listener on the wildcard address, or none."""
+    """An Ethernet frame by its headers. ``sock`` is what would get it here: one of SOCKETS, or nothing.
+
+    ``flooded``: more come of its kind than the rules that count a second's take for few.
+    """
 
     link: bytearray
     network: bytearray
     transport: bytearray
     protocol: int = socket.IPPROTO_TCP
     sock: str = ""
+    mark: bytes = NO_MARK
+    flooded: bool = False
 
     def copied(self) -> "Packet":
         return Packet(bytearray(self.link), bytearray(self.network), bytearray(self.transport), self.protocol, self.sock)
@@ -58,12 +75,16 @@ class Table:
         if order.kind == Kind.NEWSET:
             self.sets[found["NFTA_SET_NAME"]] = {}
             self._sizes[found["NFTA_SET_NAME"]] = found["NFTA_SET_DESC"]["attrs"][0][1]
+        elif order.kind == Kind.DELRULE:
+            self._chains[found["NFTA_RULE_CHAIN"]] = []
         elif order.kind == Kind.NEWRULE:
             rule = [_read(each) for each in found["NFTA_RULE_EXPRESSIONS"]]
             self._chains.setdefault(found["NFTA_RULE_CHAIN"], []).append(rule)
         elif order.kind in (Kind.NEWSETELEM, Kind.DELSETELEM):
             there = self.sets[found["NFTA_SET_ELEM_LIST_SET"]]
-            for each in found["NFTA_SET_ELEM_LIST_ELEMENTS"]:
+            if "NFTA_SET_ELEM_LIST_ELEMENTS" not in found:
+                there.clear()
+            for each in found.get("NFTA_SET_ELEM_LIST_ELEMENTS", ()):
                 element = {name: value["attrs"][0][1] for name, value in each["attrs"]}
                 key = element["NFTA_SET_ELEM_KEY"]
                 if order.kind == Kind.DELSETELEM:
@@ -71,10 +92,9 @@ class Table:
                 else:
                     assert there.setdefault(key, element.get("NFTA_SET_ELEM_DATA", b"")) == element.get("NFTA_SET_ELEM_DATA", b"")
 
-    def receive(self, packet: Packet, interface: str = "eth0") -> tuple[bool, list[tuple[bytes, Packet]]]:
-        """Run the base chain. Return whether the packet stays here, and copies with the address each goes to, a hop taken from it."""
+    def receive(self, packet: Packet, interface: str = "eth0", chain: str = "prerouting") -> tuple[bool, list[tuple[bytes, Packet]]]:
+        """Run a base chain. Return whether the packet stays here, and copies with the address each goes to, a hop taken from it."""
         copies: list[tuple[bytes, Packet]] = []
-        chain = "prerouting"
         while True:
             for rule in self._chains.get(chain, []):
                 try:
@@ -118,9 +138,15 @@ class Table:
         match name:
             case "immediate":
                 _store(registers, at["dreg"], at["data"]["value"])
+            case "meta" if "sreg" in at:
+                assert at["key"] == _MARK
+                packet.mark = _load(registers, at["sreg"], len(NO_MARK))
             case "meta":
-                known = {6: interface.encode().ljust(16, b"\0"), 8: ETHERNET, 16: bytes((packet.protocol,))}
+                known = {_MARK: packet.mark, 6: interface.encode().ljust(16, b"\0"), 8: ETHERNET, 16: bytes((packet.protocol,))}
                 _store(registers, at["dreg"], known[at["key"]])
+            case "limit":
+                if not packet.flooded:
+                    raise _Break
             case "payload":
                 header = (packet.link, packet.network, packet.transport)[at["base"]]
                 begin, end = at["offset"], at["offset"] + at["len"]
@@ -143,9 +169,11 @@ class Table:
             case "dynset":
                 self._put(at, registers)
             case "socket":
-                if not packet.sock:
+                found = SOCKETS[packet.sock] if packet.sock else None
+                if found is None:
                     raise _Break
-                _store(registers, at["dreg"], b"\1" if packet.sock == "listener" else b"\0")
+                wildcard, mark = found
+                _store(registers, at["dreg"], {1: mark, 2: wildcard}[at["key"]])
             case _:
                 raise NotImplementedError(name)
 

@@ -12,10 +12,13 @@ from unit.support.world import World, WorldSelector
 from vrrp_drain.config.model import Config, VrrpDrain
 from vrrp_drain.haproxy.closing import Closing
 from vrrp_drain.haproxy.health import Health
+from vrrp_drain.keepalived.checks import DisabledCheck
 from vrrp_drain.linux.neighbour import Inquiry
 from vrrp_drain.linux.newcomers import Newcomer
 from vrrp_drain.linux.process import Keepalived, Process
 from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.linux.sock_diag import LISTEN, End, Socket
+from vrrp_drain.linux.vxlan import Device, Vxlan
 from vrrp_drain.runtime.errors import AdvertError, SystemFault
 from vrrp_drain.runtime.ip import IPAddress, Packet
 from vrrp_drain.vrrp.advert import Advert, parse
@@ -166,16 +169,35 @@ class FakeHaproxyHere:
     def closing(self, pid_file: Path) -> Closing:
         return self._machine.closing
 
-    def connections(self, vips: Collection[IPAddress]) -> int:
+    def connections(self, vips: Collection[IPAddress], quic_ports: Collection[int] = ()) -> int:
         self._machine.counted.append((*vips,))
         if self._machine.counting_fault is not None:
             raise self._machine.counting_fault
-        return self._machine.connected.pop(0) if len(self._machine.connected) > 1 else self._machine.connected[0]
+        return self._machine.connected[0]
 
-    def bound_to(self, vips: Collection[IPAddress]) -> list[str]:
+    def connected(self, vips: Collection[IPAddress], quic_ports: Collection[int] = ()) -> bool:
+        if len(self._machine.connected) > 1 and self._machine.looked_for:
+            self._machine.connected.pop(0)
+        self._machine.looked_for.append((*vips,))
+        if self._machine.counting_fault is not None:
+            raise self._machine.counting_fault
+        return self._machine.connected[0] > 0
+
+    def serves_quic(self, vips: Collection[IPAddress], ports: Collection[int]) -> bool:
+        self._machine.looked_for_quic.append((*vips, *ports))
+        if self._machine.counting_quic_fault is not None:
+            raise self._machine.counting_quic_fault
+        return self._machine.quic.pop(0) if len(self._machine.quic) > 1 else self._machine.quic[0]
+
+    def bound_to(self, vips: Collection[IPAddress]) -> list[Socket]:
         if self._machine.counting_fault is not None:
             raise self._machine.counting_fault
         return self._machine.bound
+
+    def unmarked(self, there: Collection[End]) -> list[tuple[End, End]]:
+        if self._machine.counting_fault is not None:
+            raise self._machine.counting_fault
+        return [each for each in self._machine.unmarked if each[1] in there]
 
 
 class FakeProcesses:
@@ -183,6 +205,8 @@ class FakeProcesses:
 
     def __init__(self, machine: "FakeMachine") -> None:
         self._machine = machine
+        self.disabled: list[DisabledCheck] = []
+        self.disabled_fault: SystemFault | None = None
         self.vrrp: int | None = 4712
         self.stopped = self.main_stopped = False
         self.progresses, self.ready = True, False
@@ -201,6 +225,11 @@ class FakeProcesses:
         self._machine.pidfds.append(fd)
         return fd
 
+    def disabled_checks(self, pid: int, config: Path) -> list[DisabledCheck]:
+        if self.disabled_fault is not None:
+            raise self.disabled_fault
+        return self.disabled
+
     def kill(self, keepalived: Keepalived) -> None:
         self.killed.append(keepalived)
         self.vrrp, self.stopped, self.progresses = None, False, True
@@ -212,6 +241,57 @@ class FakeProcesses:
         self.vrrp = 4713
 
 
+class FakeVxlan(Vxlan):
+    """VXLAN devices by their names, with whom each has a way to; ``fault`` is raised by whatever changes something."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, Device] = {}
+        self.up: set[str] = set()
+        self.to: dict[str, dict[IPAddress, bytes]] = {}
+        self.rules: set[str] = set()
+        self.made: list[str] = []
+        self.link_mtu = 1500
+        self.fault: OSError | None = None
+        self.on_create: Callable[[Device], object] = lambda device: None
+
+    def mtu(self, interface: str) -> int:
+        return self.link_mtu
+
+    def create(self, device: Device) -> None:
+        if self.fault is not None:
+            raise self.fault
+        assert device.name not in self.devices
+        self.devices[device.name], self.to[device.name] = device, {}
+        self.made.append(device.name)
+        self.on_create(device)
+
+    def start(self, device: Device, address: IPAddress | None) -> None:
+        self.up.add(device.name)
+
+    def select(self, device: Device) -> None:
+        self.rules.add(device.name)
+
+    def remove(self, version: int, name: str, table: int) -> None:
+        self.devices.pop(name, None)
+        self.to.pop(name, None)
+        self.up.discard(name)
+        self.rules.discard(name)
+
+    def is_up(self, device: Device) -> bool:
+        return self.devices.get(device.name) == device and device.name in self.up
+
+    def has_rule(self, device: Device) -> bool:
+        return device.name in self.rules
+
+    def ways(self, device: Device) -> set[IPAddress]:
+        return {*self.to.get(device.name, ())}
+
+    def add_ways(self, device: Device, peers: Iterable[tuple[IPAddress, bytes]]) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.to[device.name].update(peers)
+
+
 class FakeMachine:
     """Machine (handover/machine.py), with keepalived running, haproxy well, and nobody else on the segment."""
 
@@ -219,12 +299,14 @@ class FakeMachine:
         self.world = World(clock)
         self.netlink = netlink
         self.rules = FakeRules()
+        self.vxlan = FakeVxlan()
         self.haproxy = FakeHaproxyHere(self)
         self.processes = FakeProcesses(self)
         self.burst = 64
         self.listeners: list[HeardListener] = []
         self.captures: list[HeardListener] = []
         self.inquiries: list[tuple[IPAddress, HeardInquiry]] = []
+        self.echoes: list[tuple[IPAddress, HeardInquiry]] = []
         self.watches: list[FakeWatch] = []
         self.watches_of_rules: list[FakeWatch] = []
         self.selectors: list[WorldSelector] = []
@@ -237,8 +319,11 @@ class FakeMachine:
         self.health = Health()
         self.healthy_peers: list[str] = []
         self.asked_peers: list[list[str]] = []
-        self.connected = [0]  # connections: each look sees the next number, and the last one for ever
-        self.counted: list[tuple[IPAddress, ...]] = []  # for which VIPs
+        self.connected = [0]  # connections: each look whether there are any sees the next number, and the last one for ever
+        self.quic = [False]  # whether there is any of QUIC, look by look
+        self.looked_for_quic: list[tuple[IPAddress | int, ...]] = []
+        self.looked_for: list[tuple[IPAddress, ...]] = []  # whether there are any of these VIPs
+        self.counted: list[tuple[IPAddress, ...]] = []  # how many there are
         self.told_to_finish: list[Path] = []
         self.closing = Closing()
         self.newcomer: Newcomer | None = None  # who has come since the last look
@@ -246,8 +331,10 @@ class FakeMachine:
         self.seeing_fault: SystemFault | None = None
         self.announced: list[tuple[str, str]] = []  # addresses, and where
         self.finishing_fault: SystemFault | None = None
-        self.bound: list[str] = []
+        self.bound: list[Socket] = []  # who listens at a VIP itself
+        self.unmarked: list[tuple[End, End]] = []
         self.answers: dict[str, list[str]] = {}  # by the address that is asked for
+        self.echoed: dict[str, list[str]] = {}  # the same of ICMP echo
         self.proven: list[tuple[str, list[str], float]] = []  # what was asked for that
         self.proofs: list[str] = []  # sources whose machine answers for a peer's address too
         self.listening_fault: SystemFault | None = None
@@ -255,12 +342,18 @@ class FakeMachine:
         self.inquiring_fault: SystemFault | None = None
         self.asking_fault: OSError | None = None
         self.counting_fault: SystemFault | None = None
+        self.counting_quic_fault: SystemFault | None = None
+        self.lacks_links: set[str] = set()  # kinds of interfaces that the kernel has not
 
         self.programs: list[tuple[Sequence[str], Mapping[str, str], FakeRunning]] = []
         self.program_ends: list[str] = [""]  # how programs end: each its own, and the last for ever
         self.program_fault: SystemFault | None = None
 
     # what happens
+
+    def binds(self, *where: tuple[str, int], mark: int = 0) -> None:
+        """Have somebody listen there."""
+        self.bound = [*self.bound, *(Socket(LISTEN, ip_address(address), port, 4711, mark=mark) for address, port in where)]
 
     def hears(self, *packets: Packet, after: float = 0.0) -> None:
         """Have ``packets`` arrive, for whoever listens then."""
@@ -321,16 +414,24 @@ class FakeMachine:
         self.on_say(said)
 
     def inquire(self, interface: str, target: IPAddress) -> Inquiry:
+        return self._inquiry(interface, target, self.inquiries, self.answers)
+
+    def echo(self, interface: str, target: IPAddress) -> Inquiry:
+        return self._inquiry(interface, target, self.echoes, self.echoed)
+
+    def _inquiry(
+        self, interface: str, target: IPAddress, made: list[tuple[IPAddress, HeardInquiry]], answers: dict[str, list[str]]
+    ) -> HeardInquiry:
         if self.inquiring_fault is not None:
             raise self.inquiring_fault
 
         def ask() -> None:
             if self.asking_fault is not None:
                 raise self.asking_fault
-            inquiry.macs.extend(self.answers.get(str(target), []))
+            inquiry.macs.extend(answers.get(str(target), []))
 
         inquiry = HeardInquiry(self.world, ask, interface)
-        self.inquiries.append((target, inquiry))
+        made.append((target, inquiry))
         return inquiry
 
     def announce(self, interface: str, address: IPAddress) -> None:
@@ -355,6 +456,9 @@ class FakeMachine:
     def watch_rules(self) -> FakeWatch:
         self.watches_of_rules.append(FakeWatch(self.world))
         return self.watches_of_rules[-1]
+
+    def makes_links(self, kind: str) -> bool:
+        return kind not in self.lacks_links
 
     def selector(self) -> WorldSelector:
         self.selectors.append(WorldSelector(self.world))

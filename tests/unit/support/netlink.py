@@ -7,6 +7,7 @@ from typing import Any
 
 HEADER = struct.Struct("=IHHII")
 ERROR, DONE, INTERRUPTED = 2, 3, 0x10  # NLMSG_ERROR, NLMSG_DONE, NLM_F_DUMP_INTR, linux/netlink.h
+TOLD_MORE = 0x200  # NLM_F_ACK_TLVS
 
 
 def message(kind: int, body: bytes = b"", flags: int = 0, sequence: int = 0) -> bytes:
@@ -14,9 +15,15 @@ def message(kind: int, body: bytes = b"", flags: int = 0, sequence: int = 0) -> 
     return HEADER.pack(HEADER.size + len(body), kind, flags, sequence, 0) + body + bytes(-len(body) % 4)
 
 
-def status(kind: int, code: int = 0) -> bytes:
+def status(kind: int, code: int = 0, sequence: int = 0) -> bytes:
     """Return an end, or an error, which may be none: an acknowledgement."""
-    return message(kind, struct.pack("=i", -code) + bytes(16 if kind == ERROR else 0))
+    return message(kind, struct.pack("=i", -code) + bytes(16 if kind == ERROR else 0), sequence=sequence)
+
+
+def rejection(code: int, sequence: int, asked: bytes, at: int) -> bytes:
+    """Return an error that says which byte of the message ``asked`` is wrong (NLMSGERR_ATTR_OFFS)."""
+    where = struct.pack("=HHI", 8, 2, at)
+    return message(ERROR, struct.pack("=i", -code) + asked + bytes(-len(asked) % 4) + where, TOLD_MORE, sequence)
 
 
 END, ACKNOWLEDGED = status(DONE), status(ERROR)
@@ -41,7 +48,7 @@ class FakeKernel:
         self.timeout = seconds
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
-        assert (level, value) == (socket.SOL_SOCKET, 1 << 20)
+        assert (level, value) == (socket.SOL_SOCKET, 1 << 20) or (level, option, value) == (270, 11, 1)  # SOL_NETLINK, NETLINK_EXT_ACK
 
     def send(self, data: bytes) -> None:
         self.asked.append(bytes(data))

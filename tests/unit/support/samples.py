@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from unit.support.fakes import PEER, PEER_MAC, VIP
-from vrrp_drain.commands.status import Status
+from vrrp_drain.commands.status_report import Status
 from vrrp_drain.notify.notice import Cause, Kind, Notice
 from vrrp_drain.vrrp.state import VrrpState
 
@@ -44,10 +44,12 @@ BACKUP = Status(
     peers_ended=[],
     connections=17,
     handoff=True,
+    handoff_transport="direct",
     handed_off_to=[],
     bound_to_vip=[],
     watcher_pid=4712,
     conditions=[],
+    hindrances=[],
     obstacles=[],
 )
 MASTER = replace(

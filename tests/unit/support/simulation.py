@@ -8,19 +8,22 @@ services of one instance: while it waits, everything else goes on.
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from unit.support.fakes import Clock, FakeIPR, FakeRules, Message, address, link, rendered
-from unit.support.machine import FakeRunning, FakeSender, FakeWatch, HeardInquiry, HeardListener
+from unit.support.machine import FakeRunning, FakeSender, FakeVxlan, FakeWatch, HeardInquiry, HeardListener
 from unit.support.world import Timer, World, WorldSelector
 from vrrp_drain.config.model import Config, VrrpDrain
 from vrrp_drain.handover.services import Services, assemble
 from vrrp_drain.haproxy.closing import Closing
 from vrrp_drain.haproxy.health import Health
+from vrrp_drain.keepalived.checks import DisabledCheck
 from vrrp_drain.linux.newcomers import Newcomer
 from vrrp_drain.linux.process import Keepalived as Processes
 from vrrp_drain.linux.process import Process
 from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.linux.sock_diag import End, Socket
 from vrrp_drain.runtime.ip import GROUP_V4, IPAddress, Packet
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.signals import Cancellation
@@ -125,10 +128,19 @@ class SimulatedHaproxy:
     def closing(self, pid_file: Path) -> Closing:
         return Closing()
 
-    def connections(self, vips: Collection[IPAddress]) -> int:
+    def connections(self, vips: Collection[IPAddress], quic_ports: Collection[int] = ()) -> int:
         return self._machine.open_connections
 
-    def bound_to(self, vips: Collection[IPAddress]) -> list[str]:
+    def connected(self, vips: Collection[IPAddress], quic_ports: Collection[int] = ()) -> bool:
+        return self._machine.open_connections > 0
+
+    def serves_quic(self, vips: Collection[IPAddress], ports: Collection[int]) -> bool:
+        return False
+
+    def bound_to(self, vips: Collection[IPAddress]) -> list[Socket]:
+        return []
+
+    def unmarked(self, there: Collection[End]) -> list[tuple[End, End]]:
         return []
 
 
@@ -156,6 +168,9 @@ class SimulatedProcesses:
     def fd(self, pid: int) -> int | None:
         return self._machine.keepalived_fd(Path())
 
+    def disabled_checks(self, pid: int, config: Path) -> list[DisabledCheck]:
+        return []
+
     def kill(self, keepalived: Processes) -> None:
         self._machine.daemon.dies()
 
@@ -166,7 +181,8 @@ class SimulatedMachine:
     def __init__(self, segment: Segment, number: int, config: Config, paths: Paths, cancellation: Cancellation) -> None:
         self.segment, self.world, self.number, self.config = segment, segment.world, number, config
         self.mac = f"02:00:00:00:00:0{number + 1}"
-        self.ipr = _Kernel([address(1, "127.0.0.1/8"), address(_ETH0, f"{config.me.address}/24")], self._addresses_changed)
+        own = (f"{config.me.address}/24", f"fe80::{number + 1}/64")
+        self.ipr = _Kernel([address(1, "127.0.0.1/8"), *(address(_ETH0, each) for each in own)], self._addresses_changed)
         self.ipr.links = [link(1, "lo", "00:00:00:00:00:00"), link(_ETH0, "eth0", self.mac)]
         self.netlink = Netlink(self.ipr)
         for setting in ("arp_ignore", "arp_announce"):
@@ -175,6 +191,7 @@ class SimulatedMachine:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text("0\n")
         self.rules = FakeRules()
+        self.vxlan = FakeVxlan()
         self.haproxy = SimulatedHaproxy(self)
         self.processes = SimulatedProcesses(self)
         self.health = Health()
@@ -213,6 +230,8 @@ class SimulatedMachine:
         to_us = packet.destination == self.config.me.address
         if hello.introduces(packet, self.services.membership.token, self.config.keepalived.virtual_router_id):
             self.rules.hears(packet.source, hello.word(packet))
+        if packet.payload[8 : hello.FURTHER_OFFSET] == self.services.membership.token and packet.payload[hello.FURTHER_OFFSET :]:
+            self.rules.others[packet.source] = ip_address(packet.payload[hello.FURTHER_OFFSET :])
         for each in (*(self._listeners if to_us or packet.destination == GROUP_V4 else ()), *self._captures):
             if not each.closed:
                 each.packets.append(packet)
@@ -238,6 +257,9 @@ class SimulatedMachine:
         inquiry.on_ask = lambda: self.segment.who_has(self, target, inquiry.macs.append)
         return inquiry
 
+    def echo(self, interface: str, target: IPAddress) -> HeardInquiry:
+        return self.inquire(interface, target)
+
     def announce(self, interface: str, address: IPAddress) -> None:
         self.announced.append(address)
 
@@ -253,6 +275,9 @@ class SimulatedMachine:
 
     def watch_rules(self) -> FakeWatch:
         return FakeWatch(self.world)
+
+    def makes_links(self, kind: str) -> bool:
+        return True
 
     def selector(self) -> WorldSelector:
         return WorldSelector(self.world)

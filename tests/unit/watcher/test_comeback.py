@@ -159,7 +159,7 @@ def test_a_promotion_that_failed_is_tried_again(
     tries = [at for _, at in promotions.started]
     pauses = [second - first for first, second in itertools.pairwise(tries)]
     assert pauses[:6] == [pytest.approx(each, abs=0.6) for each in (10, 20, 40, 80, 160, 300)]
-    assert "the promotion ended with 5: this instance stays draining, the next try follows" in log.messages
+    assert "vrrpctl promote ended with 5: this instance stays draining, the next try follows" in log.messages
 
 
 def test_whoever_asks_for_something_ends_it(services: FakeServices, paths: Any, clock: Clock, promotions: Promotions) -> None:
@@ -182,7 +182,7 @@ def test_a_promotion_that_cannot_be_run(
     warnings = [message for message in log.messages if message.startswith("cannot run ")]
     assert len(warnings) == 2
     assert "/bin/vrrpctl promote" in warnings[0]
-    assert warnings[0].endswith("(Cannot allocate memory): this instance stays draining")
+    assert warnings[0].endswith("(Cannot allocate memory): this instance stays draining, the next try follows")
 
 
 # After a start or a stop that ended half way.

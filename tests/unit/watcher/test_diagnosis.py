@@ -400,6 +400,12 @@ def refuses(view: View) -> list[Notice]:
     return [each for _ in range(6) for each in view.adverts(1)]
 
 
+def unserved(view: View) -> list[Notice]:
+    assert view.see(replace(BACKUP, unserved="fd00::10 is on eth0, but"), after=0.5) == []
+    assert view.see(after=1.5) == [], "in a move the VIPs come one after the other"
+    return view.see(after=1.0)
+
+
 def nobody(view: View) -> list[Notice]:
     return view.see(after=6.0)
 
@@ -422,6 +428,7 @@ def somebody(view: View) -> list[Notice]:
         (Kind.REFUSED, refuses, not_full, 0.25, "4 VRRP packets"),
         (Kind.LET_GO, stopped(let_go=Order("alice", 86400.0, 90000.0)), not_full, 0.25, "BOSH may stop this instance although nobody"),
         (Kind.LOST, stopped(lost="the nftables table ip vrrp_drain is gone"), not_full, 0.25, "the nftables table ip vrrp_drain is gone"),
+        (Kind.UNSERVED, unserved, not_full, 0.25, "fd00::10 is on eth0, but: clients of it get no answer, as soon as this instance is"),
         (Kind.TAKEN_OUT, stopped(order=Order("alice", 86400.0)), not_full, 0.25, "this instance stays out until vrrpctl promote, after a"),
     ],
     ids=lambda value: value.value if isinstance(value, Kind) else None,

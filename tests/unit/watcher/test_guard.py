@@ -1,9 +1,12 @@
 """What somebody takes away of ours: seen when the kernel tells, put back at once, told with who did it."""
 
+import logging
 import time
+from ipaddress import ip_address
 
 import pytest
 
+from unit.support.fakes import VIP
 from unit.support.services import FakeInstallation, FakeServices
 from unit.support.theatre import Theatre, when
 from vrrp_drain.notify.notice import Kind
@@ -20,8 +23,14 @@ class Taken(FakeInstallation):
         self.mended: list[float] = []
         self.mending_fault: SystemFault | None = None
         self.looking_fault: SystemFault | None = None
-        self.looks = 0
+        self.meeting_fault: SystemFault | None = None
+        self.looks = self.meetings = 0
         return self
+
+    def meet(self) -> None:
+        self.meetings += 1
+        if self.meeting_fault is not None:
+            raise self.meeting_fault
 
     def lacks(self) -> list[str]:
         self.looks += 1
@@ -121,3 +130,40 @@ def test_nobody_can_be_asked(stage: Theatre, taken: Taken) -> None:
     stage.at(3.0, lambda: take(stage, taken, TABLE))
     assert stage.run(8.0) == []
     assert taken.mended == []
+
+
+def test_a_frontend_on_the_vip_that_appears(stage: Theatre, services: FakeServices) -> None:
+    """haproxy is reloaded and listens on the VIP: within two seconds the rules tell its connections from it."""
+    setting = services.instance.paths.tcp_settings / "tcp_fwmark_accept"
+    setting.parent.mkdir(parents=True, exist_ok=True)
+    setting.write_text("0\n")
+    seen: list[bool] = []
+    stage.adverts(0.1, 9.0)
+    stage.at(3.0, lambda: services.machine.binds((VIP, 80)))
+    stage.at(5.5, lambda: seen.append((ip_address(VIP), 80) in services.machine.rules.known))
+    assert stage.run(8.0) == []
+    assert (seen, setting.read_text()) == ([True], "1\n")
+
+
+def test_a_frontend_on_the_vip_that_cannot_be_told(stage: Theatre, services: FakeServices, log: pytest.LogCaptureFixture) -> None:
+    """It is said once, and tried again: here there is no such sysctl at first."""
+    setting = services.instance.paths.tcp_settings / "tcp_fwmark_accept"
+    setting.mkdir(parents=True)
+    services.machine.binds((VIP, 80))
+    stage.adverts(0.1, 30.0)
+    stage.at(20.0, setting.rmdir)
+    stage.at(20.0, lambda: setting.write_text("0\n"))
+    stage.run(30.0)
+    (warning,) = (each for each in log.records if each.levelno == logging.WARNING)
+    assert warning.getMessage().endswith("accepted connections inherit no mark; it is tried again")
+    assert services.machine.rules.known == {(ip_address(VIP), 80)}
+
+
+def test_who_becomes_a_member_is_met(stage: Theatre, taken: Taken, log: pytest.LogCaptureFixture) -> None:
+    """Every second: whoever leaves then has a way through the tunnel. What cannot be done is said once."""
+    taken.meeting_fault = SystemFault("the tunnel has no way to 10.0.0.2 (Operation not permitted)")
+    stage.adverts(0.1, 9.0)
+    assert stage.run(8.0) == []
+    assert 7 <= taken.meetings <= 9
+    said = f"{taken.meeting_fault}: their clients hang when the VIP moves; it is tried again"
+    assert log.messages.count(said) == 1

@@ -15,7 +15,7 @@ from vrrp_drain.runtime.ip import ALL_HOSTS_V4, GROUP_V4, TTL, Packet
 from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.bands import Band
-from vrrp_drain.watcher.loop import Age
+from vrrp_drain.watcher.age import Age
 
 
 def test_a_quiet_cluster(stage: Theatre, log: pytest.LogCaptureFixture) -> None:
@@ -109,7 +109,7 @@ def test_the_death_of_the_masters_haproxy(stage: Theatre) -> None:
     assert (up.kind, up.state, lasted(up)) == (Kind.HAPROXY, "up", 4.0)
     assert marks == [True, False]
     assert stage.machine.adverts_said() == [*[66] * 6, 0, *[66] * 3], "one resignation, before the VIP has left"
-    assert stage.services.machine.rules.arms == [([VIP], PEER)]
+    assert stage.services.machine.rules.arms[0] == ([VIP], PEER)
 
 
 @pytest.mark.parametrize(("to", "said_at"), [("id-0", [0.0, 2.5]), ("id-1", [0.0])])

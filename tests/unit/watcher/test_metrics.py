@@ -183,6 +183,7 @@ def test_a_scrape_in_between_shows_no_half_of_a_change(metrics: Metrics, change:
         return scrape
 
     traced = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 asks for instructions from here on, if any frame wants them now
     sys.settrace(scrape)
     try:
         change(metrics)

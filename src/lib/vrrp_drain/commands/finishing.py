@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 0.2  # seconds between two looks at who comes, or at the connections
 _LOOK_AT_LEAST_EVERY = 2.0  # seconds, however much a look costs: a signal has to be seen
-_COUNTING = 0.1  # of one core, at most: it serves clients
+_LOOKING = 0.1  # of one core, at most: it serves clients
 _SAY_EVERY = 5.0  # seconds
 
 _TELL_PEERS_EVERY = 1.0  # seconds, while somebody comes: the MASTER announces itself again
@@ -52,25 +52,28 @@ def finish_connections(services: Services, cancellation: Cancellation, *, by_bos
             _cancel(services, word, finishing=told or bool(others and services.machine.haproxy.health(drain).problem))
 
     started = said = time.monotonic()
-    _accept_until_nobody_comes(services, stop_if_told, started + drain.drain_timeout - _to_close(services))
+    finish_at = started + drain.drain_timeout - _to_close(services)
+    _accept_until_nobody_comes(services, stop_if_told, finish_at)
     if not instance.hands_off:
         return
-    told = drain.haproxy_soft_stop and not others and _told_to_finish(services)
-    peers_know = False
+    to_tell, told, peers_know = drain.haproxy_soft_stop and not others, False, False
     try:
         while True:
             looked = time.monotonic()
-            left = services.machine.haproxy.connections(vips)
-            if not left:
+            if to_tell and (looked >= finish_at or not _serves_quic(services)):
+                to_tell, told = False, _told_to_finish(services)
+            if not services.machine.haproxy.connected(vips, drain.quic_ports):
                 break
             if not peers_know:  # whoever took the VIP over from us while we were healthy does; the others must, before that one leaves
                 peers_know = services.announcements.greet(log.warning, Open.SOME)
             cost, waited = time.monotonic() - looked, time.monotonic() - started
             stop_if_told(told=told)
             if waited >= drain.drain_timeout:
+                left = services.machine.haproxy.connections(vips, drain.quic_ports)
                 log.warning("%d connections are still open after %.0f s (vrrp_drain.drain_timeout): haproxy's stop cuts them", left, waited)
                 return
             if time.monotonic() - said >= _SAY_EVERY:
+                left = services.machine.haproxy.connections(vips, drain.quic_ports)  # of a hundred thousand that takes a fifth of a second
                 said = time.monotonic()
                 peers_know = False  # who has started since does not
                 log.info("%d connections are still served from here, after %.0f s of at most %g", left, waited, drain.drain_timeout)
@@ -79,6 +82,17 @@ def finish_connections(services: Services, cancellation: Cancellation, *, by_bos
         log.warning("%s: not waiting for connections, haproxy's stop cuts those that are open", error)
         return
     log.info("no connection of a client is left here")
+
+
+def _serves_quic(services: Services) -> bool:
+    """Tell whether haproxy has connections of QUIC: when it is told to finish it ends them at once, what is under way too (haproxy 3.0)."""
+    config = services.instance.config
+    if not config.drain.quic_ports:
+        return False
+    try:
+        return services.machine.haproxy.serves_quic(config.keepalived.addresses, config.drain.quic_ports)
+    except SystemFault:
+        return True  # the kernel does not tell: it may
 
 
 def _to_close(services: Services) -> float:
@@ -152,7 +166,7 @@ class _Doorkeeper:
 
 def _pause_after(cost: float) -> float:
     """Return how long to wait after a look that took ``cost`` seconds."""
-    return min(max(_LOOK_EVERY, cost / _COUNTING - cost), _LOOK_AT_LEAST_EVERY)
+    return min(max(_LOOK_EVERY, cost / _LOOKING - cost), _LOOK_AT_LEAST_EVERY)
 
 
 def _told_to_finish(services: Services) -> bool:

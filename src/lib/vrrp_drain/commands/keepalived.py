@@ -9,7 +9,7 @@ from vrrp_drain.config.model import Config
 from vrrp_drain.handoff.rules import Rules
 from vrrp_drain.keepalived.daemon import Daemon
 from vrrp_drain.linux.rtnetlink import Netlink
-from vrrp_drain.runtime import logs
+from vrrp_drain.runtime import former_boot, logs
 
 from .session import Session
 
@@ -25,7 +25,7 @@ def command() -> None:
 @click.pass_obj
 def start(session: Session) -> None:
     """Write keepalived.conf, check it, start keepalived."""
-    _do(session, Daemon.start)
+    _do(session, _start)
 
 
 @command.command("stop")
@@ -40,6 +40,11 @@ def stop(session: Session) -> None:
 def reload(session: Session) -> None:
     """Have keepalived advert to the peers that are known now."""
     _do(session, Daemon.reload)
+
+
+def _start(daemon: Daemon, config: Config, netlink: Netlink) -> None:
+    former_boot.forget(daemon.pid_file.parent)
+    daemon.start(config, netlink)
 
 
 def _do(session: Session, act: Callable[[Daemon, Config, Netlink], None]) -> None:

@@ -8,10 +8,11 @@ VrrpDrainError on failure; what it returns means success.
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from vrrp_drain.handover import joining, unheard
+from vrrp_drain.handover import joining, speaking, unheard
 from vrrp_drain.handover.demote import Demote
 from vrrp_drain.handover.own_addresses import OwnAddresses
 from vrrp_drain.handover.services import Services
@@ -62,6 +63,7 @@ def pre_start(services: Services) -> None:
     for finding in doctor.at_start(services):
         log.warning("%s", finding.line())
     services.installation.hold()
+    speaking.wait(instance, services.machine)
     services.announcements.greet(log.warning, _open_here(services))
     obstacle, taken = _listen(services)
     for address, macs in taken.items():
@@ -117,13 +119,37 @@ def post_start(services: Services, cancellation: Cancellation) -> None:
                 f"{instance.vip} stays where it is, and the rollout halts here"
             )
         services.machine.sleep(_LOOK_EVERY)
+    _refuse_disabled_checks(services)
     if order := StandingOrder.stay_out(instance.paths).read():
         log.warning("%s is well, and stays out of the election until vrrpctl promote: %s", instance.name, order)
+        _tell_frontends(services)
         _warn_of_listeners(services)
         return
+    _tell_frontends(services)
     moves.settled(instance, services.handover.promote(max(instance.config.drain.handover_timeout, deadline - time.monotonic())))
     Boot(instance.paths.drain_run).enter(Stage.PROMOTED)
     _warn_of_listeners(services)
+
+
+def _refuse_disabled_checks(services: Services) -> None:
+    """Raise NotSettled where keepalived does not look after haproxy: its priority is not the one that is waited for, and never will be."""
+    try:
+        found = services.vip.disabled_checks()
+    except SystemFault as error:
+        log.warning("%s", error)
+        return
+    if found:
+        mends = "; ".join(f"{each.name}: {each.mend}" for each in found)
+        raise NotSettled(
+            f"{'; '.join(map(str, found))}. So its priority says nothing of haproxy, and nobody is waited for. {mends}. This instance "
+            "stays in the draining band, and the rollout halts here"
+        )
+
+
+def _tell_frontends(services: Services) -> None:
+    """haproxy listens now: before clients come, the rules know where. Frontends of which they cannot know are warned of later."""
+    with suppress(SystemFault):
+        services.installation.tell_frontends()
 
 
 def _warn_of_listeners(services: Services) -> None:
@@ -160,7 +186,8 @@ def drain(services: Services, arguments: Sequence[str], bounds: Bounds) -> bool:
 def _open_here(services: Services) -> Open:
     """Return what peers may be told of connections here, before anything of this start runs: there are none, unless haproxy never ended."""
     try:
-        found = services.machine.haproxy.connections(services.instance.config.keepalived.addresses)
+        config = services.instance.config
+        found = services.machine.haproxy.connected(config.keepalived.addresses, config.drain.quic_ports)
     except SystemFault:
         return Open.UNTOLD
     return Open.UNTOLD if found else Open.NONE

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import click
 
-from vrrp_drain.runtime import logs
+from vrrp_drain.runtime import former_boot, logs
 from vrrp_drain.runtime.errors import Busy, ConfigError, SystemFault
 from vrrp_drain.runtime.lock import Lock
 
@@ -42,6 +42,7 @@ def command(name: str) -> click.Command:
 
 def _pre_start(session: Session, opened: Opened, arguments: Sequence[str]) -> None:
     with _lock(session, opened):
+        former_boot.forget(session.paths.drain_run)
         lifecycle.pre_start(opened.services)
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import click
 
 from vrrp_drain.config.model import Config
-from vrrp_drain.handover.machine import ThisMachine
 from vrrp_drain.handover.services import Services, assemble
+from vrrp_drain.handover.this_machine import ThisMachine
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime import logs
 from vrrp_drain.runtime.errors import Busy, SystemFault

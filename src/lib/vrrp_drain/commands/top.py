@@ -13,11 +13,12 @@ from rich.text import Text
 from vrrp_drain.notify.history import History
 from vrrp_drain.notify.notice import Notice, Severity
 from vrrp_drain.runtime import logs
-from vrrp_drain.runtime.plain import plain
+from vrrp_drain.runtime.plain import plain, utc
 from vrrp_drain.vrrp.state import VrrpState
 
 from .session import SECONDS, Session
-from .status import Status, look
+from .status import look
+from .status_report import Status
 
 _STATE = {VrrpState.MASTER: "bold green", VrrpState.BACKUP: "cyan", VrrpState.STOPPED: "bold red"}
 _MOVES_SHOWN = 12
@@ -35,8 +36,9 @@ def show(look: Callable[[], Status], story: Callable[[], Sequence[Notice]], stop
 
 def draw(status: Status, story: Sequence[Notice], now: float) -> RenderableType:
     """Return one screen."""
-    clock = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
-    title = Text.assemble((f" {status.state.upper()} ", f"reverse {_STATE[status.state]}"), f"  {status.instance}  {status.vip}  {clock}")
+    title = Text.assemble(
+        (f" {status.state.upper()} ", f"reverse {_STATE[status.state]}"), f"  {status.instance}  {status.vip}  {utc(now)}"
+    )
     facts = Table.grid(padding=(0, 2))
     for row in islice(status.rows(), 1, None):  # the title names the instance
         facts.add_row(Text(row.label, style="dim"), Text(plain(row.text), style="bold red" if row.bad else ""))

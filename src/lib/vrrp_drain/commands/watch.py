@@ -10,7 +10,7 @@ import click
 from vrrp_drain.handover.services import Services
 from vrrp_drain.notify.history import History
 from vrrp_drain.notify.notifier import Notifier
-from vrrp_drain.runtime import files, logs
+from vrrp_drain.runtime import files, former_boot, logs
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.pid_file import PidFile
 from vrrp_drain.runtime.signals import Cancellation
@@ -38,6 +38,7 @@ def command(session: Session, stop: bool, detached: bool) -> None:
             pid_file.stop()
             return
         pid_file.claim()
+        former_boot.forget(session.paths.drain_run)
         with session.opened() as opened:
             _watch(opened.services, opened.cancellation)
 
@@ -56,8 +57,8 @@ def _detach(path: Path) -> None:
 def _watch(services: Services, cancellation: Cancellation) -> None:
     machine, config = services.machine, services.instance.config
     notifier = Notifier(config.drain.hooks, config.drain.webhooks)
-    vips = config.keepalived.addresses
-    metrics = Metrics(services.instance.active, machine.rules.state, lambda: machine.haproxy.connections(vips), notifier.counts)
+    whose = config.keepalived.addresses, config.drain.quic_ports
+    metrics = Metrics(services.instance.active, machine.rules.state, lambda: machine.haproxy.connections(*whose), notifier.counts)
     try:
         metrics.serve(config.drain.metrics_port or 0)
     except SystemFault as error:

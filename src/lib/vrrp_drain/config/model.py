@@ -36,6 +36,13 @@ GRACE = 2.0  # seconds that a handover gets on top of Master_Down_Interval
 UNTIL_DRAIN = 60.0  # seconds from the move in pre-stop until drain begins to wait: BOSH waits for every job's pre-stop
 
 
+class Transport(StrEnum):
+    """How packets of open connections get to whoever serves them: ``vrrp_drain.handoff_transport``."""
+
+    DIRECT = "direct"
+    TUNNEL = "tunnel"
+
+
 @dataclass(frozen=True)
 class Member:
     """One member of the instance group, as the keepalived link describes it."""
@@ -117,6 +124,7 @@ class VrrpDrain:
     """The properties ``vrrp_drain.*``; times in seconds.
 
     ``handoff_window`` is at least as long as a drain takes. ``upstream_job`` is given where keepalived is another release's.
+    ``handoff_mark`` is 0 for none. ``quic_ports`` are those of HTTP/3.
     Without ``metrics_port`` there are no metrics, without ``health_check`` haproxy is asked where it listens.
     """
 
@@ -129,6 +137,10 @@ class VrrpDrain:
     fast_handover: bool
     connection_handoff: bool
     handoff_window: float
+    handoff_mark: int
+    quic_ports: tuple[int, ...]
+    handoff_transport: Transport
+    handoff_tunnel_port: int
     drain_timeout: float
     quiet_time: float
     promote_after: float
@@ -251,6 +263,7 @@ def _vrrp_drain(section: dict[str, Any], slowest: float) -> VrrpDrain:
         handover_timeout=section.pop("handover_timeout") or slowest + GRACE,
         post_start_timeout=section.pop("post_start_timeout") or max(120.0, 2 * slowest),
         takeover_proof=Proof(section.pop("takeover_proof")),
+        handoff_transport=Transport(section.pop("handoff_transport")),
         handoff_window=max(section.pop("handoff_window"), section["drain_timeout"] + UNTIL_DRAIN),
         metrics_port=section.pop("metrics_port") or None,
         hooks=tuple(Hook(**each) for each in section.pop("hooks")),

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from .kinds import Boolean, Choice, Integer, Number, Text, Words
+from .kinds import Boolean, Choice, Integer, ListOf, Number, Text, Words
 from .objects import BEGINS, GIVEN, IS, LONGER, NOT, Derived, Headers, Object, Objects, Property, Rule, Where
 from .texts import CERTIFICATES, HEALTH_CHECK, PATH, URL
 
@@ -105,17 +105,56 @@ PROPERTIES: Final = (
         "connection_handoff",
         Boolean(),
         "Keep established connections alive when the VIP moves: the instance that leaves goes on serving them, and the new MASTER sends it "
-        "their packets. Not with keepalived.use_vmac, and only for frontends that are bound to the wildcard address.",
+        "their packets.",
         default=True,
         example=False,
     ),
     Property(
         "handoff_window",
         Number(1, 86400),
-        "Seconds for which the new MASTER sends an instance that has left the connections that it serves. It is never less than "
-        "drain_timeout and a minute, so that nobody is cut while drain still waits for him.",
+        "Seconds for which the new MASTER sends an instance that has left the connections that it serves, and again as many for as long as "
+        "its watcher says that haproxy serves some. It is never less than drain_timeout and a minute, so that nobody is cut while drain "
+        "still waits for him.",
         default=300,
         example=3600,
+    ),
+    Property(
+        "handoff_mark",
+        Integer(0, (1 << 32) - 1),
+        "The mark (SO_MARK) by which connections of frontends that are bound to a VIP itself are told from their listener; what such a "
+        "connection sends has it too. One bit that no rule of others looks at (ip rule fwmark, iptables -m mark); 268435456 is "
+        "0x10000000. A packet that has a mark already keeps it. Frontends that are bound to the wildcard address get none. With 0 nothing "
+        "is marked, and a move cuts the connections of frontends that are bound to a VIP.",
+        default=1 << 28,
+        example=1 << 27,
+    ),
+    Property(
+        "quic_ports",
+        ListOf(Integer(1, 65535)),
+        "UDP ports at which haproxy serves HTTP/3 (`bind quic4@:443`): their connections survive a move as those of TCP do, and drain "
+        "waits for them. Needs a haproxy that is bound to the wildcard address and gives each connection a socket of its own "
+        "(`tune.quic.socket-owner connection`, its default; as another user than root it needs CAP_NET_BIND_SERVICE for that, at ports "
+        "below 1024). What else comes by UDP stays with whoever has the VIP, and so does all of it where no port is named.",
+        default=[],
+        example=[443],
+    ),
+    Property(
+        "handoff_transport",
+        Choice("direct", "tunnel"),
+        "How the new MASTER sends those packets: direct (as they came, with the client's address as their source), or tunnel (inside UDP, "
+        "from its own address to that of the instance that has left). The tunnel is for networks that drop what comes from a source "
+        "address that the port does not have, such as OpenStack's port security, and for instances with a router between them. The same on "
+        "all instances.",
+        default="direct",
+        example="tunnel",
+    ),
+    Property(
+        "handoff_tunnel_port",
+        Integer(1, 65535),
+        "With handoff_transport tunnel: the UDP port of the tunnel, which the network must let pass between the instances. The same on "
+        "all instances.",
+        default=9923,
+        example=4790,
     ),
     Property(
         "drain_timeout",

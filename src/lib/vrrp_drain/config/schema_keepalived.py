@@ -236,8 +236,8 @@ PROPERTIES: Final = (
     Property(
         "use_vmac",
         Boolean(),
-        "Give the VIPs VRRP's virtual MAC (00:00:5e:00:01:VRID) on an interface vrrp.VRID of their own, so that a move needs no "
-        "gratuitous ARP. The network must let instances send from that MAC.",
+        "Give the VIPs VRRP's virtual MAC (00:00:5e:00:01:VRID) on an interface vrrp.VRID of their own, so that clients learn no "
+        "new MAC at a move; the switch learns at which port it is. The network must let instances send from that MAC.",
         default=False,
         example=True,
         linked=True,

@@ -6,12 +6,12 @@ undoes itself, and an address that nobody has is asked for.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from vrrp_drain.config.model import Config
-from vrrp_drain.handover.machine import ThisMachine
 from vrrp_drain.handover.services import Services, assemble
+from vrrp_drain.handover.this_machine import ThisMachine
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.errors import ConfigError, VrrpDrainError, what_happened
 from vrrp_drain.runtime.ip import IPAddress
@@ -20,7 +20,7 @@ from vrrp_drain.runtime.signals import Cancellation
 
 from . import machine, moves, segment, segment_findings
 from .finding import Finding, Found, NotChecked, Severity, problem
-from .patient import Check, Holder, Patient, Wait
+from .patient import Check, Examine, Holder, Patient, Wait
 from .report import Report
 
 TIMEOUT = 10.0  # seconds for a whole examination
@@ -32,15 +32,19 @@ FIRST: dict[str, str] = {
 }
 TABLE: tuple[Check, ...] = (
     Check(
-        _INTERFACE, "the interface is up, has a carrier and an address, and the VIP lies in its network", machine.interface, at_start=True
+        _INTERFACE,
+        "the interface is up, has a carrier and an address, and the VIP lies in its network",
+        machine.interface,
+        early=machine.interface,
     ),
-    Check("vips", "every VIP can be on the interface, and is there while this instance is MASTER", machine.vips, at_start=True),
-    Check("directories", "run and log directories can be written to", machine.directories, at_start=True),
+    Check("vips", "every VIP can be on the interface, and is there while this instance is MASTER", machine.vips, early=machine.vips),
+    Check("directories", "run and log directories can be written to", machine.directories, early=machine.directories),
     Check("keepalived", "keepalived runs, of the job's own package", machine.keepalived),
+    Check("checks", "keepalived runs all checks that it was given", machine.checks, glance=machine.checks),
     Check("band", "the track file has a band, the active one", machine.band),
     Check("haproxy", "haproxy answers the health check", machine.haproxy_here, detail=lambda patient: patient.haproxy.asked),
     Check("successor", "every peer's haproxy answers us", moves.successor),
-    Check("takeover-proof", "the program that proves a takeover can be run", moves.takeover_proof, at_start=True),
+    Check("takeover-proof", "the program that proves a takeover can be run", moves.takeover_proof, early=moves.takeover_proof),
     Check("foreign-adverts", "nobody else uses the VRID, and all who do agree with us", segment.foreign),
     Check("firewall", "adverts that reach the interface reach keepalived", segment.firewall),
     Check("adverts", "one MASTER adverts, and is heard here", segment.adverts),
@@ -48,15 +52,54 @@ TABLE: tuple[Check, ...] = (
     Check("priorities", "the MASTER is active, and outranks us if we are not it", segment.priorities),
     Check(_ANSWERS, "one machine answers for the VIP, and nobody else for our own address", segment.answers),
     Check("vip-on-lo", "the VIPs are on lo, and no interface answers for one that it has not", machine.vip_on_lo),
-    Check("handoff-rules", "the rules that hand open connections over are installed", moves.rules),
+    Check(
+        "handoff-rules",
+        "the rules that hand open connections over are installed",
+        moves.rules,
+        early=moves.rules_refused,
+        glance=moves.rules_refused,
+    ),
+    Check(
+        "foreign-rules",
+        "nobody else's nftables rules drop packets that are handed on",
+        moves.foreign_rules,
+        early=moves.foreign_rules,
+        glance=moves.foreign_rules,
+    ),
     Check("foreign-sources", "packets with a foreign source address reach the peers that answered", moves.foreign_sources),
-    Check("frontends", "no listener is bound to a VIP itself", machine.frontends),
+    Check("frontends", "connections are told from their listener, where one is bound to a VIP itself too", machine.frontends),
+    Check(
+        "handoff-tunnel",
+        "the tunnel for open connections is there, and full-size packets in it reach the peers",
+        moves.tunnel,
+        early=moves.tunnel_refused,
+        glance=moves.tunnel_refused,
+    ),
     Check("soft-stop", "haproxy's pid file leads to its process, so that drain can have it finish", machine.soft_stop),
     Check(
         "closing", "what haproxy does with open connections when it is told to finish fits drain_timeout and their number", machine.closing
     ),
-    Check("reverse-path", "reverse-path filtering drops no client's packets", machine.reverse_path, at_start=True),
-    Check("kernel", "the kernel tells its connections, and which processes end where that is asked", machine.kernel, at_start=True),
+    Check(
+        "reverse-path",
+        "reverse-path filtering drops no client's packets",
+        machine.reverse_path,
+        early=machine.reverse_path,
+        glance=machine.reverse_path,
+    ),
+    Check(
+        "arp-filter",
+        "the interface that has the VIP answers ARP for it",
+        machine.arp_filter,
+        early=machine.arp_filter,
+        glance=machine.arp_filter,
+    ),
+    Check(
+        "kernel",
+        "the kernel tells its connections, makes the interfaces that are asked for, and tells which processes end where that is asked",
+        machine.kernel,
+        early=machine.kernel,
+        glance=machine.kernel,
+    ),
 )
 
 
@@ -80,9 +123,18 @@ def examine(paths: Paths, timeout: float) -> Report:
 
 def at_start(services: Services) -> list[Finding]:
     """Make the checks that need neither keepalived nor time; return what is wrong."""
+    return _wrong(services, lambda check: check.early)
+
+
+def at_a_glance(services: Services) -> list[Finding]:
+    """Make the checks that neither wait nor write, of what other fields of status do not tell; return what is wrong."""
+    return _wrong(services, lambda check: check.glance)
+
+
+def _wrong(services: Services, chosen: Callable[[Check], Examine | None]) -> list[Finding]:
     patient = Patient(services, time.monotonic() + TIMEOUT)
-    found = (finding for check in TABLE if check.at_start for finding in _findings_of(check, patient))
-    return [finding for finding in found if finding.severity in (Severity.PROBLEM, Severity.WARNING)]
+    found = [_findings_of(replace(check, examine=examine), patient) for check in TABLE if (examine := chosen(check)) is not None]
+    return [finding for findings in found for finding in findings if finding.severity in (Severity.PROBLEM, Severity.WARNING)]
 
 
 def taken(address: IPAddress, macs: Iterable[str]) -> Finding:
@@ -127,6 +179,7 @@ __all__ = [
     "Report",
     "Severity",
     "Wait",
+    "at_a_glance",
     "at_start",
     "examine",
     "taken",

@@ -17,18 +17,17 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
+from vrrp_drain.linux import icmp
 from vrrp_drain.linux.ip_packet import ip_packet
 from vrrp_drain.linux.neighbour import inquire, solicited_node
 from vrrp_drain.runtime.errors import SystemFault
-from vrrp_drain.runtime.ip import IPAddress, IPInterface, internet_checksum, pseudo_header
+from vrrp_drain.runtime.ip import IPAddress, IPInterface, pseudo_header
 
 SECONDS = 0.6  # for the answers
 _UNUSED_SECONDS = 0.3  # in which nobody says that he has the address
 _AGAIN = 0.2  # seconds between two requests
 _ETH_P_IP, _ETH_P_ARP, _ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
-_ECHO = {4: (8, 0), 6: (128, 129)}  # types of request and reply, RFC 792, RFC 4443 section 4
 _SOLICITATION, _SOURCE_LINK = 135, 1  # RFC 4861 sections 4.3, 4.6.1
-_ICMP6_FILTER = 1  # linux/icmpv6.h
 _PAYLOAD = b"vrrp-drain doctor"
 _ATTEMPTS = 5
 _DRAWS = 100  # in a small network all may be taken
@@ -62,12 +61,11 @@ def candidates(own: IPInterface, taken: Collection[IPAddress]) -> Iterator[IPAdd
             yield found
 
 
-def echo_request(source: IPAddress, destination: IPAddress, identifier: int) -> bytes:
+def echo_request(source: IPAddress, destination: IPAddress, identifier: int, sequence: int = 1, payload: bytes = _PAYLOAD) -> bytes:
     """Return the ICMP message, checksum and all."""
-    kind, _ = _ECHO[source.version]
-    covered = pseudo_header(source, destination, 8 + len(_PAYLOAD), socket.IPPROTO_ICMPV6) if source.version == 6 else b""
-    message = struct.pack("!BBHHH", kind, 0, 0, identifier, 1) + _PAYLOAD
-    return message[:2] + internet_checksum(covered + message).to_bytes(2, "big") + message[4:]
+    size = icmp.HEADER.size + len(payload)
+    covered = pseudo_header(source, destination, size, socket.IPPROTO_ICMPV6) if source.version == 6 else b""
+    return icmp.echo_request(source.version, identifier, sequence, payload, covered)
 
 
 def frame(mac: bytes, to: bytes, source: IPAddress, destination: IPAddress, identifier: int) -> bytes:
@@ -124,7 +122,7 @@ def _ask(interface: str, mac: str, own: IPAddress, unused: IPAddress, peers: Map
             data, sender = ping.recvfrom(2048)
             peer = ipaddress.ip_address(sender[0].partition("%")[0])
             message = data[(data[0] & 0x0F) * 4 :] if own.version == 4 else data
-            if message[:1] == bytes(_ECHO[own.version][1:]) and message[4:6] == identifier.to_bytes(2, "big") and peer in peers:
+            if message[:1] == bytes((icmp.ECHO_REPLY[own.version],)) and message[4:6] == identifier.to_bytes(2, "big") and peer in peers:
                 answered.add(peer)
             elif own.version == 6:
                 note(asks_for_v6(message, unused))
@@ -166,9 +164,6 @@ def _ping_socket(interface: str, family: int) -> socket.socket:
         opened = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMP)
     else:
         opened = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMPV6)
-        blocked = [0xFFFFFFFF] * 8  # one bit per type, RFC 3542 section 3.2
-        for kind in (_ECHO[6][1], _SOLICITATION):
-            blocked[kind // 32] &= ~(1 << kind % 32)
-        opened.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("=8I", *blocked))
+        icmp.hear_only(opened, icmp.ECHO_REPLY[6], _SOLICITATION)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
     return opened

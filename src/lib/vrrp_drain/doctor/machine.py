@@ -8,7 +8,9 @@ from vrrp_drain.config.model import Proof
 from vrrp_drain.handoff.vip_on_lo import loud
 from vrrp_drain.haproxy import health_check
 from vrrp_drain.linux import proc_connector
-from vrrp_drain.runtime.errors import SystemFault
+from vrrp_drain.linux.ipv6 import Doubt
+from vrrp_drain.linux.link_kinds import MACVLAN
+from vrrp_drain.runtime.errors import ConfigError, SystemFault
 from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp.bands import Band
 
@@ -67,6 +69,13 @@ def keepalived(patient: Patient) -> list[Found]:
     return []
 
 
+def checks(patient: Patient) -> list[Found] | None:
+    """None is disabled: keepalived tells that its log alone."""
+    if patient.keepalived_pid is None:
+        return None
+    return [findings.CheckDisabled(each, patient.vip) for each in patient.services.vip.disabled_checks()]
+
+
 def band(patient: Patient) -> list[Found]:
     """What keepalived is asked to be."""
     try:
@@ -102,15 +111,25 @@ def vips(patient: Patient) -> list[Found]:
     found: list[Found] = [findings.NotServed(each) for each in patient.services.vip.unserved()]
     attachment, vip = patient.services.instance.attachment, patient.services.vip
     speaks_ipv6 = [each for each in (attachment.source, attachment.further_source) if each is not None and each.version == 6]
-    found += [findings.Duplicate(each, patient.interface) for each in speaks_ipv6 if patient.netlink.is_duplicate(patient.interface, each)]
+    doubts = patient.netlink.doubts(patient.interface, 6) if speaks_ipv6 else {}
+    found += [findings.Duplicate(each, patient.interface) for each in speaks_ipv6 if doubts.get(each) is Doubt.DUPLICATE]
     if (without := vip.ipv6_obstacle("lo")) and not found and any(each.version == 6 for each in patient.vips):
         found.append(findings.NotForLo(tuple(each for each in patient.vips if each.version == 6), without))
     return found
 
 
 def reverse_path(patient: Patient) -> list[Found]:
-    """Strict reverse-path filtering drops what comes in where the answer would not go out (kernel's networking/ip-sysctl)."""
-    if patient.vip.version == 6 or _setting(patient, "rp_filter") != 1:
+    """Strict reverse-path filtering drops what comes in where the answer would not go out (kernel's networking/ip-sysctl).
+
+    With a virtual MAC that is everything to the VIP. keepalived sees to that when it starts; here is seen whether somebody has undone it.
+    """
+    if patient.vip.version == 6:
+        return []
+    takes_in = patient.services.instance.attachment.vip_interface
+    if takes_in != patient.interface:
+        is_strict = _has_settings(patient, takes_in) and _setting(patient, takes_in, "rp_filter") == 1
+        return [findings.StrictReversePath(takes_in, patient.interface, patient.vip, everybody=True)] if is_strict else []
+    if _setting(patient, patient.interface, "rp_filter") != 1:
         return []
     default = patient.netlink.default_interface(4)
     if default in (None, patient.interface):
@@ -118,13 +137,36 @@ def reverse_path(patient: Patient) -> list[Found]:
     return [findings.StrictReversePath(patient.interface, default, patient.vip)]
 
 
+def arp_filter(patient: Patient) -> list[Found] | None:
+    """With arp_filter an interface answers ARP only where it is the way to who asks, and an interface of a virtual MAC never is."""
+    if patient.vip.version == 6:
+        return None
+    answers = patient.services.instance.attachment.vip_interface
+    asked_of = answers if _has_settings(patient, answers) else "default"  # which is what one that is made later begins with
+    if not _setting(patient, asked_of, "arp_filter"):
+        return []
+    try:
+        leaves_by = patient.netlink.interface_for(patient.vip, "auto")
+    except ConfigError:
+        return []  # the VIP is in no network of the machine: nobody on the segment asks for it
+    return [] if leaves_by == answers else [findings.FiltersArp(answers, leaves_by, patient.vip)]
+
+
 def kernel(patient: Patient) -> list[Found]:
     """Parts that only some kernels, and only some namespaces, have."""
     found: list[Found] = []
+    haproxy, quic_ports = patient.services.machine.haproxy, patient.config.drain.quic_ports
     try:
-        patient.services.machine.haproxy.connections(patient.vips)
+        haproxy.connected(patient.vips)
     except SystemFault as error:
         found.append(findings.Uncounted(str(error)))
+    try:
+        if quic_ports:
+            haproxy.serves_quic(patient.vips, quic_ports)
+    except SystemFault as error:
+        found.append(findings.UncountedQuic(str(error)))
+    if patient.config.keepalived.use_vmac and not patient.services.machine.makes_links(MACVLAN):
+        found.append(findings.NoVirtualMac(patient.vip))
     name = patient.config.keepalived.track_process
     if name is not None and (reason := patient.take_time("the proc connector", _CONNECTOR_SECONDS, proc_connector.available)):
         found.append(findings.NoProcConnector(reason, name))
@@ -181,18 +223,22 @@ def closing(patient: Patient) -> list[Found] | None:
 
 
 def frontends(patient: Patient) -> list[Found] | None:
-    """A listener on the VIP itself looks, to the kernel, like a socket that knows every packet."""
+    """A listener on the VIP itself looks, to the kernel, like a socket that knows every packet, unless its connections have a mark."""
     if not patient.services.instance.hands_off:
         return None
-    bound = patient.services.machine.haproxy.bound_to(patient.vips)
+    bound = patient.services.installation.bound_to_vip()
     return [findings.BoundToVip(tuple(bound))] if bound else []
 
 
-def _setting(patient: Patient, name: str) -> int:
-    """Return the value that holds for the interface: the higher of its own and all's (kernel's networking/ip-sysctl)."""
+def _has_settings(patient: Patient, interface: str) -> bool:
+    return (patient.services.instance.paths.interface_settings / interface).is_dir()
+
+
+def _setting(patient: Patient, interface: str, name: str) -> int:
+    """Return the value that holds for an interface: the higher of its own and all's (kernel's networking/ip-sysctl)."""
     directory = patient.services.instance.paths.interface_settings
     values = []
-    for each in ("all", patient.interface):
+    for each in ("all", interface):
         try:
             values.append(int((directory / each / name).read_text()))
         except (OSError, ValueError):

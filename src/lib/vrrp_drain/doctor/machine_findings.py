@@ -1,14 +1,16 @@
 """What can be wrong with the instance itself, and the words that are made of it."""
 
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from vrrp_drain.handover.vip import Unserved
-from vrrp_drain.linux.ipv6 import Ipv6Obstacle
+from vrrp_drain.keepalived.checks import DisabledCheck
+from vrrp_drain.linux import modules
+from vrrp_drain.linux.ipv6 import Doubt, Ipv6Obstacle
 from vrrp_drain.linux.obstacle import Obstacle
 from vrrp_drain.runtime.ip import IPAddress, IPInterface
+from vrrp_drain.runtime.plain import utc
 from vrrp_drain.runtime.standing_order import Order
 
 from .finding import Finding, Found, note, problem, warning
@@ -64,6 +66,19 @@ class OtherBinary(Found):
 
 
 @dataclass(frozen=True)
+class CheckDisabled(Found):
+    disabled: DisabledCheck
+    vip: IPAddress
+
+    def told(self) -> Finding:
+        means = (
+            f"when haproxy dies {self.vip} stays here, unless the watcher moves it; this instance adverts another priority than its peers "
+            "expect, and post-start fails"
+        )
+        return problem(str(self.disabled), means, f"{self.disabled.mend}; then deploy, or restart keepalived")
+
+
+@dataclass(frozen=True)
 class UnreadableBand(Found):
     why: str
 
@@ -80,7 +95,7 @@ class Draining(Found):
     order: Order | None = None
 
     def told(self) -> Finding:
-        since = time.strftime(" since %Y-%m-%d %H:%M:%S UTC", time.gmtime(self.changed)) if self.changed else ""
+        since = f" since {utc(self.changed)}" if self.changed else ""
         means = f"it takes {self.vip} only where no active peer is left"
         if self.order:
             what = f"this instance stays out until vrrpctl promote: {self.order}"
@@ -142,7 +157,14 @@ class NotServed(Found):
         means = "clients of it get no answer while this instance is MASTER"
         if ours.obstacle is None:
             return problem(str(ours), means, "keepalived.log says why it could not put it there; vrrpctl demote has a peer serve it")
-        if ours.obstacle is Ipv6Obstacle.SWITCHED_OFF:
+        if ours.obstacle is Doubt.DUPLICATE:
+            mend = (
+                "find that machine in the IaaS and take the address off it; then ip address del "
+                f"{ours.vip} dev {ours.interface} here: keepalived puts it back, without looking for duplicates"
+            )
+        elif ours.obstacle is Doubt.TENTATIVE:
+            mend = "vrrpctl doctor again in some seconds; who put it there, if not keepalived, should say nodad"
+        elif ours.obstacle is Ipv6Obstacle.SWITCHED_OFF:
             mend = (
                 f"switch it on before keepalived starts: net.ipv6.conf.{ours.interface}.disable_ipv6=0, the same of lo and of default, on "
                 "all instances and for good (docs/iaas.md); or take the VIP out of the manifest"
@@ -180,15 +202,42 @@ class Duplicate(Found):
 
 @dataclass(frozen=True)
 class StrictReversePath(Found):
+    """``default`` is where the default route leaves, or with ``everybody`` all that goes to the VIP's network."""
+
     interface: str
     default: str | None
     vip: IPAddress
+    everybody: bool = False
 
     def told(self) -> Finding:
+        if self.everybody:
+            loose = f"net.ipv4.conf.all.rp_filter=0 {_setting(self.interface, 'rp_filter')}=0"
+            return problem(
+                f"rp_filter is strict on {self.interface}, which has the virtual MAC, and answers leave through {self.default}",
+                f"all packets of clients are dropped when they arrive for {self.vip}",
+                f"sysctl {loose}, as keepalived set them when it started; and find who changed them since",
+            )
         return warning(
             f"rp_filter is strict on {self.interface}, and the default route leaves through {self.default}",
             f"packets of clients beyond a router are dropped when they arrive for {self.vip}",
             f"sysctl net.ipv4.conf.{self.interface}.rp_filter=2 (and the same of all), or a route through {self.interface}",
+        )
+
+
+@dataclass(frozen=True)
+class FiltersArp(Found):
+    """``interface`` has the VIP, and the way to who asks for it is ``leaves_by``."""
+
+    interface: str
+    leaves_by: str
+    vip: IPAddress
+
+    def told(self) -> Finding:
+        return problem(
+            f"arp_filter is 1 for {self.interface}, and the way to {self.vip}'s network is {self.leaves_by}",
+            f"the kernel answers nobody who asks by ARP for {self.vip}: clients get no answer while this instance is MASTER",
+            "sysctl net.ipv4.conf.all.arp_filter=0 net.ipv4.conf.default.arp_filter=0 "
+            f"{_setting(self.interface, 'arp_filter')}=0, for good",
         )
 
 
@@ -199,8 +248,31 @@ class Uncounted(Found):
     why: str
 
     def told(self) -> Finding:
-        mend = "load the modules tcp_diag and inet_diag"
-        return warning(self.why, "drain cannot wait for open connections: haproxy's stop cuts them", mend)
+        means = "drain cannot wait for open connections: haproxy's stop cuts them; connections of a frontend that is bound to a VIP are cut"
+        return warning(self.why, means, modules.mend(("inet_diag", "tcp_diag")))
+
+
+@dataclass(frozen=True)
+class UncountedQuic(Found):
+    """The kernel does not tell those of UDP."""
+
+    why: str
+
+    def told(self) -> Finding:
+        means = "drain waits for TCP alone, and haproxy's stop cuts what is open over HTTP/3 (vrrp_drain.quic_ports)"
+        return warning(self.why, means, modules.mend(("inet_diag", "udp_diag")))
+
+
+@dataclass(frozen=True)
+class NoVirtualMac(Found):
+    vip: IPAddress
+
+    def told(self) -> Finding:
+        return problem(
+            "this kernel has no macvlan interfaces, which keepalived.use_vmac needs",
+            f"keepalived cannot give {self.vip} its virtual MAC: clients get no answer from this instance",
+            modules.mend(("macvlan",)) + "; or set keepalived.use_vmac to false on all instances",
+        )
 
 
 @dataclass(frozen=True)
@@ -317,6 +389,11 @@ class BoundToVip(Found):
         ports = ", ".join(dict.fromkeys(f"bind :::{each.rpartition(':')[2]} v4v6" for each in self.bound))
         return warning(
             f"a listener is bound to the VIP itself: {', '.join(self.bound)}",
-            "its open connections cannot be told from new ones and are reset when the VIP moves",
-            f"bind it to the wildcard address: {ports}",
+            "the kernel does not tell its connections from it (no mark, or one of its own): they are reset when the VIP moves",
+            f"bind it to the wildcard address: {ports}; or have the watcher run, with a vrrp_drain.handoff_mark other than 0",
         )
+
+
+def _setting(interface: str, name: str) -> str:
+    """Return what sysctl(8) calls a setting of an interface: a dot in its name, as in eth0.5, is a slash there."""
+    return f"net.ipv4.conf.{interface.replace('.', '/')}.{name}"

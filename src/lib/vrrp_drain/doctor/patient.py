@@ -20,6 +20,7 @@ from .finding import Found
 from .survey import Survey
 
 T = TypeVar("T")
+Examine = Callable[["Patient"], list[Found] | None]
 _INTERVALS = 3.3  # advert intervals to listen for: as long as a BACKUP does before it takes over, and a bit
 _RESERVE = 2.5  # seconds that everything after the survey may take
 
@@ -181,13 +182,15 @@ class Patient:
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the table: ``fine`` is what is true when it finds nothing, ``detail`` of what. ``at_start`` ones are part of pre-start.
+    """One row of the table: ``fine`` is what is true when it finds nothing, ``detail`` of what.
 
+    ``early`` is what pre-start makes of it, before anything of ours is there, ``glance`` what status does, which neither waits nor writes.
     A check returns None where it has nothing to say: it does not apply here, or the cause is another check's finding.
     """
 
     name: str
     fine: str
-    examine: Callable[[Patient], list[Found] | None]
-    at_start: bool = False
+    examine: Examine
+    early: Examine | None = None
+    glance: Examine | None = None
     detail: Callable[[Patient], str] = lambda patient: ""

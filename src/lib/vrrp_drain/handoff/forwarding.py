@@ -5,13 +5,11 @@ layer 2; whoever serves them has the VIP on lo (handoff/vip_on_lo.py) and answer
 
 - Several may have left at a time. A member's advert of the draining band (handoff/admission.py) says that its sender leaves and serves
   what it has; a hello says the same, and goes on saying it to whoever has started since. The sender is put into ``leavers``, at its place
-  in the group, the VIPs into ``leaving``. Both forget after the window. A hello that says that nothing is served there any more takes
-  its sender out at once: before it stops.
-- A packet to a VIP in ``leaving``, of a connection that no socket here knows, is handed on to one of them and dropped here. Only a SYN
-  alone may open a connection here; the rest, SYN-ACK and RST too, belongs to one that exists. Where no socket at all is found (haproxy
-  does not listen) the packet cannot be ours either, and goes on as well.
-- A socket that is no whole one is a handshake of ours, or the TIME_WAIT of an earlier connection from the same port; only the first
-  may keep the packet. So a SYN that comes while anybody is in ``leaving`` is remembered in ``opening`` for as long as a handshake takes.
+  in the group, the VIPs into ``leaving``. Both forget after the window, which begins anew with each such hello. One that says that
+  nothing is served there any more takes its sender out at once: before it stops.
+- A packet to a VIP in ``leaving``, of a connection that no socket here knows (sockets.py), is handed on to one of them and dropped here.
+  Only a SYN alone may open a connection here; the rest, SYN-ACK and RST too, belongs to one that exists. Where no socket at all is found
+  (haproxy does not listen) the packet cannot be ours either, and goes on as well.
 - Who gets a packet and does not know it either hands it on in the same way: the last one to leave is asked first, it has most
   connections, and then one after the other by their places in the group, from that one's place on and round. The keepalived link says
   whose advert is of which place, and each hello says it of its sender.
@@ -21,12 +19,10 @@ layer 2; whoever serves them has the VIP on lo (handoff/vip_on_lo.py) and answer
   know of each other: each round goes up only, and there are two. Who gets it with its last hop keeps it, and answers it.
 - An ICMP error about packet size is copied, not moved: a host ignores one about a connection that it does not know.
 
-A MASTER that dies sends no such advert, so its clients get their reset at once. Limits: ``socket wildcard`` tells a
-listener from a connection, so the frontend must be bound to the wildcard address; with a listener bound to the VIP the
-packet stays here, as without these rules. With SYN cookies the handshake's last packet looks like a foreign one. A client's packet
-that arrives with LATER_HOPS left or fewer is taken for one that was handed on, and may not reach all of them.
+A MASTER that dies sends no such advert, so its clients get their reset at once. Limit: a client's packet that arrives with LATER_HOPS
+left or fewer is taken for one that was handed on, and may not reach all of them.
 
-Sources: nft(8) for the rules, the kernel's nft_dynset.c, nft_socket.c, nft_dup_ipv4.c; nf_dup_ipv4.c takes a hop from each copy.
+Sources: nft(8) for the rules, the kernel's nft_dynset.c, nft_dup_ipv4.c; nf_dup_ipv4.c takes a hop from each copy.
 """
 
 import socket
@@ -35,10 +31,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from vrrp_drain.linux.nftables.expressions import (
     ACCEPT,
-    ADD,
     DELETE,
     DROP,
-    EQ,
     GOTO,
     L4PROTO,
     LTE,
@@ -46,7 +40,6 @@ from vrrp_drain.linux.nftables.expressions import (
     NETWORK,
     TRANSPORT,
     UPDATE,
-    WILDCARD,
     Expression,
     compare,
     counter,
@@ -58,7 +51,6 @@ from vrrp_drain.linux.nftables.expressions import (
     meta,
     payload,
     put,
-    socket_is,
     verdict,
     write,
 )
@@ -67,20 +59,19 @@ from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.vrrp import hello
 from vrrp_drain.vrrp.hello import Open
 
-LEAVING, LEAVERS, PLACES, OPENING = "leaving", "leavers", "places", "opening"
+from . import sockets
+
+LEAVING, LEAVERS, PLACES = "leaving", "leavers", "places"
+OTHERS = "others"
 ARM, TOLD, ARMED, UNKNOWN, ONWARD, NEXT, SEND, CIRCLED = CHAINS = (
     *("arm", "told", "armed", "unknown"),
     *("onward", "next", "send", "circled"),
 )
 MOST_HOPS = 16  # one more than a packet is ever handed on
 LATER_HOPS = MOST_HOPS // 2  # of one that has begun anew at the lowest place
-_LEAVING_ID, _LEAVERS_ID, _OPENING_ID, _PLACES_ID = 1, 2, 4, 7
+_LEAVING_ID, _LEAVERS_ID, _PLACES_ID = 1, 2, 7
 _SIZE = 65535  # of a set that rules fill; what nft takes
-_OPENINGS = 1 << 18  # handshakes at a time: 50,000 new connections a second
-_HANDSHAKE = 5.0  # seconds
-_SYN, _ACK = 0x02, 0x10  # RFC 9293 section 3.1
-_PORT_TYPE, _NUMBER_TYPE, _TYPE_BITS = 13, 4, 6  # nftables' own numbers of inet_service and integer: only nft needs them, to print sets
-_SECOND = {4: 9, 16: 2}  # register behind an address of so many bytes in register 1
+_NUMBER_TYPE = 4  # nftables' own of an integer: only nft needs it, to print sets
 LATEST = b"\0"  # the place of the last one to leave, whoever it is; the others begin at 1
 _PLACES = hello.PLACE_BITS + 1  # that there may be
 _LEAST = 7  # the last place that is asked at the least: the group may have grown since our keepalived link was made
@@ -88,7 +79,6 @@ _LEAST = 7  # the last place that is asked at the least: the group may have grow
 
 def sets(family: Family, table: str, window: float, ranks: Iterable[tuple[IPAddress, int]]) -> list[Order]:
     """Return the orders that make the sets; ``window`` in seconds, ``ranks`` are the places of peers by their addresses."""
-    ports = family.kind << _TYPE_BITS | _PORT_TYPE
     place = (_NUMBER_TYPE, len(LATEST))
     known = [(_key(rank), address.packed) for address, rank in ranks]
     return [
@@ -96,14 +86,17 @@ def sets(family: Family, table: str, window: float, ranks: Iterable[tuple[IPAddr
         new_set(family, table, _LEAVERS_ID, LEAVERS, *place, seconds=window, data=family, size=_PLACES),
         new_set(family, table, _PLACES_ID, PLACES, *place, data=family, size=_PLACES),
         *([new_elements(family, table, PLACES, known)] if known else []),
-        new_set(family, table, _OPENING_ID, OPENING, ports, family.size + 4, seconds=_HANDSHAKE, size=_OPENINGS),
+        *sockets.sets(family, table),
     ]
 
 
 def rules(
     family: Family, vips: Sequence[IPAddress], index: int, rank: int, ranks: Sequence[tuple[IPAddress, int]]
 ) -> list[tuple[str, Sequence[Expression], str]]:
-    """Return the rules as (chain, expressions, comment); ``index`` is the interface's, ``rank`` our place, ``ranks`` the others'."""
+    """Return the rules as (chain, expressions, comment); ``rank`` is our place, ``ranks`` are the others'.
+
+    ``index`` is that of what packets are sent on by: the interface, or the tunnel (tunnel.py).
+    """
     hops = payload(NETWORK, family.hops, 1)
     last = max(_LEAST, rank, *(each for _, each in ranks))
 
@@ -127,16 +120,13 @@ def rules(
         (TOLD, [*_said(Open.NONE), immediate(LATEST), *_its_sender(family, LEAVERS, DELETE)], "it may be the last to leave"),
         (TOLD, [*_said(Open.NONE), *_place_said(), *_its_sender(family, LEAVERS, DELETE), verdict(DROP)], "it has ended"),
         (TOLD, [*_said(Open.LEFT), *_place_said(), *_its_sender(family, LEAVERS)], "it leaves"),
-        (TOLD, [*_place_said(), *_its_sender(family, LEAVERS, ADD)], "it serves what it has"),
+        (TOLD, [*_place_said(), *_its_sender(family, LEAVERS, UPDATE)], "it serves what it has"),
         *((TOLD, [immediate(vip.packed), put(LEAVING, UPDATE)], str(vip)) for vip in vips),
         (TOLD, [verdict(DROP)], "keepalived need not hear it"),
-        (ARMED, _opens(family), "a handshake"),
-        (ARMED, [*_of_a_connection(), verdict(GOTO, UNKNOWN)], "of a connection"),
+        *sockets.remembering(family, ARMED),
+        (ARMED, [*sockets.is_syn(NEQ), verdict(GOTO, UNKNOWN)], "of a connection"),
         (ARMED, [*_too_big(family), verdict(GOTO, ONWARD)], "smaller packets, please"),
-        (UNKNOWN, [socket_is(WILDCARD), compare(b"\1"), verdict(GOTO, ONWARD)], "only a listener knows it"),
-        (UNKNOWN, [socket_is(WILDCARD), compare(b"\0"), verdict(ACCEPT)], "a connection here knows it"),
-        (UNKNOWN, [*_sender(family), lookup(OPENING), verdict(ACCEPT)], "a handshake here knows it"),
-        (UNKNOWN, [verdict(GOTO, ONWARD)], "nobody here knows it"),
+        *sockets.telling(family, UNKNOWN, ONWARD),
         (ONWARD, [hops, compare(b"\1", LTE), verdict(GOTO, CIRCLED)], "it went round"),
         (ONWARD, [hops, compare(bytes((MOST_HOPS,)), LTE), verdict(GOTO, NEXT)], "it was handed on"),
         (ONWARD, set_hops(MOST_HOPS), "not for long"),
@@ -155,6 +145,24 @@ def rules(
 def to_known(family: Family) -> list[Expression]:
     """Match a packet to a VIP that somebody has left."""
     return [payload(NETWORK, family.destination, family.size), lookup(LEAVING)]
+
+
+def beginning(family: Family, vips: Sequence[IPAddress], chain: str, elsewhere: Sequence[Expression]) -> list[sockets.Rule]:
+    """Return the rules of ``chain``, which every packet meets, and those of OTHERS and ARMED that come before all else.
+
+    While nobody has left, TCP costs a look at its protocol, and one at its destination: in the one VIP where there is one, in the set of
+    those that were left otherwise, and if it is to a VIP. From which interface it came (``elsewhere``: from another one) is asked later.
+    With a tunnel or a virtual MAC there are several ways in, and each is asked for first: this is not for them.
+    """
+    to_ours = [payload(NETWORK, family.destination, family.size), compare(vips[0].packed)] if len(vips) == 1 else []
+    to_left = [*to_known(family), verdict(GOTO, ARMED)]
+    no_tcp = [payload(NETWORK, family.protocol, 1), compare(bytes((socket.IPPROTO_TCP,)), NEQ)]
+    return [
+        (chain, [*no_tcp, verdict(GOTO, OTHERS)], "no TCP, or behind extension headers"),
+        (chain, [*to_ours, *to_left], "somebody has left"),
+        (OTHERS, to_left, "somebody has left"),
+        (ARMED, [*elsewhere, verdict(ACCEPT)], "from elsewhere"),
+    ]
 
 
 def arming(
@@ -198,28 +206,6 @@ def _place_said() -> list[Expression]:
 def _said(found: Open) -> list[Expression]:
     """Match a hello that says ``found`` of connections that are open at its sender."""
     return [payload(TRANSPORT, hello.OPEN_OFFSET, 1), mask(bytes((0xFF ^ hello.PLACE_BITS,))), compare(bytes((found,)))]
-
-
-def _of_a_connection() -> list[Expression]:
-    """Match TCP but for a SYN alone: that opens a connection, here."""
-    return _tcp_syn(NEQ)
-
-
-def _opens(family: Family) -> list[Expression]:
-    """Remember whose SYN it is."""
-    return [*_tcp_syn(EQ), *_sender(family), put(OPENING, UPDATE)]
-
-
-def _tcp_syn(op: int) -> list[Expression]:
-    return [
-        *(meta(L4PROTO), compare(bytes((socket.IPPROTO_TCP,)))),
-        *(payload(TRANSPORT, 13, 1), mask(bytes((_SYN | _ACK,))), compare(bytes((_SYN,)), op)),
-    ]
-
-
-def _sender(family: Family) -> list[Expression]:
-    """Load source address and port, one behind the other."""
-    return [payload(NETWORK, family.source, family.size), payload(TRANSPORT, 0, 2, register=_SECOND[family.size])]
 
 
 def _too_big(family: Family) -> list[Expression]:

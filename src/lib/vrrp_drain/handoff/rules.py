@@ -1,58 +1,35 @@
-"""Our nftables table, from pre-start to post-stop: who is heard (admission.py), and connections that survive a move (forwarding.py)."""
+"""Our nftables tables from pre-start to post-stop: installed, changed while they are there, taken away. What is in them: tables.py."""
 
+import math
 import socket
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from vrrp_drain.linux.nftables.expressions import GOTO, IIFNAME, compare, meta, verdict
-from vrrp_drain.linux.nftables.kernel import Refusal
-from vrrp_drain.linux.nftables.objects import FAMILIES, Kind, Order, new_chain, new_rule, new_table, removal, renamed
+from vrrp_drain.linux.nftables.kernel import NF_TABLES, Refusal
+from vrrp_drain.linux.nftables.objects import ARP, FAMILIES, Family, Kind, Order, removal, renamed
+from vrrp_drain.linux.sock_diag import End
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress
 
-from . import admission, forwarding
+from . import forwarding, sockets
+from .group import Group
 from .situation import TABLE, Installed, told
+from .tables import installation
 
 _TRIAL = "vrrp_drain_trial"
-_BASE = "prerouting"
-_FURTHER_VERSION = 3  # of VRRP, in the family that keepalived.vip is not of
+_NUMBERS = tuple(each.number for each in FAMILIES.values())
 _TRIES = 3  # of a change to what the kernel's rules change too
-_LACKING = "it lacks a part of nftables that they need: socket, dup or dynset"
+_LACKING = "it lacks a part of nftables that they need: socket, dup, limit or dynset"
 
 
-@dataclass(frozen=True)
-class Group:
-    """What the kernel must know of the virtual router.
+class RulesRefused(SystemFault):
+    """The kernel would not take our rules; ``modules`` would help, as far as it says what it lacks."""
 
-    ``vips`` has the one first that stands in adverts. ``members`` may arm the handoff; in a ``closed`` group keepalived hears nobody else.
-    ``token`` makes a member of who says it in a hello, ``nobody`` has the addresses that can be no member's. Members are at most ``hops``
-    routers away. ``window`` is for how many seconds a leaver gets its connections, 0 without a handoff. ``rank`` is our place among the
-    instances, ``ranks`` are the others' with their addresses, as far as the keepalived link names them.
-    """
-
-    vips: tuple[IPAddress, ...]
-    interface: str
-    vrid: int
-    vrrp_version: int
-    token: bytes
-    members: frozenset[IPAddress] = frozenset()
-    nobody: frozenset[IPAddress] = frozenset()
-    closed: bool = False
-    hops: int = 0
-    window: float = 0.0
-    rank: int = 0
-    ranks: tuple[tuple[IPAddress, int], ...] = ()
-
-    def of(self, version: int) -> tuple[IPAddress, ...]:
-        """Return the VIPs of one IP version."""
-        return tuple(vip for vip in self.vips if vip.version == version)
-
-    @property
-    def versions(self) -> tuple[int, ...]:
-        """Return the IP versions that there are VIPs of."""
-        return tuple(version for version in FAMILIES if self.of(version))
+    def __init__(self, what: str, refusal: Refusal) -> None:
+        self.modules = tuple(sorted({each.module for each in refusal.lacking})) or ((NF_TABLES,) if refusal.without_nftables else ())
+        super().__init__(what)
 
 
 class Rules(Installed):
@@ -73,7 +50,7 @@ class Rules(Installed):
                     f" any of them may disturb the election ({_why(error, _LACKING)})"
                 ) from error
             with suppress(Refusal):
-                self._install(replace(group, window=0.0), index)
+                self._install(replace(group, window=0.0, virtual=""), index)
             names = ", ".join(map(str, group.vips))
             raise SystemFault(
                 f"the kernel refuses the rules that hand open connections over: a move of {names} cuts them ({_why(error, _LACKING)})"
@@ -81,7 +58,8 @@ class Rules(Installed):
 
     def _install(self, group: Group, index: int) -> None:
         learned, ended = self._membership().members, self._words().ended
-        self._nftables.change([*removal(TABLE, 4, 6), *installation(group, index, learned, ended)], TABLE)
+        before = {*_NUMBERS, *self._nftables.numbers(TABLE)}
+        self._nftables.change([*removal(TABLE, *sorted(before)), *installation(group, index, learned, ended)], TABLE)
 
     def lacks(self, group: Group) -> list[str]:
         """Return what is missing of that which ``hold`` puts in place, in words; more than that is nobody's fault. Raises SystemFault."""
@@ -89,6 +67,8 @@ class Rules(Installed):
         orders = installation(group, _index(group.interface))
         with told():
             there = self._nftables.versions(TABLE)
+            if group.announces_mac and ARP.number not in self._nftables.numbers(TABLE):
+                found.append(f"the nftables table arp {TABLE}")
             for version in group.versions:
                 name = f"{'ip' if version == 4 else 'ip6'} {TABLE}"
                 if version not in there:
@@ -113,107 +93,108 @@ class Rules(Installed):
                     found.append(name)
         return found
 
-    def arm(self, vips: Sequence[IPAddress], peer: IPAddress) -> None:
-        """Before we take ``vips`` over from ``peer``, which stays healthy: its connections go to it for a window.
+    def arm(self, vips: Sequence[IPAddress], *peer: IPAddress) -> None:
+        """Before we take ``vips`` over from a ``peer`` that stays healthy: its connections go to it for a window.
 
-        ``peer`` is the source address of its adverts; whoever left before stays where it is. Raises SystemFault.
+        ``peer`` are its addresses, the source of its adverts first, at most one of each family; whoever left before stays where it is.
+        Raises SystemFault, having armed nothing.
         """
         for tries_left in range(_TRIES - 1, -1, -1):
             try:
-                self._nftables.change(forwarding.arming(FAMILIES[peer.version], TABLE, vips, peer, self._there(peer.version)), TABLE)
+                self._nftables.change([order for each in peer for order in self._arming(vips, each)], TABLE)
             except Refusal as error:
                 if tries_left and error.outdated:
                     continue
                 names, why = ", ".join(map(str, vips)), _why(error, "our rules are not installed")
                 raise SystemFault(
-                    f"the connections that {peer} serves cannot be left with it: a move of {names} cuts them ({why})"
+                    f"the connections that {peer[0]} serves cannot be left with it: a move of {names} cuts them ({why})"
                 ) from error
             return
+
+    def _arming(self, vips: Sequence[IPAddress], peer: IPAddress) -> list[Order]:
+        return forwarding.arming(FAMILIES[peer.version], TABLE, vips, peer, self._there(peer.version))
 
     def _there(self, version: int) -> dict[str, dict[bytes, bytes]]:
         names = (forwarding.LEAVING, forwarding.LEAVERS, forwarding.PLACES)
         return {name: {each.key: each.data or b"" for each in self._nftables.elements(version, TABLE, name) or ()} for name in names}
 
-    def disarm(self, peer: IPAddress) -> None:
-        """``peer`` is gone: clients of its connections get their reset here. No error where it is not armed. Raises SystemFault."""
+    def disarm(self, peer: IPAddress, at_most: float = math.inf) -> None:
+        """``peer`` is gone: clients of its connections get their reset here. No error where it is not armed. Raises SystemFault.
+
+        What has more than ``at_most`` seconds left stays: the kernel has learnt it since, from ``peer`` itself.
+        """
         try:
             leavers = self._nftables.elements(peer.version, TABLE, forwarding.LEAVERS) or ()
-            if places := [each.key for each in leavers if each.data == peer.packed]:
+            if places := [each.key for each in leavers if each.data == peer.packed and (each.seconds or 0.0) <= at_most]:
                 self._nftables.change([forwarding.disarming(FAMILIES[peer.version], TABLE, places)], TABLE)
         except Refusal as error:
             if not error.absent:  # it went meanwhile
                 raise SystemFault(f"packets of open connections go on to {peer}, which is gone: their clients hang ({error})") from error
 
+    def mark(self, mark: int, there: Iterable[End]) -> None:
+        """Have connections that clients open to ``there`` marked from now on: somebody listens at a VIP itself. Raises SystemFault."""
+        self._tell_apart(_by_version(there), lambda family, ends: [sockets.marking(family, TABLE, mark, ends)])
+
+    def tell_apart(self, there: Iterable[End], older: Iterable[tuple[End, End]]) -> None:
+        """Tell listeners at ``there`` from their connections, which have a mark or are among ``older``: client and end here.
+
+        Raises SystemFault; what is sent on is at no time a connection of ours.
+        """
+        clients = defaultdict(list)
+        for client, here in older:
+            clients[here[0].version].append((client, here))
+        self._tell_apart(_by_version(there), lambda family, ends: sockets.telling_apart(family, TABLE, ends, clients[ends[0][0].version]))
+
+    def _tell_apart(self, there: Mapping[int, list[End]], transactions: Callable[[Family, list[End]], Iterable[Sequence[Order]]]) -> None:
+        try:
+            for version, ends in there.items():
+                for orders in transactions(FAMILIES[version], ends):
+                    self._nftables.change(orders, TABLE)
+        except Refusal as error:
+            raise SystemFault(
+                "the kernel does not take what tells the connections of frontends that are bound to a VIP:"
+                f" a move cuts them ({_why(error, 'our rules are not installed')})"
+            ) from error
+
     def release(self) -> None:
         """Take our tables away; it is no error if there are none, or no nftables at all. Raises SystemFault."""
         try:
-            versions = self._nftables.versions(TABLE)
+            numbers = self._nftables.numbers(TABLE)
         except Refusal as error:
             if error.without_nftables:
                 return
             raise SystemFault(f"the kernel does not tell whether our nftables table {TABLE} is there ({error})") from error
         try:
-            if versions:
-                self._nftables.change(removal(TABLE, *versions), TABLE)
+            if numbers:
+                self._nftables.change(removal(TABLE, *numbers), TABLE)
         except Refusal as error:
             raise SystemFault(f"the kernel keeps our nftables table {TABLE} ({_why(error, 'it is not there')})") from error
 
     def trial(self, group: Group) -> None:
-        """Install the rules and take them away again, in one transaction and under another name. Raises SystemFault.
+        """Install the rules and take them away again, in one transaction and under another name. Raises RulesRefused.
 
         Nobody's packets meet them: the kernel checks all of it, and what is left is nothing.
         """
-        away = [each for each in removal(TABLE, *group.versions) if each.kind == Kind.DELTABLE]
-        orders = [renamed(each, TABLE, _TRIAL) for each in (*installation(group, _index(group.interface)), *away)]
+        made = installation(group, _index(group.interface))
+        marks = [
+            order
+            for version in (group.versions if group.mark and group.window else ())
+            for order in sockets.marking(FAMILIES[version], TABLE, group.mark, [(vip, 1) for vip in group.of(version)])
+        ]
+        numbers = sorted({each.family for each in made})
+        away = [each for each in removal(TABLE, *numbers) if each.kind == Kind.DELTABLE]
+        orders = [renamed(each, TABLE, _TRIAL) for each in (*made, *marks, *away)]
         try:
             self._nftables.change(orders, _TRIAL)
         except Refusal as error:
-            raise SystemFault(f"the kernel refuses the rules that hand open connections over ({_why(error, _LACKING)})") from error
+            raise RulesRefused(f"the kernel refuses the rules that hand open connections over ({_why(error, _LACKING)})", error) from error
 
 
-def installation(group: Group, index: int, learned: Sequence[IPAddress] = (), ended: Sequence[IPAddress] = ()) -> list[Order]:
-    """Return the orders that make our tables where none is; ``index`` is the interface's.
-
-    ``learned`` are members that said hello before, ``ended`` those who said that they end.
-    """
-    return [order for version in group.versions for order in _table(group, version, index, set(learned), set(ended))]
-
-
-def _table(group: Group, version: int, index: int, learned: set[IPAddress], ended: set[IPAddress]) -> list[Order]:
-    family, vips = FAMILIES[version], group.of(version)
-    is_first = version == group.vips[0].version  # keepalived adverts and listens in this family alone
-    speaks = group.vrrp_version if is_first else _FURTHER_VERSION
-    nobody = {*group.vips, *group.nobody}
-    named, known = (_possible(each - nobody, version) for each in (group.members, learned))
-    ranks = [(address, rank) for address, rank in group.ranks if address.version == version]
-    arrives = [meta(IIFNAME), compare(group.interface.encode().ljust(16, b"\0"))]
-    chains = [_BASE, *admission.CHAINS, *(forwarding.CHAINS if group.window else ())]
-    rules = [
-        (_BASE, [*arrives, *admission.is_advert(), verdict(GOTO, admission.ADVERTS)], "VRRP"),
-        *admission.rules(
-            *(family, group.vrid, speaks, vips[0], group.token, nobody),
-            guarded=is_first,
-            closed=group.closed,
-            hops=group.hops if is_first else 0,
-            arms=forwarding.ARM if group.window else "",
-            told=forwarding.TOLD if group.window else "",
-        ),
-    ]
-    if group.window:  # until somebody has left, this lookup is all that a packet costs
-        rules.append((_BASE, [*arrives, *forwarding.to_known(family), verdict(GOTO, forwarding.ARMED)], "somebody has left"))
-        rules += forwarding.rules(family, vips, index, group.rank, ranks)
-    return [
-        new_table(family, TABLE),
-        *admission.members(family, TABLE, named, known),
-        *admission.words(family, TABLE, _possible(ended - nobody, version)),
-        *(forwarding.sets(family, TABLE, group.window, ranks) if group.window else ()),
-        *(new_chain(family, TABLE, each, base=each == _BASE) for each in chains),
-        *(new_rule(family, TABLE, chain, expressions, comment) for chain, expressions, comment in rules),
-    ]
-
-
-def _possible(addresses: Iterable[IPAddress], version: int) -> set[IPAddress]:
-    return {each for each in addresses if each.version == version and admission.is_somebodys(each)}
+def _by_version(ends: Iterable[End]) -> dict[int, list[End]]:
+    found: dict[int, list[End]] = defaultdict(list)
+    for each in ends:
+        found[each[0].version].append(each)
+    return found
 
 
 def _index(interface: str) -> int:
@@ -224,5 +205,9 @@ def _index(interface: str) -> int:
 
 
 def _why(error: Refusal, absent: str) -> str:
-    """Return the reason. ``absent`` is what ENOENT means: the kernel does not say what it is that it does not find."""
+    """Return the reason. ``absent`` is what ENOENT means where the kernel does not say what it is that it does not find."""
+    if error.without_nftables:
+        return f"{error}: it has no nftables"
+    if error.lacking:
+        return f"it lacks {', '.join(map(str, error.lacking))}, in nftables"
     return absent if error.absent else str(error)

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vrrp_drain.linux.netlink import NETFILTER, Conversation
-from vrrp_drain.linux.nftables.kernel import Nftables, Refusal
-from vrrp_drain.linux.nftables.objects import FAMILIES
+from vrrp_drain.linux.nftables.kernel import BaseChain, Nftables, Refusal
+from vrrp_drain.linux.nftables.objects import FAMILIES, FIRST, GOING_OUT, INET, NETDEV
+from vrrp_drain.linux.sock_diag import End
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress
 
-from . import admission, forwarding
+from . import admission, forwarding, sockets
 
 TABLE = "vrrp_drain"
+_INGRESS = 0  # NF_NETDEV_INGRESS
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,12 @@ class Installed:
         with told():
             return self._membership()
 
+    def further(self, version: int) -> dict[IPAddress, IPAddress]:
+        """Return the addresses of the other family that members have told, by those of IP ``version`` that they speak from."""
+        with told():
+            found = self._nftables.elements(version, TABLE, admission.FURTHER) or ()
+            return {ipaddress.ip_address(each.key): ipaddress.ip_address(each.data) for each in found if each.data}
+
     def words(self) -> Words:
         """Return what the members said of themselves."""
         with told():
@@ -96,10 +104,32 @@ class Installed:
         circled, refused = (sum(packets.get(chain, 0) for packets in counted) for chain in (forwarding.CIRCLED, admission.REFUSED))
         return circled, refused
 
+    def in_the_way(self, vip: IPAddress) -> list[BaseChain]:
+        """Return the chains of others that drop packets to ``vip`` as they arrive, before ours see them, or as they are handed on.
+
+        It is their policy, and no rule of their table speaks of the VIP.
+        """
+        family = FAMILIES[vip.version].number
+        with told():
+            found = [each for each in self._nftables.base_chains() if each.drops and each.table != TABLE and _meets(each, family)]
+            return [each for each in found if not self._nftables.mentions(each.family, each.table, vip.packed)]
+
     def armed(self) -> tuple[Armed, ...]:
         """Return who gets packets of which VIP now: a part of ``state`` that costs little."""
         with told():
             return tuple(each for version in FAMILIES for each in self._armed(version))
+
+    def told_apart(self) -> frozenset[End]:
+        """Return where listeners are told from their connections, by marks that are in force."""
+        with told():
+            return frozenset(each for version in FAMILIES for each in self._told_apart(version))
+
+    def _told_apart(self, version: int) -> set[End]:
+        found = [self._nftables.elements(version, TABLE, name) or () for name in (sockets.BOUND, sockets.MARKED)]
+        keys = {bytes(each.key) for each in found[0]} & {bytes(each.key) for each in found[1]}
+        if not keys or not self._nftables.rules(version, TABLE).get(sockets.MARKS):
+            return set()
+        return {sockets.end_of(each, FAMILIES[version]) for each in keys}
 
     def _armed(self, version: int) -> list[Armed]:
         left = self._nftables.elements(version, TABLE, forwarding.LEAVING) or ()
@@ -132,6 +162,15 @@ class Installed:
     def _members(self, version: int) -> list[IPAddress] | None:
         found = self._nftables.elements(version, TABLE, admission.MEMBERS)
         return None if found is None else [ipaddress.ip_address(each.key) for each in found]
+
+
+def _meets(chain: BaseChain, family: int) -> bool:
+    """Tell whether a packet that is to be handed on comes to this chain: before ours, or when it leaves."""
+    if chain.family == NETDEV:
+        return chain.hook == _INGRESS
+    return chain.family in (family, INET) and (
+        chain.hook == GOING_OUT.number or (chain.hook == FIRST.number and chain.priority <= FIRST.priority)
+    )
 
 
 @contextmanager

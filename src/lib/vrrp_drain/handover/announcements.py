@@ -54,6 +54,8 @@ class Announcements:
     def say_hello(self, open_here: Open = Open.UNTOLD) -> None:
         """Say hello to every peer, in each family of which there are VIPs, and whether the VIP can come here.
 
+        That of the VIP's family names our address of the other one: with unicast the answers in that family go to it.
+
         What is ``open_here`` tells the peers' kernels whether to hand packets on to us that they do not know.
         """
         sources = [each for each in (self._instance.attachment.source, self._instance.attachment.further_source) if each is not None]
@@ -99,19 +101,25 @@ class Announcements:
 
     def _say_hello(self, source: IPAddress, open_here: Open) -> None:
         config, word, where = self._instance.config, self._word(), self._past_keepalived(source.version)
-        vrid = config.keepalived.virtual_router_id
+        vrid, other = config.keepalived.virtual_router_id, self._instance.attachment.further_source
+        told = [None] if other is None or source == other else [other, None]
 
-        def greeting(peer: Member, destination: IPAddress) -> bytes:
-            return hello.build(hello.token(peer.id, vrid), vrid, source, destination, word, rank=config.rank, open_there=open_here)
+        def greeting(peer: Member, further: IPAddress | None, destination: IPAddress) -> bytes:
+            proof = hello.token(peer.id, vrid)
+            return hello.build(proof, vrid, source, destination, word, rank=config.rank, open_there=open_here, further=further)
 
         with self._machine.sender(self._instance.attachment.interface, source) as sender:
-            all_of(*(partial(sender.send, partial(greeting, peer), where) for peer in config.instances))
+            all_of(*(partial(sender.send, partial(greeting, peer, further), where) for further in told for peer in config.instances))
 
     def _past_keepalived(self, family: int) -> Sequence[IPAddress]:
-        """Return where what keepalived must not hear is sent to: the unicast peers of ``family``, or all hosts of the segment."""
-        return [each for each in self._membership.unicast_peers() if each.version == family] or [
-            ALL_HOSTS_V4 if family == 4 else ALL_HOSTS_V6
-        ]
+        """Return where what keepalived must not hear is sent to: the unicast peers of ``family``, or all hosts of the segment.
+
+        In the other family than the VIP's both: who has not told its address there may hear it all the same.
+        """
+        everybody = ALL_HOSTS_V4 if family == 4 else ALL_HOSTS_V6
+        if family == self._instance.vip.version:
+            return self._membership.unicast_peers() or [everybody]
+        return [*(self._membership.further().values() if self._instance.attachment.peers else ()), everybody]
 
     def _tell(self, priority: int, destinations: Sequence[IPAddress]) -> None:
         ours = self._instance.config.keepalived

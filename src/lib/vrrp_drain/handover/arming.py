@@ -5,7 +5,9 @@ Packets of clients go to it then, so it must have proven that it is one of us.
 
 import logging
 import time
+from collections.abc import Sequence
 
+from vrrp_drain.handoff.tunnel import Tunnels
 from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress
@@ -28,6 +30,7 @@ class Arming:
 
     def __init__(self, instance: Instance, machine: Machine, membership: Membership) -> None:
         self._instance, self._machine, self._membership = instance, machine, membership
+        self._tunnels = Tunnels(machine.vxlan, instance.paths.interface_settings, instance.paths.ipv6_settings)
 
     def leave_with_the_master(self) -> None:
         """Listen for the MASTER, and leave its connections with it. It may take two advert intervals and half a second."""
@@ -46,6 +49,17 @@ class Arming:
         if self._would_take_over:
             self._leave_with(master, priority, self._membership.electorate(), ask=False)
 
+    def leave_with_who_lives(self, master: IPAddress) -> list[IPAddress]:
+        """The same for one that said nothing of leaving, and lives, be its priority what it may; return its addresses, or nothing.
+
+        Nothing is left with one that has not proven to be of the group. Raises SystemFault.
+        """
+        if not self._instance.hands_off or master not in self._membership.electorate().members or self._is_far(master):
+            return []
+        peer = self._addresses_of(master)
+        self._arm(peer)
+        return peer
+
     @property
     def _would_take_over(self) -> bool:
         return self._instance.hands_off and self._instance.config.keepalived.preempt
@@ -58,13 +72,34 @@ class Arming:
                 "%s is MASTER, but has not proven to be an instance of this group: its open connections are cut, not sent to it", master
             )
             return
-        if self._instance.config.keepalived.unicast_hops and not self._machine.netlink.is_on_segment(self._instance.interface, master):
+        if self._is_far(master):
             log.info("%s is MASTER behind a router: its open connections are cut, not sent to it", master)
             return
+        vips, peer = self._instance.config.keepalived.addresses, self._addresses_of(master)
+        if cut := [str(vip) for vip in vips if vip.version not in {each.version for each in peer}]:
+            log.warning(
+                "%s is MASTER, and has not told its address of the other family: open connections to %s are cut", master, ", ".join(cut)
+            )
         try:
-            self._machine.rules.arm(self._instance.config.keepalived.addresses, master)
+            self._arm(peer)
         except SystemFault as error:
             log.warning("%s", error)
+
+    def _arm(self, peer: Sequence[IPAddress]) -> None:
+        """Leave what is open with whoever has the addresses ``peer``, and have a way there where it goes through a tunnel."""
+        if tunnel := self._membership.tunnel():
+            self._tunnels.reach(tunnel, peer)
+        self._machine.rules.arm(self._instance.config.keepalived.addresses, *peer)
+
+    def _addresses_of(self, master: IPAddress) -> list[IPAddress]:
+        """Return its address, and that of the other family where it has told it."""
+        further = self._membership.further().get(master)
+        return [master] if further is None else [master, further]
+
+    def _is_far(self, master: IPAddress) -> bool:
+        """Tell whether a router is between us, which would send back what is handed on outside a tunnel."""
+        routed = self._instance.config.keepalived.unicast_hops and not self._instance.tunnels
+        return bool(routed) and not self._machine.netlink.is_on_segment(self._instance.interface, master)
 
     def _has_an_address_of(self, peers: frozenset[IPAddress], source: IPAddress) -> bool:
         """Tell whether the machine that speaks from ``source`` answers for an address that the link gives a peer."""

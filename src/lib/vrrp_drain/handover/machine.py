@@ -1,12 +1,10 @@
 """The one way in which a handover reaches the world: sockets, netlink, rules, processes, haproxy, and time that is waited for.
 
-``ThisMachine`` is the real one. The unit tests have a simulated one, with two instances on one segment, so that whole handovers are
-played on a frozen clock. What time it is now everybody asks time.monotonic() at the moment of use.
+The real one is in this_machine.py. The unit tests have a simulated one, with two instances on one segment, so that whole handovers
+are played on a frozen clock. What time it is now everybody asks time.monotonic() at the moment of use.
 """
 
-import os
 import selectors
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,20 +12,15 @@ from typing import Protocol
 
 from vrrp_drain.config.model import Config, VrrpDrain
 from vrrp_drain.handoff.rules import Rules
-from vrrp_drain.haproxy import closing, config_files, health, health_check
 from vrrp_drain.haproxy.closing import Closing
 from vrrp_drain.haproxy.health import Health
-from vrrp_drain.haproxy.listening import Listening
-from vrrp_drain.linux import announcement, connections, listeners, neighbour, newcomers, process
-from vrrp_drain.linux.advert_sender import AdvertSender
-from vrrp_drain.linux.advert_socket import AdvertListener
+from vrrp_drain.keepalived.checks import DisabledCheck
 from vrrp_drain.linux.neighbour import Inquiry
 from vrrp_drain.linux.newcomers import Newcomer
-from vrrp_drain.linux.nftables.watch import RulesWatch
-from vrrp_drain.linux.packet_capture import PacketCapture
 from vrrp_drain.linux.process import Keepalived
-from vrrp_drain.linux.program import Program
-from vrrp_drain.linux.rtnetlink import AddressWatch, Netlink
+from vrrp_drain.linux.rtnetlink import Netlink
+from vrrp_drain.linux.sock_diag import End, Socket
+from vrrp_drain.linux.vxlan import Vxlan
 from vrrp_drain.runtime.ip import IPAddress, Packet
 
 
@@ -112,11 +105,20 @@ class Haproxy(Protocol):
     def closing(self, pid_file: Path) -> Closing:
         """Return how it closes what is open when it is told to finish."""
 
-    def connections(self, vips: Collection[IPAddress]) -> int:
-        """Return how many connections of clients with ``vips`` end here."""
+    def connections(self, vips: Collection[IPAddress], quic_ports: Collection[int] = ()) -> int:
+        """Return how many connections of clients with ``vips`` end here, of TCP, and of QUIC at those ports."""
 
-    def bound_to(self, vips: Collection[IPAddress]) -> list[str]:
-        """Return where somebody listens on one of ``vips`` itself."""
+    def connected(self, vips: Collection[IPAddress], quic_ports: Collection[int] = ()) -> bool:
+        """Tell whether any does, which costs next to nothing where there are many."""
+
+    def serves_quic(self, vips: Collection[IPAddress], ports: Collection[int]) -> bool:
+        """Tell whether any of QUIC does."""
+
+    def bound_to(self, vips: Collection[IPAddress]) -> list[Socket]:
+        """Return who listens on one of ``vips`` itself."""
+
+    def unmarked(self, there: Collection[End]) -> list[tuple[End, End]]:
+        """Return the connections to ``there`` that have no mark: the client, and the end here."""
 
 
 class Processes(Protocol):
@@ -127,6 +129,9 @@ class Processes(Protocol):
 
     def fd(self, pid: int) -> int | None:
         """Return a file descriptor that is readable when process ``pid`` has ended, None where it has."""
+
+    def disabled_checks(self, pid: int, config: Path) -> list[DisabledCheck]:
+        """Return the checks of ``config`` that the keepalived with this pid does not run. Raises SystemFault where it does not say."""
 
     def kill(self, keepalived: Keepalived) -> None:
         """End the one that speaks VRRP, and the other too where it could not start that anew."""
@@ -139,6 +144,8 @@ class Machine(Protocol):
     def netlink(self) -> Netlink: ...
     @property
     def rules(self) -> Rules: ...
+    @property
+    def vxlan(self) -> Vxlan: ...
     @property
     def haproxy(self) -> Haproxy: ...
     @property
@@ -156,6 +163,9 @@ class Machine(Protocol):
     def inquire(self, interface: str, target: IPAddress) -> Inquiry:
         """Open an inquiry who answers for ``target``."""
 
+    def echo(self, interface: str, target: IPAddress) -> Inquiry:
+        """Open an inquiry that ``target`` itself answers, wherever it is."""
+
     def announce(self, interface: str, address: IPAddress) -> None:
         """Have the segment know that ``address`` is on ``interface`` here."""
 
@@ -170,6 +180,9 @@ class Machine(Protocol):
 
     def watch_rules(self) -> WatchOfRules:
         """Hear of changes of nftables. Raises OSError where the kernel tells of none."""
+
+    def makes_links(self, kind: str) -> bool:
+        """Tell whether the kernel has interfaces of a kind, as ``vxlan``. Raises OSError where it does not tell."""
 
     def selector(self) -> selectors.BaseSelector:
         """Wait for several of them."""
@@ -187,94 +200,3 @@ class Machine(Protocol):
 
     def run(self, command: Sequence[str], environment: Mapping[str, str], seconds: float) -> Running:
         """Start a program of the operator's, which has ``seconds``."""
-
-
-class _ThisHaproxy:
-    def __init__(self, memory: Path | None) -> None:
-        self._listening = Listening(memory)
-
-    def health(self, drain: VrrpDrain, seconds: float = 1.0) -> Health:
-        return health.look(drain, seconds, self._listening)
-
-    def answering(self, config: Config, peers: Sequence[IPAddress], seconds: float = 0.3) -> list[IPAddress] | None:
-        return health.answering(config, peers, seconds, self._listening)
-
-    def finish(self, pid_file: Path) -> int:
-        return health_check.soft_stop(pid_file)
-
-    def closing(self, pid_file: Path) -> Closing:
-        return closing.parse(config_files.text_of(health_check.master_process(pid_file)))
-
-    def connections(self, vips: Collection[IPAddress]) -> int:
-        return connections.count(vips)
-
-    def bound_to(self, vips: Collection[IPAddress]) -> list[str]:
-        return listeners.bound_to(vips)
-
-
-class _TheseProcesses:
-    def look(self, pid_file: Path) -> Keepalived | None:
-        return process.look(pid_file)
-
-    def fd(self, pid: int) -> int | None:
-        return process.fd(pid)
-
-    def kill(self, keepalived: Keepalived) -> None:
-        process.kill(keepalived)
-
-
-class ThisMachine:
-    """The machine that this process runs on; ``memory`` is the file that says where haproxy listened when it was last seen."""
-
-    def __init__(self, netlink: Netlink, memory: Path | None = None) -> None:
-        self.netlink = netlink
-        self.rules = Rules()
-        self.haproxy = _ThisHaproxy(memory)
-        self.processes = _TheseProcesses()
-
-    def hear(self, interface: str, family: int) -> AdvertListener:
-        return AdvertListener(interface, family)
-
-    def capture(self, interface: str, family: int, vrid: int, *, outgoing: bool = False) -> PacketCapture:
-        return PacketCapture(interface, family, vrid, outgoing=outgoing)
-
-    def sender(self, interface: str, source: IPAddress | None) -> AdvertSender:
-        return AdvertSender(interface, source)
-
-    def inquire(self, interface: str, target: IPAddress) -> Inquiry:
-        return neighbour.inquire(interface, self.netlink.mac(interface), target)
-
-    def announce(self, interface: str, address: IPAddress) -> None:
-        announcement.announce(interface, self.netlink.mac(interface), address)
-
-    def newcomers(self, vips: Collection[IPAddress]) -> newcomers.Newcomers:
-        return newcomers.Newcomers(vips)
-
-    def one_machine(self, interface: str, source: IPAddress, others: Iterable[IPAddress], seconds: float) -> bool:
-        return neighbour.one_machine(interface, self.netlink.mac(interface), source, others, seconds)
-
-    def watch_addresses(self) -> AddressWatch:
-        return AddressWatch()
-
-    def watch_rules(self) -> RulesWatch:
-        return RulesWatch()
-
-    def selector(self) -> selectors.BaseSelector:
-        return selectors.DefaultSelector()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    def keepalived(self, pid_file: Path) -> int | None:
-        found = process.look(pid_file)
-        return found.main.pid if found is not None and found.works else None
-
-    def keepalived_fd(self, pid_file: Path) -> int | None:
-        found = process.look(pid_file)
-        return process.fd(found.vrrp.pid) if found is not None and found.vrrp is not None and found.works else None
-
-    def close(self, fd: int) -> None:
-        os.close(fd)
-
-    def run(self, command: Sequence[str], environment: Mapping[str, str], seconds: float) -> Program:
-        return Program(command, environment, seconds)

@@ -1,7 +1,9 @@
 """Who is of our group, as the link, the operator, the machine and the kernel's rules know it now."""
 
-from vrrp_drain.handoff.rules import Group
+from vrrp_drain.handoff.admission import is_somebodys
+from vrrp_drain.handoff.group import Group
 from vrrp_drain.handoff.situation import Members, Words
+from vrrp_drain.handoff.tunnel import Tunnel
 from vrrp_drain.keepalived import attachment
 from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.runtime.errors import SystemFault
@@ -60,10 +62,30 @@ class Membership:
             hops=ours.unicast_hops,
             window=self._instance.config.drain.handoff_window if self._instance.hands_off else 0.0,
             rank=self._instance.config.rank,
+            mark=self._instance.config.drain.handoff_mark,
+            quic_ports=self._instance.config.drain.quic_ports,
+            virtual=self._instance.attachment.vip_interface if ours.use_vmac else "",
+            silence=ours.slowest_takeover,
+            grace=float(ours.garp_master_delay),
             ranks=tuple(
                 (each.address, rank) for rank, each in enumerate(self._instance.config.ranked) if each.id != self._instance.config.me.id
             ),
+            tunnel=self.tunnel(),
         )
+
+    def tunnel(self) -> Tunnel | None:
+        """Return what packets of open connections are handed on through, None where they go as they are, or not at all."""
+        instance = self._instance
+        if not instance.tunnels:
+            return None
+        own = (instance.attachment.source, instance.attachment.further_source)
+        ends = tuple(each for each in own if each is not None)
+        ours = instance.config.keepalived.virtual_router_id
+        return Tunnel(instance.config.drain.handoff_tunnel_port, ours, instance.interface, ends)
+
+    def ends(self) -> frozenset[IPAddress]:
+        """Return where the tunnels of the others end: at the addresses that their adverts come from, or may come from."""
+        return (self._instance.named_peers | frozenset(self._known().members)) - self._machine.netlink.addresses()
 
     def words(self) -> Words:
         """Return what the members said of themselves; nothing where the kernel does not keep it."""
@@ -88,6 +110,25 @@ class Membership:
             return ()
         own = self._machine.netlink.addresses()
         return attachment.unicast_peers(self._instance.config, self._instance.attachment, self._known().members, own)
+
+    def further(self) -> dict[IPAddress, IPAddress]:
+        """Return the peers' addresses of the other family as they told them, by those of the VIP's; only what is on our segment.
+
+        Connections are handed on to them past no router, and nobody else may be told to us so.
+        """
+        instance, netlink = self._instance, self._machine.netlink
+        if instance.attachment.further_source is None:
+            return {}
+        try:
+            told = self._machine.rules.further(instance.vip.version)
+            nobody = {*netlink.addresses(), *instance.config.keepalived.addresses, *self._broadcasts()}
+            return {
+                each: other
+                for each, other in told.items()
+                if other not in nobody and is_somebodys(other) and netlink.is_on_segment(instance.interface, other)
+            }
+        except SystemFault:  # no rules, or the interface is away
+            return {}
 
     @property
     def _closed(self) -> bool:

@@ -7,6 +7,7 @@ answers: there a MASTER that adverts once more, after our interface has lost the
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from vrrp_drain.config.model import Proof as By
@@ -102,8 +103,17 @@ class _ByArp:
 
     def _answers(self) -> list[Event]:
         ours = self._machine.netlink.macs()
-        answers = self._inquiry.answers() if self._inquiry is not None else []
-        return [Event(Sign.PEER_ANSWERS, {"proof": f"{mac} answers for {self._instance.vip}"}) for mac in answers if mac not in ours][:1]
+        others = [mac for mac in (self._inquiry.answers() if self._inquiry is not None else []) if mac not in ours]
+        if others:
+            self._draw_back()
+        return [Event(Sign.PEER_ANSWERS, {"proof": f"{mac} answers for {self._instance.vip}"}) for mac in others][:1]
+
+    def _draw_back(self) -> None:
+        """Announce the VIP's own MAC here again: by its answer whoever is about to yield has the switch send all that is for it to him."""
+        interface, vip = self._instance.attachment.vip_interface, self._instance.vip
+        if self._instance.config.keepalived.use_vmac and self._machine.netlink.has_address(interface, vip):
+            with suppress(SystemFault):  # keepalived announces it a second time
+                self._machine.announce(interface, vip)
 
 
 class _ByAdverts:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from vrrp_drain.keepalived.checks import DisabledCheck
 from vrrp_drain.keepalived.instance import Instance
 from vrrp_drain.linux import ipv6
-from vrrp_drain.linux.ipv6 import Ipv6Obstacle
+from vrrp_drain.linux.ipv6 import Doubt, Ipv6Obstacle
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress
 
@@ -13,15 +14,20 @@ from .machine import Machine
 
 @dataclass(frozen=True)
 class Unserved:
-    """A VIP that is on no interface when this instance is MASTER: the ``obstacle``, or None where it is MASTER now and lacks it."""
+    """A VIP that no client reaches when this instance is MASTER.
+
+    It is on no interface then: the ``obstacle``, or None where this instance is MASTER now and lacks it. Or the kernel does not use it.
+    """
 
     vip: IPAddress
     interface: str
-    obstacle: Ipv6Obstacle | None
+    obstacle: Ipv6Obstacle | Doubt | None
 
     def __str__(self) -> str:
         if self.obstacle is None:
             return f"{self.vip} is not on {self.interface}, though this instance is MASTER"
+        if isinstance(self.obstacle, Doubt):
+            return f"{self.vip} is on {self.interface}, but {self.obstacle}"
         return f"{self.vip} cannot be on {self.interface}, which {self.obstacle}"
 
 
@@ -36,11 +42,16 @@ class Vip:
 
     def unserved(self) -> list[Unserved]:
         """Return the VIPs that clients do not reach when this instance is MASTER, or do not now that it is."""
-        found, interface = [], self._instance.attachment.vip_interface
-        is_master = self.is_here() and self.keepalived() is not None
-        for vip in self._instance.config.keepalived.addresses:
-            obstacle = self.ipv6_obstacle(self._instance.interface) if vip.version == 6 else None
-            if obstacle is not None or (is_master and not self._machine.netlink.has_address(interface, vip)):
+        vips = self._instance.config.keepalived.addresses
+        places = {vip: self._instance.interface_of(vip) for vip in vips}
+        there = {where: self._machine.netlink.doubts(*where) for where in {(places[vip], vip.version) for vip in vips}}
+        first = self._instance.vip
+        is_master = first in there[places[first], first.version] and self.keepalived() is not None
+        found = []
+        for vip, interface in places.items():
+            doubts = there[interface, vip.version]
+            obstacle = (self.ipv6_obstacle(self._instance.interface) if vip.version == 6 else None) or doubts.get(vip)
+            if obstacle is not None or (is_master and vip not in doubts):
                 found.append(Unserved(vip, interface, obstacle))
         return found
 
@@ -51,6 +62,11 @@ class Vip:
     def keepalived(self) -> int | None:
         """Return keepalived's pid, None where nothing of it speaks VRRP: it ended, or it is stopped."""
         return self._machine.keepalived(self._instance.pid_file)
+
+    def disabled_checks(self) -> list[DisabledCheck]:
+        """Return the checks that keepalived was given and does not run; none where it does not run itself. Raises SystemFault."""
+        pid = self.keepalived()
+        return [] if pid is None else self._machine.processes.disabled_checks(pid, self._instance.keepalived_conf)
 
     def problem(self) -> str:
         """Return why keepalived speaks for no VIP here; nothing where it does, as far as the kernel tells."""
@@ -74,7 +90,7 @@ class Vip:
         if not here:
             return False
         for address in self._instance.config.keepalived.addresses:
-            self._machine.netlink.remove_address(self._instance.attachment.vip_interface, address)
+            self._machine.netlink.remove_address(self._instance.interface_of(address), address)
         return True
 
     def interface_index(self) -> int | None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from vrrp_drain.linux import listeners
 from vrrp_drain.linux.sock_diag import Socket
-from vrrp_drain.runtime import files
+from vrrp_drain.runtime import files, ip
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress
 
@@ -107,7 +107,7 @@ class Listening:
             )
         reachable = [each for each in frontends if not each.address.is_loopback]
         if frontends and not reachable:
-            where = ", ".join(sorted({f"{_shown(each.address)}:{each.port}" for each in frontends})[:4])
+            where = ", ".join(sorted({ip.host_port(each.address, each.port) for each in frontends})[:4])
             raise NotListening(f"haproxy (pid {master}) listens at {where} alone, where no client of the VIP comes")
         self._inodes, self._binds = frozenset(each.inode for each in reachable), tuple(_chosen(reachable, said, asked))
         self._keep()
@@ -137,7 +137,3 @@ def _chosen(found: Sequence[Socket], said: Configuration, asked: int | None) -> 
             seen.add(each.address)
             lines = said.about(each.address, each.port)
             yield Bind(each.address, each.port, each.ipv6_only, min((line.proxy for line in lines), default=Proxy.NOBODY))
-
-
-def _shown(address: IPAddress) -> str:
-    return f"[{address}]" if address.version == 6 else str(address)

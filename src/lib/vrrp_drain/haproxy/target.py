@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from vrrp_drain.config.model import Config, VrrpDrain
+from vrrp_drain.runtime import ip
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress
 
@@ -64,7 +65,7 @@ def of_peers(config: Config, listening: Listening, peers: Sequence[IPAddress]) -
     binds = binds or listening.last_known()
     if given is not None:
         proxy = _wants_proxy(given, binds, Proxy.ELSEWHERE)
-        return {each: Target(given._replace(netloc=_netloc(each, given.port)), proxy) for each in peers}
+        return {each: Target(given._replace(netloc=ip.host_port(each, given.port)), proxy) for each in peers}
     found = {}
     for peer in peers:
         bind = next((each for each in binds if each.at(peer, config.me.address)), None)
@@ -84,9 +85,4 @@ def _port(given: SplitResult) -> int | None:
 
 
 def _url(address: IPAddress, port: int) -> SplitResult:
-    return urlsplit(f"tcp://{_netloc(address, port)}")
-
-
-def _netloc(address: IPAddress, port: int | None) -> str:
-    host = f"[{address}]" if address.version == 6 else str(address)
-    return f"{host}:{port}" if port else host
+    return urlsplit(f"tcp://{ip.host_port(address, port)}")

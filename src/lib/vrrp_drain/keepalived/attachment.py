@@ -11,7 +11,7 @@ from vrrp_drain.runtime.ip import IPAddress
 
 @dataclass(frozen=True)
 class Attachment:
-    """``interface`` carries the adverts, ``vip_interface`` the VIP (another one only with a virtual MAC).
+    """``interface`` carries the adverts, ``vip_interface`` the VIP that stands in them (another one only with a virtual MAC).
 
     ``source`` is where our adverts come from, None where the interface has no address yet; ``peers`` are where they go to,
     nothing for multicast. ``further_source`` is an address of the other family, where there are further VIPs of that one.
@@ -72,9 +72,12 @@ def closed(config: Config, attachment: Attachment) -> bool:
     return bool(attachment.peers) or (attachment.source is not None and attachment.source == config.me.address)
 
 
-def find_vip_interface(config: Config, netlink: Netlink) -> str:
-    """Return where keepalived puts the VIP. Raises ConfigError where there is no such interface."""
-    return _virtual_interface(config) or netlink.interface_for(config.vip, config.keepalived.interface)
+def interface_of(vip: IPAddress, config: Config, interface: str) -> str:
+    """Return where keepalived puts ``vip``: on ``interface``, which carries the adverts, or on that of the virtual MAC.
+
+    That one is of the family of keepalived.vip: further VIPs of the other one have no virtual MAC (keepalived's vrrp.c).
+    """
+    return (_virtual_interface(config) if vip.version == config.vip.version else "") or interface
 
 
 def _speaks_from(own: list[IPAddress]) -> IPAddress | None:

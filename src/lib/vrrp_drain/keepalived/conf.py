@@ -30,7 +30,7 @@ def render(
     it can: it knows the peers' addresses of now alone, so one that is given another address has to wait until this instance is updated.
     ``locate`` finds the program of a command: keepalived runs none whose path is not safe.
     """
-    blocks = [_global(config), _check(config, locate)]
+    blocks = [_global(config, filtered=filtered), _check(config, locate)]
     if config.keepalived.track_process:
         blocks.append(_process(config, process_events, locate))
     blocks += [_block(f"track_file {name}", [f'file "{path}"', "weight 1"]) for name, path in track_files.items()]
@@ -38,7 +38,7 @@ def render(
     return "# Written by vrrpctl at every start of keepalived: changes here are lost.\n" + "\n\n".join(blocks) + "\n"
 
 
-def _global(config: Config) -> str:
+def _global(config: Config, *, filtered: bool) -> str:
     ours = config.keepalived
     lines = [
         f"router_id {config.me}",
@@ -48,6 +48,10 @@ def _global(config: Config) -> str:
         f"vrrp_garp_master_refresh {ours.garp_master_refresh}",
         f"vrrp_garp_master_delay {ours.garp_master_delay}",
     ]
+    # Two MASTERs meet: the watcher tells clients where the VIP is, once open connections are left with the other one, which serves them
+    # until then. With a virtual MAC it does not.
+    if filtered and not ours.use_vmac:
+        lines.append("vrrp_garp_lower_prio_repeat 0")
     if ours.startup_delay:
         lines.append(f"vrrp_startup_delay {ours.startup_delay:g}")
     if ours.mail:

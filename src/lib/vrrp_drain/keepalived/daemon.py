@@ -3,7 +3,6 @@
 import errno
 import os
 import select
-import shutil
 import signal
 import subprocess
 import time
@@ -21,26 +20,13 @@ from vrrp_drain.runtime.ip import IPAddress
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.vrrp.bands import Band
 
-from . import attachment, conf
+from . import attachment, checks, conf
 from .attachment import Attachment
 from .track_files import TrackFiles
 
-_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _CHECK_SECONDS = 15.0
 _START_SECONDS = 15.0
 _STOP_SECONDS = 25.0  # as the upstream job's keepalived_ctl
-
-
-def located(command: str) -> str:
-    """Return ``command`` with the real path of its program: keepalived takes /bin, where it is a link, for a tampered path.
-
-    A program that is not there stays as it is: keepalived's own check says so.
-    """
-    program, blank, arguments = command.partition(" ")
-    found = shutil.which(program, path=_PATH)
-    if found is None:
-        return command
-    return f"{Path(found).parent.resolve() / Path(found).name}{blank}{arguments}"
 
 
 class Daemon:
@@ -73,7 +59,7 @@ class Daemon:
             self._log(f"keepalived runs already (pid {pid})")
             return
         where = attachment.find(config, netlink)
-        path = self._conf
+        path = self._paths.keepalived_conf
         try:
             files.replace(path, self._render(config, where, netlink), mode=0o600)  # there may be a password in it
             for pid_file in (self.pid_file, self._vrrp_pid_file):
@@ -98,12 +84,12 @@ class Daemon:
             return
         try:
             text = self._render(config, attachment.find(config, netlink), netlink)
-            if files.read_text(self._conf) == text:
+            if files.read_text(self._paths.keepalived_conf) == text:
                 return
-            tried = self._conf.with_name("keepalived.conf.new")
+            tried = self._paths.keepalived_conf.with_name("keepalived.conf.new")
             files.replace(tried, text, mode=0o600)
             self._check(tried)
-            tried.replace(self._conf)
+            tried.replace(self._paths.keepalived_conf)
             signal.pidfd_send_signal(fd, signal.SIGHUP)
         except (OSError, UnicodeDecodeError) as error:
             raise SystemFault(f"cannot have keepalived advert to new peers: {what_happened(error)}") from error
@@ -121,12 +107,8 @@ class Daemon:
             self._track_files,
             process_events=self._process_events(config),
             filtered=filtered,
-            locate=located,
+            locate=checks.located,
         )
-
-    @property
-    def _conf(self) -> Path:
-        return self._paths.keepalived_run / "keepalived.conf"
 
     def stop(self, config: Config, netlink: Netlink) -> None:
         """Stop keepalived; it resigns and takes the VIP away. One that hangs is killed, and the VIP taken away by us."""
@@ -145,10 +127,11 @@ class Daemon:
             self._log(f"{self.pid_file} stays: {error.strerror}")
         self._log("keepalived stopped")
         try:
-            interface = attachment.find_vip_interface(config, netlink)
+            below = netlink.interface_for(config.vip, config.keepalived.interface)
         except ConfigError:
             return  # the interface went, and a VIP on it
         for address in config.keepalived.addresses:
+            interface = attachment.interface_of(address, config, below)
             if netlink.has_address(interface, address):
                 self._log(f"{address} was still on {interface} after keepalived had ended: taking it off")
                 netlink.remove_address(interface, address)
@@ -223,6 +206,8 @@ class Daemon:
         if done.returncode != 0:
             said = "; ".join((done.stdout + done.stderr).split("\n")).strip("; ")
             raise SystemFault(f"keepalived refuses {path} (status {done.returncode}): {said}")
+        for each in checks.not_executable(files.read_text(path)):
+            raise SystemFault(f"keepalived would disable its check {each.name} ({each.command}): {each.why}; {each.mend}")
 
     def _spawn(self, path: Path) -> subprocess.Popen[bytes]:
         """Start keepalived detached: a session of its own, and nothing of ours inherited but the log."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vrrp_drain.config.model import Config
+from vrrp_drain.config.model import Config, Transport
 from vrrp_drain.config.upstream_job import UNHEALTHY_BY
 from vrrp_drain.linux.rtnetlink import Netlink
 from vrrp_drain.runtime.ip import IPAddress
@@ -49,6 +49,12 @@ class Instance:
         return self.paths.keepalived_pid_file if upstream is None else upstream.pid_file
 
     @property
+    def keepalived_conf(self) -> Path:
+        """Return the configuration of the keepalived that runs here, be it another job's."""
+        upstream = self.config.drain.upstream_job
+        return self.paths.keepalived_conf if upstream is None else upstream.config
+
+    @property
     def active(self) -> int:
         """Return the priority of this instance in the active band."""
         return self.config.keepalived.priority
@@ -65,8 +71,17 @@ class Instance:
 
     @property
     def hands_off(self) -> bool:
-        """Tell whether open connections are to survive a move. With a virtual MAC the kernel cannot tell the nodes apart."""
-        return self.config.drain.connection_handoff and not self.config.keepalived.use_vmac
+        """Tell whether open connections are to survive a move."""
+        return self.config.drain.connection_handoff
+
+    def interface_of(self, vip: IPAddress) -> str:
+        """Return the interface that keepalived puts ``vip`` on."""
+        return attachment.interface_of(vip, self.config, self.interface)
+
+    @property
+    def tunnels(self) -> bool:
+        """Tell whether their packets are handed on inside others."""
+        return self.hands_off and self.config.drain.handoff_transport is Transport.TUNNEL
 
     @property
     def named_peers(self) -> frozenset[IPAddress]:

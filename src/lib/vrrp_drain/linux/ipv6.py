@@ -13,6 +13,16 @@ class Ipv6Obstacle(StrEnum):
     NOT_OFFERED = "has no IPv6: its MTU is below 1280, or it is gone"  # RFC 8200 section 5
 
 
+class Doubt(StrEnum):
+    """What the search for duplicates found of an address (RFC 4862 section 5.4). The value is what a text says of it.
+
+    With optimistic DAD (RFC 4429) the kernel answers for one that it is still looking for.
+    """
+
+    TENTATIVE = "the kernel still looks for another machine that has it, and does not answer for it (tentative)"
+    DUPLICATE = "the kernel has found another machine that has it, and does not answer for it (dadfailed)"
+
+
 def obstacle(conf: Path, interface: str) -> Ipv6Obstacle | None:
     """Return why ``interface`` takes no IPv6 address, or None; ``conf`` is /proc/sys/net/ipv6/conf.
 

@@ -1,7 +1,7 @@
 """Who listens, asked of the kernel.
 
-The open connections of a frontend that listens on a VIP itself are cut by a move. A listener on every address is none of
-them: the rules of handoff/forwarding.py tell its connections from it.
+Connections of a listener on every address are told from it by that; those of a frontend that listens on a VIP itself by a mark
+(handoff/sockets.py).
 """
 
 import ipaddress
@@ -16,11 +16,10 @@ from .sock_diag import SockDiag, Socket
 _ANY4, _ANY6 = ipaddress.IPv4Address(0), ipaddress.IPv6Address(0)
 
 
-def bound_to(vips: Collection[IPAddress]) -> list[str]:
-    """Return where somebody listens on one of ``vips`` itself, as 10.0.0.10:80 or [fd00::10]:80, by port. Raises SystemFault."""
-    found = {(each.port, each.address) for each in all_of_them() if each.address in vips}
-    in_order = sorted(found, key=lambda each: (each[0], each[1].version, each[1].packed))
-    return [f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}" for port, address in in_order]
+def bound_to(vips: Collection[IPAddress]) -> list[Socket]:
+    """Return who listens on one of ``vips`` itself, by port and each once: haproxy has a socket for each thread. Raises SystemFault."""
+    found = {(each.port, each.address.version, each.address.packed): each for each in all_of_them() if each.address in vips}
+    return [found[each] for each in sorted(found)]
 
 
 def ports(inodes: Collection[int], vip: IPAddress) -> set[int]:
@@ -39,12 +38,12 @@ def listening(inodes: Collection[int]) -> bool:
 
 
 def advice(bound: Sequence[str]) -> str:
-    """Return what it means for clients that there are such listeners, and the mend."""
+    """Return what it means for clients that there are such listeners of which the kernel does not tell connections, and the mend."""
     wide = dict.fromkeys(f"bind {'::' if '[' in each else '*'}:{each.rpartition(':')[2]}" for each in bound)
     are, them, their = ("is", "it", "its") if len(bound) == 1 else ("are", "them", "their")
     return (
-        f"{', '.join(bound)} {are} bound to the VIP itself: a move cuts {their} open connections. "
-        f"Bind {them} to every address instead, in haproxy: {', '.join(wide)}"
+        f"{', '.join(bound)} {are} bound to the VIP itself, and the kernel does not tell {their} connections from the listener: "
+        f"a move cuts them. Bind {them} to every address instead, in haproxy: {', '.join(wide)}"
     )
 
 

@@ -17,6 +17,8 @@ from typing import Protocol
 from vrrp_drain.runtime.errors import SystemFault
 from vrrp_drain.runtime.ip import IPAddress
 
+from . import icmp
+
 _ETH_P_ARP = 0x0806
 _ARP = struct.Struct("!HHBBH6s4s6s4s")  # RFC 826
 _REQUEST, _REPLY = 1, 2
@@ -24,7 +26,6 @@ _SOLICITATION, _ADVERTISEMENT = 135, 136  # RFC 4861 sections 4.3, 4.4
 _SOURCE_LINK, _TARGET_LINK = 1, 2
 _SOLICITED, _OVERRIDE = 0x40, 0x20  # flags S and O
 _ICMP6, _HOPS = 58, 255
-_ICMP6_FILTER = 1  # linux/icmpv6.h
 _BURST = 64
 _ASK_EVERY = 0.1  # seconds: a question or its answer may be lost
 _NOBODY = bytes(6).hex(":")
@@ -72,6 +73,13 @@ def announced_mac(packet: bytes, target: IPAddress) -> str | None:
     else:
         found = None
     return found if found and found != _NOBODY and not int(found[:2], 16) & 1 else None  # nor a group's
+
+
+def is_answer(packet: bytes, target: IPAddress) -> bool:
+    """Tell whether what ``announced_mac`` learnt from is an answer to somebody's question, which only who had asked gets."""
+    if isinstance(target, ipaddress.IPv4Address):
+        return _arp_sender(packet, target, _REPLY) is not None and packet[24:28] != target.packed  # an announcement may be a reply too
+    return advertised_mac(packet[40:], target) is not None
 
 
 def solicitation(mac: bytes, target: ipaddress.IPv6Address) -> bytes:
@@ -178,9 +186,7 @@ class _NeighbourInquiry:
         self._index = socket.if_nametoindex(interface)
         self._socket = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMPV6)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
-        blocked = [0xFFFFFFFF] * 8  # one bit per type, RFC 3542 section 3.2
-        blocked[_ADVERTISEMENT // 32] &= ~(1 << _ADVERTISEMENT % 32)
-        self._socket.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("=8I", *blocked))
+        icmp.hear_only(self._socket, _ADVERTISEMENT)
         self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
         self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, self._index)
         self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)

@@ -9,8 +9,9 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 ROUTE, SOCK_DIAG, NETFILTER = 0, 4, 12  # NETLINK_*
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300  # NLM_F_*
@@ -18,6 +19,9 @@ EXCL, CREATE, APPEND = 0x200, 0x400, 0x800
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, kind, flags, sequence number, port
 _ERROR, _DONE = 0x2, 0x3  # NLMSG_*
 _INTERRUPTED = 0x10  # NLM_F_DUMP_INTR: what is told changed meanwhile
+_CAPPED, _TOLD_MORE = 0x100, 0x200  # NLM_F_CAPPED: of what was asked, an error has the header alone; NLM_F_ACK_TLVS: attributes follow
+_SOL_NETLINK, _EXT_ACK = 270, 11  # NETLINK_EXT_ACK: an error has attributes, such as which byte of what was asked it is about
+_AT = 2  # NLMSGERR_ATTR_OFFS
 _SEQUENCE, _SEQUENCE_AT = struct.Struct("=I"), 8
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr
 _STATUS = struct.Struct("=i")  # what follows the header of an end or an error: 0, or a negative errno
@@ -57,6 +61,28 @@ def attributes(data: bytes | Answer) -> Iterator[tuple[int, bytes]]:
         data = data[max((length + 3) & ~3, _ATTRIBUTE.size) :]
 
 
+def attribute(kind: int, value: bytes) -> bytes:
+    """Return one attribute; what follows begins at a multiple of four bytes."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+class Rejected(NamedTuple):
+    """A message of a transaction that the kernel did not take; ``at`` is its byte that is wrong, None where it does not say."""
+
+    message: bytes
+    code: int
+    at: int | None
+
+
+class TransactionError(OSError):
+    """A transaction of which the kernel took nothing; its number is that of the first refusal. ``rejected`` are all of them."""
+
+    def __init__(self, rejected: Sequence[Rejected]) -> None:
+        code = rejected[0].code
+        super().__init__(code, os.strerror(code))
+        self.rejected = tuple(rejected)
+
+
 class Conversation:
     """One netlink socket, for one thread; use it as a context manager.
 
@@ -67,6 +93,8 @@ class Conversation:
         self._sequence = 0
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         self._socket.settimeout(patience)
+        with suppress(OSError):  # a kernel before 4.12 tells the number of an error alone
+            self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
 
     def __enter__(self: _Self) -> _Self:
         return self
@@ -97,14 +125,29 @@ class Conversation:
                 break
         return found
 
+    def tells(self, question: bytes) -> bool:
+        """Tell whether a dump has anything in it. If so the rest of it is not asked for: close the conversation then."""
+        kind, _, _ = next(self._answers(self._send([question])))
+        return kind != _DONE
+
     def transact(self, messages: Sequence[bytes]) -> None:
-        """Send all at once, and wait for every acknowledgement that one of them asks for. The first refusal is raised."""
+        """Send all at once, and wait for every acknowledgement that one of them asks for. Raises TransactionError."""
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             self._socket.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
-        awaited = sum(bool(HEADER.unpack_from(each)[2] & ACK) for each in messages)
-        answers = self._answers(self._send(messages))
-        for _ in range(awaited):
-            next(answers)
+        awaited = {n for n, each in enumerate(messages) if HEADER.unpack_from(each)[2] & ACK}
+        first = self._send(messages)
+        rejected = []
+        for kind, _, answer in self._messages(first):
+            number = HEADER.unpack_from(answer)[3] - first
+            if code := _refusal(kind, answer):
+                rejected.append(Rejected(messages[number], code, _wrong_at(answer)))
+                if number not in awaited:  # the edges of a transaction are told of alone
+                    break
+            awaited.discard(number)
+            if not awaited:
+                break
+        if rejected:
+            raise TransactionError(rejected)
 
     def _send(self, messages: Sequence[bytes]) -> int:
         """Number the messages, send them as one, and return the first number: a late answer to what was asked before has a lower one."""
@@ -119,14 +162,34 @@ class Conversation:
         return first
 
     def _answers(self, since: int) -> Iterator[tuple[int, int, Answer]]:
-        """Yield kind and flags of each message that answers a number from ``since`` on, and the message, without an end."""
+        """Yield kind and flags of each message that answers a number from ``since`` on, and the message. Raises what the kernel refuses."""
+        for kind, flags, answer in self._messages(since):
+            if code := _refusal(kind, answer):
+                raise OSError(code, os.strerror(code))
+            yield kind, flags, answer
+
+    def _messages(self, since: int) -> Iterator[tuple[int, int, Answer]]:
+        """Yield the same, refusals too, without an end."""
         while True:
             data = memoryview(self._socket.recv(_LONGEST))
             while len(data) >= HEADER.size:
                 length, kind, flags, sequence, _ = HEADER.unpack_from(data)
                 answer, data = data[:length], data[(length + 3) & ~3 :]
-                if sequence < since:
-                    continue
-                if kind in (_ERROR, _DONE) and (status := _STATUS.unpack_from(answer, HEADER.size)[0]):
-                    raise OSError(-status, os.strerror(-status))
-                yield kind, flags, answer
+                if sequence >= since:
+                    yield kind, flags, answer
+
+
+def _refusal(kind: int, answer: Answer) -> int:
+    """Return the errno that a message tells, 0 where it is no error."""
+    return -int(_STATUS.unpack_from(answer, HEADER.size)[0]) if kind in (_ERROR, _DONE) else 0
+
+
+def _wrong_at(answer: Answer) -> int | None:
+    """Return which byte of what was asked an error is about, None where the kernel does not say."""
+    _, _, flags, _, _ = HEADER.unpack_from(answer)
+    asked = HEADER.size + _STATUS.size
+    if not flags & _TOLD_MORE or len(answer) < asked + HEADER.size:
+        return None
+    length = HEADER.size if flags & _CAPPED else HEADER.unpack_from(answer, asked)[0]
+    told = dict(attributes(answer[asked + ((length + 3) & ~3) :]))
+    return int(_SEQUENCE.unpack(told[_AT])[0]) if _AT in told else None

@@ -10,6 +10,7 @@ from vrrp_drain.runtime.errors import ConfigError, SystemFault
 from vrrp_drain.runtime.ip import IPAddress, IPInterface
 
 from . import netlink
+from .ipv6 import Doubt
 from .message import Message
 from .obstacle import Obstacle
 from .route_socket import RouteSocket
@@ -17,7 +18,7 @@ from .route_socket import RouteSocket
 _MAIN_TABLE = 254
 _SCOPE_HOST = 254
 _IFF_UP = 0x1  # linux/if.h
-_NODAD, _DADFAILED = 0x02, 0x08  # linux/if_addr.h
+_NODAD, _OPTIMISTIC, _DADFAILED, _TENTATIVE = 0x02, 0x04, 0x08, 0x40  # linux/if_addr.h
 _FOREVER = 0xFFFFFFFF
 _VIRTUAL_MACS = ("00:00:5e:00:01:", "00:00:5e:00:02:")  # RFC 9568 section 7.3
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -122,15 +123,11 @@ class Netlink:
         """Return all addresses of this machine."""
         return frozenset(ipaddress.ip_address(each.get_attr("IFA_ADDRESS")) for each in self._ipr.get_addr())
 
-    def is_duplicate(self, interface: str, address: IPAddress) -> bool:
-        """Tell whether the kernel has found another machine with ``address``, which it does not use then (RFC 4862 section 5.4.5)."""
+    def doubts(self, interface: str, family: int) -> dict[IPAddress, Doubt | None]:
+        """Return the addresses of ``family`` on ``interface``, and why the kernel does not use them, None where it does."""
         found = self._ipr.link_lookup(ifname=interface)
-        messages = self._ipr.get_addr(family=_FAMILY[address.version], index=found[0]) if found else []
-        return any(
-            (each.get_attr("IFA_FLAGS") or 0) & _DADFAILED
-            for each in messages
-            if ipaddress.ip_address(each.get_attr("IFA_ADDRESS")) == address
-        )
+        messages = self._ipr.get_addr(family=_FAMILY[family], index=found[0]) if found else []
+        return {ipaddress.ip_address(each.get_attr("IFA_ADDRESS")): _doubt(each.get_attr("IFA_FLAGS") or 0) for each in messages}
 
     def add_to_lo(self, address: IPAddress) -> None:
         """Put ``address`` on lo, alone in its network, and never the source of what this machine sends."""
@@ -162,6 +159,12 @@ class Netlink:
             return self._ipr.get_links(index)[0]
         except OSError as error:  # it went meanwhile
             raise SystemFault(f"interface {interface} does not exist (any more): {error.strerror or error}") from error
+
+
+def _doubt(flags: int) -> Doubt | None:
+    if flags & _DADFAILED:
+        return Doubt.DUPLICATE
+    return Doubt.TENTATIVE if flags & _TENTATIVE and not flags & _OPTIMISTIC else None
 
 
 class AddressWatch:

@@ -103,6 +103,7 @@ class Kind(StrEnum):
     CIRCLED = "packets_circled"  # packets of nobody's connection were handed on until they had no hop left
     REFUSED = "adverts_refused"  # somebody's adverts with our VRID were kept from keepalived
     LOST = "rules_lost"  # somebody took our rules away, or a VIP on lo
+    UNSERVED = "vip_unserved"  # a VIP that no client reaches when this instance is MASTER
     TAKEN_OUT = "taken_out"  # an operator wants this instance out until it is promoted
     LET_GO = "let_go"  # BOSH may stop this instance without a successor, as an operator said
     WATCHER = "watcher"  # the watcher started, put things back after a reboot, or damps what happens too often
@@ -119,6 +120,7 @@ CONDITIONS = frozenset(
         Kind.CIRCLED,
         Kind.REFUSED,
         Kind.LOST,
+        Kind.UNSERVED,
         Kind.TAKEN_OUT,
         Kind.LET_GO,
     }

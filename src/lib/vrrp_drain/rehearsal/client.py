@@ -1,7 +1,7 @@
 """A client of the segment: what it knows of the VIP, what it sends, and how its connections ended. Pure; times are monotonic seconds.
 
 It knows one MAC for the VIP, and learns another one as every client does: from gratuitous ARP or unsolicited neighbour
-advertisements, its own machine's included, and from answers to its question when a connection got none. While that is a MAC of
+advertisements, its own machine's included, and from answers to its own question when a connection got none. While that is a MAC of
 our own a socket connects; otherwise a SYN made by hand goes to the machine that has the MAC (handshake.py), an RST follows.
 """
 
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from vrrp_drain.linux.neighbour import announced_mac
+from vrrp_drain.linux.neighbour import announced_mac, is_answer
 from vrrp_drain.runtime.ip import IPAddress
 
 from . import handshake
@@ -98,6 +98,8 @@ class Client:
         """Take in what arrived or was announced at ``at``; return the RST that ends a connection which was opened."""
         target = self.target
         if mac := announced_mac(packet, target.vip):
+            if is_answer(packet, target.vip) and at >= self._next_question:
+                return None  # to this machine's own proof of the move: no client hears that
             mac = target.mac if mac in target.macs else mac
             if mac != self.turns[-1].mac:
                 self.turns.append(Turn(at, mac))

@@ -13,16 +13,21 @@ from .safe_open import discard, make, open_ours, remove_name
 LONGEST = 1 << 20  # bytes of a file that is put back where it cannot be overwritten
 
 
-def replace(directory: int, path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
-    """Have a file with ``data``, ``mode`` and ``owner`` (user and group, or ours). Raises OSError; what was there before is there then."""
+def replace(directory: int, path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None, *, durable: bool = False) -> None:
+    """Have a file with ``data``, ``mode`` and ``owner`` (user and group, or ours). Raises OSError; what was there before is there then.
+
+    A ``durable`` one is there under its name, whole, if the power is cut in the next moment.
+    """
     scratch = path.with_name(f".{path.name}.new")
     try:
-        _write_anew(directory, scratch, data, mode, owner)
+        _write_anew(directory, scratch, data, mode, owner, durable=durable)
         try:
             _rename(directory, scratch, path)
         except IsADirectoryError:
             remove_name(directory, path.name)
             _rename(directory, scratch, path)
+        if durable:
+            os.fsync(directory)
     except OSError:
         discard(directory, scratch.name)
         raise
@@ -48,7 +53,7 @@ def overwrite(directory: int, path: Path, data: bytes) -> None:
         os.close(fd)
 
 
-def _write_anew(directory: int, path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
+def _write_anew(directory: int, path: Path, data: bytes, mode: int, owner: tuple[int, int] | None, *, durable: bool) -> None:
     discard(directory, path.name)
     fd = make(directory, path, os.O_WRONLY, mode)
     try:
@@ -56,6 +61,8 @@ def _write_anew(directory: int, path: Path, data: bytes, mode: int, owner: tuple
             os.fchown(fd, *owner)
             os.fchmod(fd, mode)  # whatever the umask is
         _write(fd, data)
+        if durable:
+            os.fsync(fd)
     finally:
         os.close(fd)
 

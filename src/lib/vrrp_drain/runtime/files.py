@@ -77,15 +77,18 @@ def open_to_cut(path: Path) -> int:
         return open_ours(directory, path, os.O_RDWR | os.O_APPEND)
 
 
-def replace(path: Path, text: str, mode: int = 0o644) -> None:
+def replace(path: Path, text: str, mode: int = 0o644, *, durable: bool = False) -> None:
     """Write a file of a run directory as a whole or not at all. Raises OSError; what was there before is there then.
 
     A full disk has no room for a second file; the one that is there is then written in its place, where that needs no further room.
+    One that is ``durable`` is there even if the power is cut in the next moment; on tmpfs nothing is.
     """
     private(path.parent)
+    if durable:
+        settle(path.parent.parent)
     with open_directory(path.parent) as directory:
         try:
-            atomic.replace(directory, path, text.encode(), mode)
+            atomic.replace(directory, path, text.encode(), mode, durable=durable)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -105,11 +108,26 @@ def rewrite(path: Path, text: str) -> None:
         os.close(directory)
 
 
-def remove(path: Path) -> None:
-    """Have nothing under that name, whatever it is. Raises OSError, but not where there is nothing and a file system is read-only."""
+def remove(path: Path, *, durable: bool = False) -> None:
+    """Have nothing under that name, whatever it is. Raises OSError, but not where there is nothing and a file system is read-only.
+
+    Where that is ``durable`` it does not come back if the power is cut in the next moment.
+    """
     with suppress(FileNotFoundError), open_directory(path.parent) as directory:
         os.lstat(path.name, dir_fd=directory)
         remove_name(directory, path.name)
+        if durable:
+            os.fsync(directory)
+
+
+def settle(*directories: Path) -> None:
+    """Have the names in ``directories`` on the disk (fsync(2)). Raises OSError."""
+    for each in directories:
+        fd = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def changed_at(path: Path) -> float | None:

@@ -84,6 +84,12 @@ class Packet:
         )
 
 
+def host_port(address: IPAddress, port: int | None = None) -> str:
+    """Return them as in a URL: 10.0.0.10:80, [fd00::10]:80, or without a port (RFC 3986 section 3.2.2)."""
+    host = f"[{address}]" if address.version == 6 else str(address)
+    return f"{host}:{port}" if port else host
+
+
 def internet_checksum(data: bytes) -> int:
     """Return the one's complement sum of 16-bit words (RFC 1071); 0 over data that holds its own sum."""
     if len(data) % 2:

@@ -37,6 +37,10 @@ class Paths:
         return self.keepalived_run / "keepalived.pid"
 
     @property
+    def keepalived_conf(self) -> Path:
+        return self.keepalived_run / "keepalived.conf"
+
+    @property
     def keepalived_log(self) -> Path:
         return self.root / "sys/log/keepalived/keepalived.log"
 
@@ -49,6 +53,11 @@ class Paths:
     def ipv6_settings(self) -> Path:
         """The same of IPv6; the directory is not there where the kernel has none."""
         return Path("/proc/sys/net/ipv6/conf") if self.root == ROOT else self.root / "proc/sys/net/ipv6/conf"
+
+    @property
+    def tcp_settings(self) -> Path:
+        """The kernel's settings of TCP, for both families."""
+        return self.interface_settings.parent
 
     @property
     def drain_run(self) -> Path:

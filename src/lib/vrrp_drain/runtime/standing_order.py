@@ -1,6 +1,7 @@
 """What an operator has said once and stands: that this instance stays out until it is promoted, or that BOSH may stop it as the last one.
 
-Each is a file with who said it and when. The first is on the disk, where a reboot leaves it; the second on tmpfs.
+Each is a file with who said it and when. The first is on the disk, where a reboot leaves it, and a cut of the power as soon as it was said;
+the second on tmpfs.
 """
 
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 from . import files
 from .errors import SystemFault
 from .paths import Paths
-from .plain import plain
+from .plain import plain, utc
 
 _LONGEST = 64  # characters of a name
 _NOBODY = 2**32 - 1  # the login uid of what nobody has logged in for
@@ -69,7 +70,7 @@ class StandingOrder:
         now = time.time()
         order = Order(bounded(who), now, None if seconds is None else now + seconds)
         try:
-            files.replace(self._path, json.dumps(asdict(order)))
+            files.replace(self._path, json.dumps(asdict(order)), durable=True)
         except OSError as error:
             raise SystemFault(f"cannot write {self._path}: {error.strerror}; nothing was changed") from error
         return order
@@ -77,7 +78,7 @@ class StandingOrder:
     def take_back(self) -> None:
         """Have it stand no more. Raises SystemFault where it cannot be removed."""
         try:
-            files.remove(self._path)
+            files.remove(self._path, durable=True)
         except OSError as error:
             raise SystemFault(f"cannot remove {self._path}: {error.strerror}; what it says still stands") from error
 
@@ -110,8 +111,3 @@ def bounded(who: str) -> str:
     """Return a name as one short line, whatever somebody has put into it."""
     shown = plain(" ".join(who.split()))
     return (shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…") or "somebody"
-
-
-def utc(seconds: float) -> str:
-    """Return a time since the epoch as people read it."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))

@@ -16,6 +16,9 @@ whether connections are open there that it does not have the VIP for (``Open``):
 (handoff/forwarding.py). Releases before this one say 0: nothing of both. A hello is for the own instance ID too: where a VM is made anew
 beside the one before, the two are of one group.
 
+Where there are VIPs of the other family, the sender's address of that one may stand behind the token: adverts do not name it, and where
+nothing goes to all hosts nobody could learn it otherwise. Releases before this one drop a hello of that length.
+
 Whoever can listen on the segment can copy a token. What that means is in docs/security.md.
 """
 
@@ -31,6 +34,7 @@ TOKEN_BYTES = 16
 VERSION_TYPE = 3 << 4 | TYPE_ADVERT
 NO_ROUTER = 0  # the VRID that it is sent with
 OPEN_OFFSET, WORD_OFFSET = 4, 5  # bytes: the halves of what is the interval in an advert
+FURTHER_OFFSET = 8 + TOKEN_BYTES  # of the address of the other family
 PLACE_BITS = 0x3F  # of the byte at OPEN_OFFSET
 _HEADER = struct.Struct("!BBBBBBH")
 EVERY = 10.0  # seconds between two hellos of an instance whose watcher runs
@@ -73,10 +77,14 @@ def build(
     *,
     rank: int | None = None,
     open_there: Open = Open.UNTOLD,
+    further: IPAddress | None = None,
 ) -> bytes:
-    """Return a hello as the payload of an IP packet of protocol 112; ``rank`` is the sender's place among the instances."""
+    """Return a hello as the payload of an IP packet of protocol 112.
+
+    ``rank`` is the sender's place among the instances, ``further`` its address of the other family.
+    """
     count, told = TOKEN_BYTES // len(source.packed), 0 if rank is None else open_there | place(rank)
-    message = _HEADER.pack(VERSION_TYPE, NO_ROUTER, vrid, count, told, word, 0) + proof
+    message = _HEADER.pack(VERSION_TYPE, NO_ROUTER, vrid, count, told, word, 0) + proof + (b"" if further is None else further.packed)
     total = internet_checksum(pseudo_header(source, destination, len(message)) + message)
     return message[:6] + total.to_bytes(2, "big") + message[8:]
 

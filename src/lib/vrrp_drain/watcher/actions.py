@@ -1,7 +1,6 @@
 """What the watcher does about what it sees. Each action is one small object with a ``tick``; none of them ever waits."""
 
 import logging
-import subprocess
 import time
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +8,6 @@ from functools import partial
 from vrrp_drain.config.model import Proof
 from vrrp_drain.handover.announcements import Announcements
 from vrrp_drain.handover.machine import Machine
-from vrrp_drain.handover.membership import Membership
 from vrrp_drain.handover.services import Services
 from vrrp_drain.keepalived import priority_control
 from vrrp_drain.keepalived.instance import Instance
@@ -31,6 +29,7 @@ _ASK_EVERY = 5.0  # seconds
 _ANSWER_SECONDS = 1.0
 _ANSWER_EVERY = 1.0  # seconds: whoever has copied our token cannot have us say hello all the time
 _FORGET = 3  # hellos that do not come
+_UNSAID_AGAIN = 1.0  # seconds after which what could not be said is tried again, as where the interface was down
 
 
 class Unhealthiness:
@@ -128,58 +127,10 @@ class Introduction:
     def tick(self, now: float) -> None:
         if now < self._next:
             return
-        self._next, self._said = now + hello.EVERY, now
+        self._next, self._said = now + _UNSAID_AGAIN, now
         if self._announcements.greet(partial(self._complaints.about, "hello"), self._open_here()):
+            self._next = now + hello.EVERY
             self._complaints.over("hello")
-
-
-class Acquaintance:
-    """Has keepalived send its unicast adverts to whoever has said hello from an address that nobody named: it would be MASTER too else.
-
-    It is `vrrpctl keepalived reload`, as a process of its own.
-    """
-
-    def __init__(self, instance: Instance, membership: Membership) -> None:
-        self._instance, self._membership = instance, membership
-        self._known = instance.attachment.peers
-        self._reload: subprocess.Popen[bytes] | None = None
-        self._next = 0.0
-
-    def hear(self) -> None:
-        """Somebody has said hello."""
-        self._next = 0.0
-
-    def tick(self, now: float) -> None:
-        if self._reload is not None and not self._ended(self._reload):
-            return
-        if now < self._next or not self._instance.attachment.peers or self._instance.config.drain.upstream_job is not None:
-            return
-        self._next = now + hello.EVERY
-        known = self._membership.unicast_peers()
-        if known != self._known:
-            log.info("keepalived is told to advert to %s too", ", ".join(str(each) for each in known if each not in self._known))
-            self._known = known
-            self._start()
-
-    def _start(self) -> None:
-        command = [str(self._instance.paths.vrrpctl), "keepalived", "reload"]
-        try:
-            self._reload = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-        except OSError as error:
-            self._failed(f"cannot run {' '.join(command)} ({error.strerror})")
-
-    def _ended(self, reload: "subprocess.Popen[bytes]") -> bool:
-        code = reload.poll()
-        if code is None:
-            return False
-        self._reload = None
-        if code:
-            self._failed(f"vrrpctl keepalived reload ended with {code}")
-        return True
-
-    def _failed(self, why: str) -> None:
-        self._known = self._instance.attachment.peers
-        log.warning("%s: a peer with a new address does not hear this instance; it is tried again", why)
 
 
 class Question:

@@ -12,7 +12,8 @@ from vrrp_drain.vrrp.hello import Word
 
 _EVERY = 1.0  # seconds at least between two announcements, whoever says hello how often
 _AFTERWARDS = 2.0  # seconds, and two intervals, after a rival's last advert: until it has yielded it answers who asks for the VIP
-_LONGEST = 10.0  # seconds after which a rival does not hear us at all: whom clients reach is no better with than without a word of ours
+_LONGEST = 10.0  # seconds after which a rival does not hear us at all
+_SELDOM = 10.0  # seconds then: it announces itself as well, once a minute, and clients shall rather stay with the higher priority
 
 
 class Announcing:
@@ -21,7 +22,7 @@ class Announcing:
     def __init__(self, instance: Instance, machine: Machine, complaints: Complaints) -> None:
         self._instance, self._machine, self._complaints = instance, machine, complaints
         self._wanted = False
-        self._not_before = 0.0
+        self._said_at = float("-inf")
         self._lasts = _AFTERWARDS + 2 * instance.config.keepalived.advert_int
         self._rival_since = self._rival_at = float("-inf")
 
@@ -36,16 +37,16 @@ class Announcing:
         self._rival_at = now
 
     def tick(self, now: float, *, vip_here: bool) -> None:
-        parted = now - self._rival_at <= self._lasts and now - self._rival_since <= _LONGEST
-        if not (self._wanted or parted) or now < self._not_before:
+        parted = now - self._rival_at <= self._lasts
+        every = _EVERY if self._wanted or now - self._rival_since <= _LONGEST else _SELDOM
+        if not (self._wanted or parted) or now - self._said_at < every:
             return
-        self._wanted, self._not_before = False, now + _EVERY
+        self._wanted, self._said_at = False, now
         if not vip_here:
             return
-        interface = self._instance.attachment.vip_interface
         try:
             for vip in self._instance.config.keepalived.addresses:
-                self._machine.announce(interface, vip)
+                self._machine.announce(self._instance.interface_of(vip), vip)
             self._complaints.over("announcement")
         except SystemFault as error:
             self._complaints.about("announcement", f"{error}: who has not learnt yet that the VIP is here goes on to the peer that had it")

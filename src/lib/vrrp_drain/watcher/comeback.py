@@ -6,7 +6,6 @@ deploy, or, where that was said (``StandingOrder.stay_out``), until it is promot
 """
 
 import logging
-import subprocess
 import time
 
 from vrrp_drain.config.model import VrrpDrain
@@ -21,6 +20,8 @@ from vrrp_drain.runtime.lock import Lock
 from vrrp_drain.runtime.paths import Paths
 from vrrp_drain.runtime.standing_order import StandingOrder
 from vrrp_drain.vrrp.bands import Band
+
+from .own_command import OwnCommand
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class Comeback:
         self._boot = Boot(instance.paths.drain_run)
         self._stay_out = StandingOrder.stay_out(instance.paths)
         self.rebooted = self._boot.stage() is None
-        self._promotion: subprocess.Popen[bytes] | None = None
+        self._promotion = OwnCommand(instance.paths, "promote")
         self._word = ""
         self._busy, self._quiet_since = False, time.monotonic()
         self._look_at = self._try_at = 0.0
@@ -122,8 +123,10 @@ class Comeback:
 
     def tick(self, band: Band, *, alive: bool | None, keepalived_runs: bool) -> None:
         """Start the promotion when it is time, and again where it failed. Whoever else asks for anything ends this."""
-        if self._promotion is not None and not self._ended(self._promotion):
+        if self._promotion.runs():
             return
+        if why := self._promotion.failure():
+            log.warning("%s: this instance stays draining, the next try follows", why)
         now, stage = time.monotonic(), self._boot.stage()
         quiet = quiet_seconds(stage, self._instance.config.drain)
         if stage is None or quiet is None or not due(self._instance, stage) or (band is not Band.DRAINING and stage is not Stage.REBOOTED):
@@ -136,7 +139,7 @@ class Comeback:
         log.info("%s, and haproxy answers: it is promoted", _WHY[stage])
         self._try_at = now + self._pause
         self._pause = min(2 * self._pause, max(_TRY_AT_LEAST_EVERY, self._first_pause))
-        self._start()
+        self._promotion.start("--if-nothing-since", self._word)
 
     def _quiet_for(self, stage: Stage, now: float) -> float:
         """Return for how many seconds nobody has been at work here, as far as this watcher has seen."""
@@ -149,19 +152,3 @@ class Comeback:
             if busy or self._busy:
                 self._quiet_since = now
         return 0.0 if self._busy else now - self._quiet_since
-
-    def _start(self) -> None:
-        command = [str(self._instance.paths.vrrpctl), "promote", "--if-nothing-since", self._word]
-        try:
-            self._promotion = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-        except OSError as error:
-            log.warning("cannot run %s (%s): this instance stays draining", " ".join(command), error.strerror)
-
-    def _ended(self, promotion: subprocess.Popen[bytes]) -> bool:
-        code = promotion.poll()
-        if code is None:
-            return False
-        self._promotion = None
-        if code:
-            log.warning("the promotion ended with %d: this instance stays draining, the next try follows", code)
-        return True

@@ -10,12 +10,13 @@ from vrrp_drain.vrrp.state import VrrpState
 from vrrp_drain.vrrp.timing import master_down_interval
 
 from .change import Change
-from .reasons import OVER, Duration, LetGo, NoMaster, Reason, Said, Saturated, SilentMaster, Stale, TakenOut, TwoMasters
+from .reasons import OVER, Duration, LetGo, NoMaster, Reason, Said, Saturated, SilentMaster, Stale, TakenOut, TwoMasters, Unserved
 from .sight import Sight
 
 _NAMED = 90.0  # seconds after a stranger was heard in which what the kernel refused was his: the condition of his name tells of it
 _NAMELESS = 5.0  # seconds in which a stranger becomes known by name
 _STALE_SECONDS = 0.5  # keepalived takes its VIP away a moment before or after it ends
+_UNSERVED_SECONDS = 2.0  # in a move the VIPs come and go one after the other; a search for duplicates takes a second or two
 _GRACE = 1.5  # seconds on top of Master_Down_Interval until nobody counts as MASTER
 
 
@@ -26,6 +27,7 @@ class Conditions:
         self._config, self._peer_table, self._began = config, peer_table, now
         self._on: dict[Kind, float] = {}
         self._stale_since: float | None = None
+        self._unserved_since: float | None = None
         self._named = float("-inf")  # when a stranger was heard last
         self._nameless_since: float | None = None
 
@@ -43,6 +45,7 @@ class Conditions:
         yield from self._condition(Kind.SATURATED, Saturated(sight.full, sight.vip_here) if sight.full else None, now)
         yield from self._condition(Kind.CIRCLED, Said(sight.circled) if sight.circled else None, now)
         yield from self._condition(Kind.LOST, Said(sight.lost) if sight.lost else None, now)
+        yield from self._condition(Kind.UNSERVED, self._unserved(sight, now), now)
         yield from self._condition(Kind.REFUSED, self._nameless(sight, now), now)
         yield from self._condition(Kind.TAKEN_OUT, TakenOut(sight.order) if sight.order else None, now)
         yield from self._condition(Kind.LET_GO, LetGo(sight.let_go) if sight.let_go else None, now)
@@ -87,6 +90,13 @@ class Conditions:
             return None
         peer = self._peer_table.master(now)
         return Stale(self._config.vip, peer.source if peer else None, sight.hangs)
+
+    def _unserved(self, sight: Sight, now: float) -> Reason | None:
+        if not sight.unserved:
+            self._unserved_since = None
+            return None
+        self._unserved_since = now if self._unserved_since is None else self._unserved_since
+        return Unserved(sight.unserved, sight.state) if now - self._unserved_since >= _UNSERVED_SECONDS else None
 
     def _silent(self, sight: Sight, now: float) -> Reason | None:
         peer = self._peer_table.master(now)

@@ -40,6 +40,7 @@ CONDITIONS = {
     Kind.REFUSED: "Whether adverts of somebody who is not of the group were kept from keepalived within the last minute.",
     Kind.LET_GO: "Whether BOSH may stop this instance although nobody can take the VIP over (vrrpctl let-go).",
     Kind.LOST: "Whether rules of ours or a VIP on lo are gone, which somebody took away: a move would cut open connections.",
+    Kind.UNSERVED: "Whether a VIP is on no interface when this instance is MASTER, or not used by the kernel (tentative, dadfailed).",
     Kind.TAKEN_OUT: "Whether an operator has taken this instance out until it is promoted (vrrpctl demote --until-promoted).",
 }
 

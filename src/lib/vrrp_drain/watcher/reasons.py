@@ -272,6 +272,18 @@ class Stale(Reason):
 
 
 @dataclass(frozen=True)
+class Unserved(Reason):
+    """VIPs that no client reaches, in ``words``, as things stand now or when this instance has them."""
+
+    words: str
+    state: VrrpState
+
+    def __str__(self) -> str:
+        when = "now" if self.state is VrrpState.MASTER else "as soon as this instance is MASTER"
+        return f"{self.words}: clients of it get no answer, {when}"
+
+
+@dataclass(frozen=True)
 class SilentMaster(Reason):
     peer: IPAddress
     vip: IPAddress

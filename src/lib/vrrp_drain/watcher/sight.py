@@ -17,7 +17,8 @@ class Sight:
     makes no progress; ``died`` that this instance leaves because keepalived ended or hangs here; ``order`` is an operator's, that this
     instance stays out until it is promoted, ``let_go`` the one that BOSH may stop it without a successor; ``demoted_by`` is the command of
     an operator who has taken it out, if it is one;
-    ``circled`` and ``refused`` are what the kernel's rules stopped lately (strays.py), ``lost`` what of ours is gone (guard.py).
+    ``circled`` and ``refused`` are what the kernel's rules stopped lately (strays.py), ``lost`` what of ours is gone (guard.py);
+    ``unserved`` names VIPs that no client reaches while this instance is MASTER.
     """
 
     keepalived_runs: bool
@@ -37,6 +38,7 @@ class Sight:
     died: bool = False
     let_go: Order | None = None
     demoted_by: str = ""
+    unserved: str = ""
 
     @property
     def state(self) -> VrrpState:

@@ -14,12 +14,18 @@ Expression = Any  # as pyroute2 takes it
 
 LINK, NETWORK, TRANSPORT = range(3)  # NFT_PAYLOAD_*
 EQ, NEQ, LT, LTE, GT, GTE = range(6)  # NFT_CMP_*
-IIFNAME, IIFTYPE, L4PROTO = 6, 8, 16  # NFT_META_*
-WILDCARD = 2  # NFT_SOCKET_WILDCARD
+MARK, IIF, IIFNAME, OIFNAME, IIFTYPE, L4PROTO, PKTTYPE = 3, 4, 6, 7, 8, 16, 19  # NFT_META_*
+SOCKET_MARK, WILDCARD = 1, 2  # NFT_SOCKET_*
 ADD, UPDATE, DELETE = range(3)  # NFT_DYNSET_OP_*
 DROP, ACCEPT, GOTO = 0, 1, -4  # NF_DROP, NF_ACCEPT, NFT_GOTO
 ETHERNET = struct.pack("=H", 1)  # ARPHRD_ETHER, linux/if_arp.h
 _INTERNET_CHECKSUM = 1  # NFT_PAYLOAD_CSUM_INET
+_PACKETS, _INVERTED = 0, 1  # NFT_LIMIT_PKTS, NFT_LIMIT_F_INV
+
+
+def interface_name(name: str) -> bytes:
+    """Return what a rule compares IIFNAME and OIFNAME with: all of IFNAMSIZ."""
+    return name.encode().ljust(16, b"\0")
 
 
 def value(data: bytes) -> Expression:
@@ -28,6 +34,11 @@ def value(data: bytes) -> Expression:
 
 def meta(key: int) -> Expression:
     return genex("meta", {"dreg": 1, "key": key})
+
+
+def set_meta(key: int) -> Expression:
+    """Make register 1 the packet's ``key``."""
+    return genex("meta", {"sreg": 1, "key": key})
 
 
 def payload(base: int, offset: int, size: int, register: int = 1) -> Expression:
@@ -61,9 +72,18 @@ def mapped(name: str) -> Expression:
     return genex("lookup", {"set": name, "sreg": 1, "dreg": 1})
 
 
-def put(name: str, op: int, *, data: bool = False) -> Expression:
-    """Have the set take register 1 in, in a map with register 2 as its value. The rule ends here where it is full."""
-    return genex("dynset", {"set_name": name, "op": op, "sreg_key": 1, **({"sreg_data": 2} if data else {})})
+def put(name: str, op: int, *, data: bool = False, seconds: float = 0) -> Expression:
+    """Have the set take register 1 in, in a map with register 2 as its value. The rule ends here where it is full.
+
+    ``seconds`` is for how long, instead of what the set says.
+    """
+    more = {**({"sreg_data": 2} if data else {}), **({"timeout": round(seconds * 1000)} if seconds else {})}
+    return genex("dynset", {"set_name": name, "op": op, "sreg_key": 1, **more})
+
+
+def more_than(packets: int) -> Expression:
+    """Match what comes beyond the first ``packets`` of a second."""
+    return genex("limit", {"rate": packets, "unit": 1, "burst": packets, "type": _PACKETS, "flags": _INVERTED})
 
 
 def socket_is(key: int) -> Expression:

@@ -1,18 +1,21 @@
 """The kernel's nftables: transactions, and what is read back. Source: linux/netfilter/nfnetlink.h."""
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from vrrp_drain.runtime.errors import SystemFault
 
 from ..codec import load
 from ..message import Message, decoded, encoded
-from ..netlink import ACK, DUMP, NETFILTER, REQUEST, Conversation
+from ..netlink import ACK, DUMP, HEADER, NETFILTER, REQUEST, Answer, Conversation, TransactionError, attributes
+from .expressions import DROP
 from .objects import FAMILIES, Kind, Order, elements_of
 
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11  # NFNL_MSG_BATCH_*
+_EXPRESSION_NAME = 1  # NFTA_EXPR_NAME
+NF_TABLES = "nf_tables"  # the module of nftables itself
 _NO_NFTABLES = (errno.EPROTONOSUPPORT, errno.EINVAL)  # no nfnetlink; nfnetlink without nf_tables, asked for its tables
 _nft = load("netlink.nfnetlink.nftsocket")
 CLASSES = {
@@ -20,20 +23,47 @@ CLASSES = {
     Kind.GETTABLE: _nft.nft_table_msg,
     Kind.DELTABLE: _nft.nft_table_msg,
     Kind.NEWCHAIN: _nft.nft_chain_msg,
+    Kind.GETCHAIN: _nft.nft_chain_msg,
     Kind.NEWRULE: _nft.nft_rule_msg,
     Kind.GETRULE: _nft.nft_rule_msg,
+    Kind.DELRULE: _nft.nft_rule_msg,
     Kind.NEWSET: _nft.nft_set_msg,
+    Kind.GETSET: _nft.nft_set_msg,
     Kind.NEWSETELEM: _nft.nft_set_elem_list_msg,
     Kind.GETSETELEM: _nft.nft_set_elem_list_msg,
     Kind.DELSETELEM: _nft.nft_set_elem_list_msg,
 }
 
 
-class Refusal(SystemFault):
-    """The kernel did not do it; nothing was changed."""
+_FAMILY_NAMES = {2: "IPv4", 3: "ARP", 10: "IPv6"}  # NFPROTO_*
+_MODULES = {  # of expressions that are no part of nf_tables itself, in each family (the kernel's netfilter/Kconfig)
+    "counter": dict.fromkeys(_FAMILY_NAMES, "nft_counter"),  # until 5.17
+    "dup": {2: "nft_dup_ipv4", 10: "nft_dup_ipv6"},
+    "limit": dict.fromkeys(_FAMILY_NAMES, "nft_limit"),
+    "socket": dict.fromkeys(_FAMILY_NAMES, "nft_socket"),
+}
 
-    def __init__(self, error: OSError) -> None:
-        self.code = error.errno
+
+class Part(NamedTuple):
+    """An expression of nftables' in a ``family``, NFPROTO_*, as the kernel names it."""
+
+    family: int
+    expression: str
+
+    @property
+    def module(self) -> str:
+        """Return the module that has it."""
+        return _MODULES.get(self.expression, {}).get(self.family, NF_TABLES)
+
+    def __str__(self) -> str:
+        return f"{self.expression} of {_FAMILY_NAMES.get(self.family, self.family)}"
+
+
+class Refusal(SystemFault):
+    """The kernel did not do it; nothing was changed. ``lacking`` are the parts of nftables that it has not, where it says so."""
+
+    def __init__(self, error: OSError, lacking: Sequence[Part] = ()) -> None:
+        self.code, self.lacking = error.errno, tuple(lacking)
         super().__init__(error.strerror or str(error))
 
     @property
@@ -60,6 +90,20 @@ class Element(NamedTuple):
     seconds: float | None
 
 
+class BaseChain(NamedTuple):
+    """A chain that packets come to by themselves: of which ``family``, NFPROTO_*, at which hook, and with which priority.
+
+    ``drops`` tells its policy: what none of its rules lets pass.
+    """
+
+    family: int
+    table: str
+    name: str
+    hook: int
+    priority: int
+    drops: bool
+
+
 class Nftables:
     """``make`` opens a netlink socket. All methods raise Refusal."""
 
@@ -73,13 +117,19 @@ class Nftables:
         try:
             with self._make() as kernel:
                 kernel.transact(batch)
+        except TransactionError as error:
+            raise Refusal(error, _lacking(error, {*_parts(orders)})) from error
         except OSError as error:
             raise Refusal(error) from error
 
     def versions(self, table: str) -> tuple[int, ...]:
         """Return the IP versions for which ``table`` is there."""
-        tables = [(each["nfgen_family"], each.get_attr("NFTA_TABLE_NAME")) for each in self._dump(Kind.GETTABLE)]
-        return tuple(version for version, family in FAMILIES.items() if (family.number, table) in tables)
+        numbers = self.numbers(table)
+        return tuple(version for version, family in FAMILIES.items() if family.number in numbers)
+
+    def numbers(self, table: str) -> tuple[int, ...]:
+        """Return the families, NFPROTO_*, for which ``table`` is there."""
+        return tuple(each["nfgen_family"] for each in self._dump(Kind.GETTABLE) if each.get_attr("NFTA_TABLE_NAME") == table)
 
     def elements(self, version: int, table: str, name: str) -> list[Element] | None:
         """Return what a set or map holds now, None where it is not there."""
@@ -112,12 +162,37 @@ class Nftables:
                 found[chain] = found.get(chain, 0) + packets
         return found
 
-    def _dump(self, kind: Kind, version: int | None = None, attributes: Sequence[tuple[str, Any]] = ()) -> list[Message]:
-        family = 0 if version is None else FAMILIES[version].number
-        question = encoded(CLASSES[kind], _SUBSYSTEM << 8 | kind, REQUEST | DUMP, attributes, nfgen_family=family)
+    def base_chains(self) -> list[BaseChain]:
+        """Return those of all tables, whoever made them."""
+        found = []
+        for each in self._dump(Kind.GETCHAIN):
+            if (hook := each.get_attr("NFTA_CHAIN_HOOK")) is not None:
+                number, priority = (hook.get_attr(f"NFTA_HOOK_{name}") or 0 for name in ("HOOKNUM", "PRIORITY"))
+                name, policy = (each.get_attr(f"NFTA_CHAIN_{what}") for what in ("NAME", "POLICY"))
+                found.append(
+                    BaseChain(each["nfgen_family"], each.get_attr("NFTA_CHAIN_TABLE"), name, number, priority, drops=policy == DROP)
+                )
+        return found
+
+    def mentions(self, family: int, table: str, data: bytes) -> bool:
+        """Tell whether ``data`` stands in any rule of a table, or in a set that its rules look into."""
+        asked = [(Kind.GETRULE, [("NFTA_RULE_TABLE", table)])]
+        asked += [(Kind.GETSETELEM, elements_of(table, name)) for name in self._sets(family, table)]
+        return any(data in bytes(answer) for kind, told in asked for answer in self._answers(kind, family, told))
+
+    def _sets(self, family: int, table: str) -> list[str]:
+        answers = self._answers(Kind.GETSET, family, [("NFTA_SET_TABLE", table)])
+        return [decoded(CLASSES[Kind.GETSET], each).get_attr("NFTA_SET_NAME") for each in answers]
+
+    def _dump(self, kind: Kind, version: int | None = None, told: Sequence[tuple[str, Any]] = ()) -> list[Message]:
+        answers = self._answers(kind, 0 if version is None else FAMILIES[version].number, told)
+        return [decoded(CLASSES[kind], each) for each in answers]
+
+    def _answers(self, kind: Kind, family: int, told: Sequence[tuple[str, Any]] = ()) -> list[Answer]:
+        question = encoded(CLASSES[kind], _SUBSYSTEM << 8 | kind, REQUEST | DUMP, told, nfgen_family=family)
         try:
             with self._make() as kernel:
-                return [decoded(CLASSES[kind], each) for each in kernel.dump(question)]
+                return kernel.dump(question)
         except OSError as error:
             raise Refusal(error) from error
 
@@ -126,6 +201,29 @@ def _message(order: Order) -> bytes:
     """Return it as it is sent. Each is answered: a transaction fails without a word otherwise."""
     number, flags = _SUBSYSTEM << 8 | order.kind, REQUEST | ACK | order.flags
     return encoded(CLASSES[order.kind], number, flags, order.attributes, nfgen_family=order.family)
+
+
+def _parts(orders: Iterable[Order]) -> Iterator[Part]:
+    for order in orders:
+        for expression in dict(order.attributes).get("NFTA_RULE_EXPRESSIONS", ()):
+            yield Part(order.family, dict(expression["attrs"])["NFTA_EXPR_NAME"])
+
+
+def _lacking(error: TransactionError, asked: Collection[Part]) -> list[Part]:
+    """Return which of the parts ``asked`` for the kernel does not know: its error is about the list's element that names one.
+
+    Kernels before 5.9 say no more than that something is not there.
+    """
+    found = []
+    for message, code, at in error.rejected:
+        if code != errno.ENOENT or at is None:
+            continue
+        element = next((value for _, value in attributes(message[at:])), b"")
+        name = dict(attributes(element)).get(_EXPRESSION_NAME, b"").rstrip(b"\0").decode(errors="replace")
+        part = Part(message[HEADER.size], name)
+        if part in asked:
+            found.append(part)
+    return sorted({*found})
 
 
 def _edge(kind: int) -> bytes:

@@ -10,7 +10,18 @@ from typing import Any, NamedTuple
 from ..netlink import APPEND, CREATE
 from .expressions import ACCEPT, Expression, value
 
-MANGLE = -150  # NF_IP_PRI_MANGLE, linux/netfilter_ipv4.h
+
+class Hook(NamedTuple):
+    """Where a base chain sees packets, and behind whose chains (NF_INET_*, NF_IP_PRI_*, linux/netfilter.h, linux/netfilter_ipv4.h)."""
+
+    number: int
+    priority: int
+
+
+FIRST = Hook(0, -301)  # before routing, and before raw's chains (-300), connection tracking (-200) and mangle's (-150)
+GOING_OUT = Hook(3, -150)  # what this machine sends itself, NF_INET_LOCAL_OUT
+ARRIVING_ARP = Hook(0, 0)  # NF_ARP_IN, linux/netfilter_arp.h
+LAST = Hook(1, 1000)  # before a local socket gets it, behind everybody else
 
 
 class Kind(IntEnum):
@@ -20,9 +31,12 @@ class Kind(IntEnum):
     GETTABLE = 1
     DELTABLE = 2
     NEWCHAIN = 3
+    GETCHAIN = 4
     NEWRULE = 6
     GETRULE = 7
+    DELRULE = 8
     NEWSET = 9
+    GETSET = 10
     NEWSETELEM = 12
     GETSETELEM = 13
     DELSETELEM = 14
@@ -49,6 +63,8 @@ FAMILIES = {
     4: Family(2, 7, 4, 12, 16, protocol=9, hops=8, checksum=10, length=2, header=20, icmp=1, too_big=3),
     6: Family(10, 8, 16, 8, 24, protocol=6, hops=7, checksum=None, length=4, header=0, icmp=58, too_big=2),
 }
+INET, NETDEV = 1, 5  # NFPROTO_*: of tables for both families, and for what an interface takes in
+ARP = Family(3, *(0,) * 11)  # no family of addresses, but one of tables: nothing but its number means anything
 
 
 class Order(NamedTuple):
@@ -64,11 +80,9 @@ def new_table(family: Family, table: str) -> Order:
     return Order(Kind.NEWTABLE, family.number, [("NFTA_TABLE_NAME", table)])
 
 
-def removal(table: str, *versions: int) -> list[Order]:
-    """Return the orders that take the tables away, whether they are there or not."""
-    return [
-        Order(kind, FAMILIES[each].number, [("NFTA_TABLE_NAME", table)]) for each in versions for kind in (Kind.NEWTABLE, Kind.DELTABLE)
-    ]
+def removal(table: str, *numbers: int) -> list[Order]:
+    """Return the orders that take the tables of these families away, NFPROTO_*, whether they are there or not."""
+    return [Order(kind, each, [("NFTA_TABLE_NAME", table)]) for each in numbers for kind in (Kind.NEWTABLE, Kind.DELTABLE)]
 
 
 def new_set(
@@ -115,12 +129,12 @@ def no_elements(family: Family, table: str, name: str, keys: Sequence[bytes] = (
     return Order(Kind.DELSETELEM, family.number, [*elements_of(table, name), *named], 0)
 
 
-def new_chain(family: Family, table: str, name: str, *, base: bool = False) -> Order:
-    """Make a chain; a ``base`` chain sees what comes in before routing, and lets pass what its rules do."""
+def new_chain(family: Family, table: str, name: str, *, hook: Hook | None = None) -> Order:
+    """Make a chain; one with a ``hook`` is a base chain, and lets pass what its rules do."""
     attributes: list[tuple[str, Any]] = [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", name)]
-    if base:
-        hook = {"attrs": [("NFTA_HOOK_HOOKNUM", 0), ("NFTA_HOOK_PRIORITY", MANGLE)]}
-        attributes += [("NFTA_CHAIN_HOOK", hook), ("NFTA_CHAIN_POLICY", ACCEPT), ("NFTA_CHAIN_TYPE", "filter")]
+    if hook is not None:
+        where = {"attrs": [("NFTA_HOOK_HOOKNUM", hook.number), ("NFTA_HOOK_PRIORITY", hook.priority)]}
+        attributes += [("NFTA_CHAIN_HOOK", where), ("NFTA_CHAIN_POLICY", ACCEPT), ("NFTA_CHAIN_TYPE", "filter")]
     return Order(Kind.NEWCHAIN, family.number, attributes)
 
 
@@ -132,6 +146,11 @@ def new_rule(family: Family, table: str, chain: str, expressions: Sequence[Expre
         ("NFTA_RULE_USERDATA", comment),
     ]
     return Order(Kind.NEWRULE, family.number, attributes, CREATE | APPEND)
+
+
+def no_rules(family: Family, table: str, chain: str) -> Order:
+    """Take all rules out of a chain."""
+    return Order(Kind.DELRULE, family.number, [("NFTA_RULE_TABLE", table), ("NFTA_RULE_CHAIN", chain)], 0)
 
 
 def renamed(order: Order, before: str, after: str) -> Order:
