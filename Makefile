@@ -44,16 +44,16 @@ shell: $(VENV)/.ready ## a shell on a node of the lab that runs: make shell NODE
 test: check deps ## make check, and all tests of the lab, the templates and the release
 	@$(MAKE) --no-print-directory $(BOSH) || echo "Without the bosh CLI the tests of the release and the manifests are skipped." >&2
 	@$(MAKE) --no-print-directory promtool || echo "Without promtool the tests of the alerts are skipped; what lacks is above." >&2
-	$(RUN) -m pytest --ignore tests/acceptance --ignore tests/machines --ignore tests/unit -m "not thorough" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(RUN) -m again --ignore tests/acceptance --ignore tests/machines --ignore tests/unit -m "not thorough" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 thorough: deps ## what make test leaves out: long stories of the lab, tests in all their further settings, packages compiled several times
-	$(RUN) -m pytest tests/lab tests/release -m thorough $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(RUN) -m again tests/lab tests/release -m thorough $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 pythons: deps ## the unit tests with each Python from 3.10 to 3.13, and a rolling upgrade whose instances have it; or PYTHONS="3.10" alone
 	$(RUN) -m machines.pythons $(PYTHONS)
 
 programs: deps ## haproxy, keepalived and nft of three Debian releases in the lab; a part of make thorough
-	$(RUN) -m pytest tests/lab/test_programs.py $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(RUN) -m again tests/lab/test_programs.py $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 acceptance: deps tools ## the release as the bosh CLI builds it, with the real bosh-agent in every node of the lab
 	$(RUN) -m pytest tests/acceptance $(PYTEST_ARGS)

@@ -62,13 +62,15 @@ class Cluster:
         same_segment: bool = False,
         dad: bool = False,
         programs: Programs = MappingProxyType({}),
+        priorities: Mapping[int, int] = MappingProxyType({}),
         **properties: Any,
     ) -> None:
         """``properties`` are ``keepalived``, ``vrrp_drain`` and ``ha_proxy``, as in a manifest; with ``watched`` the watcher runs.
 
         With ``dad`` IPv6 addresses are used once nobody else has them, a second or two after they came. ``two_networks`` has
         BOSH know the instances by addresses of a network of their own, on eth1, be it in the ``same_segment``; the VIP is on eth0 as ever.
-        ``programs`` has the instances run others than this machine's.
+        ``programs`` has the instances run others than this machine's. ``priorities`` gives instances, by their index, another base
+        priority than their rank's.
         """
         self.vip = vip
         self.jobs = tuple(jobs)
@@ -76,6 +78,7 @@ class Cluster:
         self.package = package
         self._make_agent = make_agent
         self._programs = programs
+        self._priorities = priorities
         self._unmonitored = () if watched else (WATCHER,)
         # hard links from the package need its file system
         self._disk = Path(tempfile.mkdtemp(prefix="disks-", dir=package.parent))
@@ -115,7 +118,7 @@ class Cluster:
     def apply(self) -> None:
         """Render the jobs of all instances."""
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda node: node.apply(self.jobs, self.group, self.properties, self.package), self.nodes))
+            list(pool.map(self._apply, self.nodes))
 
     def holders(self) -> list[Node]:
         """Return the nodes that have the VIP on an interface but lo."""
@@ -125,6 +128,12 @@ class Cluster:
         """Tell whether the client has learnt that the VIP is at ``node``; what it sends before goes to whom it knew."""
         found = self.client.run(["/usr/sbin/ip", "neighbour", "show", self.vip, "dev", "eth0"]).stdout
         return f"lladdr {node.mac} " in found
+
+    def _apply(self, node: Node) -> None:
+        properties = self.properties
+        if node.spec.index in self._priorities:
+            properties = {**properties, "keepalived": {**properties["keepalived"], "priority": self._priorities[node.spec.index]}}
+        node.apply(self.jobs, self.group, properties, self.package)
 
     def _address(self, index: int) -> str:
         return f"10.1.0.{index + 1}" if self.backbone else f"10.0.0.{index + 1}"
