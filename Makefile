@@ -58,9 +58,9 @@ programs: deps ## haproxy, keepalived and nft of three Debian releases in the la
 acceptance: deps tools ## the release as the bosh CLI builds it, with the real bosh-agent in every node of the lab
 	$(RUN) -m pytest tests/acceptance $(PYTEST_ARGS)
 
-kernels: deps .guest-commands ## what depends on the kernel, under those of three Debian suites in virtual machines, and what only such machines show, or KERNELS=bullseye SHARE=short; writes build/kernels/
-	$(RUN) -m machines.kernels $(KERNELS) $(if $(SHARE),--share $(SHARE))
-	$(if $(SHARE),,$(RUN) -m pytest tests/machines $(PYTEST_ARGS))
+kernels: deps .guest-commands ## what depends on the kernel, under those of three Debian suites in virtual machines, and what only such machines show, or KERNELS=bullseye SHARE=short; FAILED=1: what has failed, again; writes build/kernels/
+	$(RUN) -m machines.kernels $(KERNELS) $(if $(SHARE),--share $(SHARE)) $(if $(FAILED),--failed)
+	$(if $(SHARE)$(FAILED),,$(RUN) -m pytest tests/machines $(PYTEST_ARGS))
 
 unit: $(VENV)/.ready ## the tests that need neither root nor keepalived
 	$(RUN) -m pytest tests/unit --numprocesses auto --dist worksteal $(if $(CI),--cov --cov-report=term)

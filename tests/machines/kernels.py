@@ -1,7 +1,7 @@
 """Play what depends on the kernel under those of other Debian suites: `make kernels`.
 
-python -m machines.kernels [KERNEL...] [--share all|short] [--guests N]. Writes build/kernels/result.json, which keeps what it has of other
-kernels, and the table in docs/compatibility.md when all of them were played whole.
+python -m machines.kernels [KERNEL...] [--share all|short] [--failed] [--guests N]. Writes build/kernels/result.json, which keeps
+what it has of other kernels, and the table in docs/compatibility.md when all of them were played whole.
 """
 
 import argparse
@@ -13,15 +13,16 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+from again import LIMIT as FEW
 from lab.fabric.cluster import compiled_package
 from lab.fabric.namespace import missing as lab_lacks
 
 from . import compatibility
-from .guest import Guest
+from .guest import Done, Guest
 from .hypervisor import GuestError, missing
 from .kernel import Kernel
 from .result import Played, areas, table
@@ -30,7 +31,8 @@ from .suites import Suite, SuiteError
 KERNELS = ("bullseye", "bookworm", "trixie")  # oldest first
 OUT = Path("build/kernels")
 LIMIT = 3600.0  # seconds of ours that a guest may play
-PYTEST = ("-m", "pytest", "tests/lab", "-m", "kernel and not thorough", "-p", "no:cacheprovider")
+EVERYTHING: tuple[str, ...] = ("tests/lab",)
+PYTEST = ("-m", "pytest", "-m", "kernel and not thorough", "-p", "no:cacheprovider")
 IN_GUEST = ("-p", "machines.share", "--verbose", "--tb=short")
 
 
@@ -42,6 +44,7 @@ class Part:
     number: int
     of: int
     share: str
+    tests: tuple[str, ...] = EVERYTHING
 
     @property
     def out(self) -> Path:
@@ -71,21 +74,36 @@ class Ran:
 
 
 def play(part: Part) -> Ran:
-    """Play a part in a guest of its own."""
+    """Play a part in a guest of its own; a few that have failed get a second try there."""
     began = time.monotonic()
-    (part.out / "results").unlink(missing_ok=True)
-    error, last_line, guest_seconds = "", "", 0.0
+    results = part.out / "results"
+    results.unlink(missing_ok=True)
+    error, ran = "", []
     try:
         with Guest(part.kernel, part.out) as guest:
-            done = guest.run([sys.executable, *PYTEST, *IN_GUEST], seconds=LIMIT, env=part.environment, name="pytest")
-            guest_seconds = guest.boot_seconds + done.seconds
-            last_line = (done.output.strip().splitlines() or ["pytest said nothing"])[-1]
+            ran.append(pytest_in(guest, part, "pytest"))
+            failed = [test for area in areas(told(results)).values() for test in area.failed]
+            if 0 < len(failed) <= FEW:
+                ran.append(pytest_in(guest, replace(part, number=1, of=1, tests=tuple(failed)), "again"))
+            seconds = guest.boot_seconds + sum(each.seconds for each in ran)
             guest.power_off()
-            if done.exit_code not in (0, 1):  # 1: tests have failed, which they tell themselves
-                error = f"pytest ended with {done.exit_code}: {part.out / 'pytest/output'}"
     except (GuestError, TimeoutError) as failure:
-        error = str(failure)
-    return Ran(part, error, last_line, time.monotonic() - began, guest_seconds)
+        error, seconds = str(failure), sum(each.seconds for each in ran)
+    last_lines = [(each.output.strip().splitlines() or ["pytest said nothing"])[-1] for each in ran]
+    return Ran(part, error, ", again: ".join(last_lines), time.monotonic() - began, seconds)
+
+
+def pytest_in(guest: Guest, part: Part, name: str) -> Done:
+    """Play ``part`` in a guest. Raises GuestError if pytest ends with more than that tests have failed, which they tell themselves."""
+    done = guest.run([sys.executable, *PYTEST, *IN_GUEST, *part.tests], seconds=LIMIT, env=part.environment, name=name)
+    if done.exit_code not in (0, 1):
+        raise GuestError(f"pytest ended with {done.exit_code}: {guest.out / name / 'output'}")
+    return done
+
+
+def told(results: Path) -> list[str]:
+    """Return what the tests have told, a line each time; nothing if none has begun."""
+    return results.read_text().splitlines() if results.exists() else []
 
 
 def together(kernel: Kernel, ran: Sequence[Ran]) -> Played:
@@ -96,7 +114,7 @@ def together(kernel: Kernel, ran: Sequence[Ran]) -> Played:
         kernel.package,
         kernel.version,
         kernel.release,
-        areas([line for file in files if file.exists() for line in file.read_text().splitlines()]),
+        areas([line for file in files for line in told(file)]),
         [f"guest {each.part.number}: {each.error}" for each in ran if each.error],
         sum(each.seconds for each in ran),
         sum(each.guest_seconds for each in ran),
@@ -107,7 +125,9 @@ def together(kernel: Kernel, ran: Sequence[Ran]) -> Played:
 def prepare() -> None:
     """Have tests and packages compiled here, where it is quick: the guests find it done. Raises CalledProcessError."""
     compiling = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run([sys.executable, *PYTEST, "--collect-only", "--quiet"], env=compiling, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, *PYTEST, *EVERYTHING, "--collect-only", "--quiet"], env=compiling, check=True, stdout=subprocess.DEVNULL
+    )
     with compiled_package():
         pass
 
@@ -121,7 +141,7 @@ def earlier(file: Path, share: str) -> list[Played]:
         return []
 
 
-def main(names: Sequence[str], share: str, guests: int) -> int:
+def main(names: Sequence[str], share: str, guests: int, *, failed: bool = False) -> int:
     # Whatever ends this process ends its guests: there is nothing to tidy up, and no thread to wait for.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if lack := missing() or lab_lacks():
@@ -132,23 +152,32 @@ def main(names: Sequence[str], share: str, guests: int) -> int:
     except SuiteError as error:
         print(error, file=sys.stderr)
         return 1
+    known = {each.suite: each for each in earlier(OUT / "result.json", share)}
+    tests = dict.fromkeys(kernels, EVERYTHING)
+    if failed:
+        tests = {each: tuple(known[each.suite].failed) for each in kernels if each.suite in known and known[each.suite].failed}
+        if not tests:
+            print(f"{OUT / 'result.json'} tells of no test of the share {share} that has failed: there is nothing to play again.")
+            return 0
     prepare()
-    parts = [Part(kernel, number, guests, share) for kernel in kernels for number in range(1, guests + 1)]
+    parts = [Part(kernel, number, guests, share, some) for kernel, some in tests.items() for number in range(1, guests + 1)]
     ran: dict[Part, Ran] = {}
     with ThreadPoolExecutor(guests) as pool:
         for future in as_completed([pool.submit(play, part) for part in parts]):
             one = future.result()
             ran[one.part] = one
             print(f"{one.part.kernel.release}, guest {one.part.number} of {guests}: {one.last_line}", flush=True)
-    played = [together(kernel, [ran[part] for part in parts if part.kernel is kernel]) for kernel in kernels]
+    played = [together(kernel, [ran[part] for part in parts if part.kernel is kernel]) for kernel in tests]
+    if failed:
+        played = [known[each.suite].corrected(each) for each in played]
     for each in played:
         print(each.summary())
-    known = [each for each in earlier(OUT / "result.json", share) if each.suite not in names]
-    known = sorted([*known, *played], key=lambda each: KERNELS.index(each.suite))
-    told = {"share": share, "kernels": [each.as_json() for each in known]}
-    (OUT / "result.json").write_text(json.dumps(told, indent=1) + "\n")
-    if share == "all" and len(known) == len(KERNELS) and all(each.whole for each in known):
-        compatibility.write("kernels", *table(known), ran=date.today())
+    known |= {each.suite: each for each in played}
+    all_known = [known[suite] for suite in KERNELS if suite in known]
+    document = {"share": share, "kernels": [each.as_json() for each in all_known]}
+    (OUT / "result.json").write_text(json.dumps(document, indent=1) + "\n")
+    if share == "all" and len(all_known) == len(KERNELS) and all(each.whole for each in all_known):
+        compatibility.write("kernels", *table(all_known), ran=date.today())
     return 0 if all(each.good for each in played) else 1
 
 
@@ -156,10 +185,13 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="kernels", description="Play under other kernels what depends on the kernel.")
     parser.add_argument("kernels", nargs="*", choices=[[], *KERNELS], metavar="KERNEL", help=f"one of {', '.join(KERNELS)}: all")
     parser.add_argument("--share", choices=("all", "short"), default="all", help="short: what CI has time for")
+    parser.add_argument(
+        "--failed", action="store_true", help=f"only what has failed, as {OUT / 'result.json'} has it; the rest of it stays"
+    )
     parser.add_argument("--guests", type=int, default=len(os.sched_getaffinity(0)), help="how many side by side: as many as processors")
     return parser.parse_args(words)
 
 
 if __name__ == "__main__":
     asked = arguments(sys.argv[1:])
-    sys.exit(main(asked.kernels or KERNELS, asked.share, asked.guests))
+    sys.exit(main(asked.kernels or KERNELS, asked.share, asked.guests, failed=asked.failed))

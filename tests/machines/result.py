@@ -2,24 +2,34 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 
 @dataclass
 class Area:
-    """What was played of one area. Each test is in one of the lists, by its id; ``missing`` and ``failed`` say why."""
+    """What was played of one area. Each test is in one of the lists, by its id; ``missing`` and ``failed`` say why.
+
+    Those in ``again`` have passed as well, at a second try.
+    """
 
     passed: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    again: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
         """Return the cell of the table."""
-        played = len(self.passed) + len(self.failed)
+        played, again = len(self.passed) + len(self.failed), len(self.again)
         lacks = [f"{len([why for why in self.missing.values() if why == each])} {each}" for each in dict.fromkeys(self.missing.values())]
-        return "; ".join(([f"{len(self.passed)} of {played}"] if played else []) + [f"not possible: {each}" for each in lacks])
+        counted = f"{len(self.passed)} of {played}" + (f" ({again} when played again)" if again else "")
+        return "; ".join(([counted] if played else []) + [f"not possible: {each}" for each in lacks])
+
+    def corrected(self, second: "Area") -> "Area":
+        """Return it with what a second try told of tests that had failed."""
+        failed = {test: second.failed.get(test, why) for test, why in self.failed.items() if test not in second.passed}
+        return Area(self.passed + second.passed, failed, self.missing, self.again + second.passed)
 
 
 @dataclass(frozen=True)
@@ -42,18 +52,29 @@ class Played:
         return not self.errors and any(area.passed or area.failed for area in self.areas.values())
 
     @property
+    def failed(self) -> list[str]:
+        """Return the ids of the tests that have."""
+        return [test for area in self.areas.values() for test in area.failed]
+
+    @property
     def good(self) -> bool:
         """Tell whether it was whole, and nothing has failed."""
-        return self.whole and not any(area.failed for area in self.areas.values())
+        return self.whole and not self.failed
+
+    def corrected(self, second: "Played") -> "Played":
+        """Return it with what ``second`` told, for which all that had failed was played again; so were tests of guests that had died."""
+        found = {name: area.corrected(second.areas.get(name, Area())) for name, area in self.areas.items()}
+        return replace(second, areas=found, seconds=self.seconds + second.seconds, guest_seconds=self.guest_seconds + second.guest_seconds)
 
     def summary(self) -> str:
         """Return one line for people."""
-        count = {name: sum(len(getattr(area, name)) for area in self.areas.values()) for name in ("passed", "failed", "missing")}
+        count = {name: sum(len(getattr(area, name)) for area in self.areas.values()) for name in ("passed", "failed", "missing", "again")}
         lacks = sorted({why for area in self.areas.values() for why in area.missing.values()})
         not_possible = f"{count['missing']} not possible ({'; '.join(lacks)})" if lacks else "none was impossible"
         return (
             f"{self.suite}, {self.release}: {count['passed']} passed, {count['failed']} failed, {not_possible}"
-            f", in {self.seconds / 60:.0f} minutes ({self.guest_seconds / 60:.0f} by the guests' clocks)"
+            + (f", {count['again']} passed when played again" if count["again"] else "")
+            + f", in {self.seconds / 60:.0f} minutes ({self.guest_seconds / 60:.0f} by the guests' clocks)"
             + "".join(f"\n  failed: {test}: {why}" for area in self.areas.values() for test, why in area.failed.items())
             + "".join(f"\n  {error}" for error in self.errors)
         )
@@ -69,17 +90,25 @@ class Played:
 
 
 def areas(told: Iterable[str]) -> dict[str, Area]:
-    """Return what the lines of JSON say that the plugin `share` wrote. What was planned and did not end has failed."""
+    """Return what the lines of JSON say that the plugin `share` wrote. What was planned and did not end has failed.
+
+    What was planned twice was played a second time, and that counts.
+    """
     found: dict[str, Area] = {}
     planned: dict[str, str] = {}
     failed: dict[str, str] = {}
     ended: dict[str, str] = {}
+    again: set[str] = set()
     for line in told:
         each = json.loads(line)
         area = found.setdefault(each["area"], Area())
         if each["outcome"] == "missing":
             area.missing[each["test"]] = each["why"]
         elif each["outcome"] == "planned":
+            if each["test"] in planned:
+                again.add(each["test"])
+                failed.pop(each["test"], None)
+                ended.pop(each["test"], None)
             planned[each["test"]] = each["area"]
         else:
             if each["outcome"] != "passed":
@@ -91,6 +120,8 @@ def areas(told: Iterable[str]) -> dict[str, Area]:
             found[name].failed[test] = failed.get(test, "it did not end")
         else:
             found[name].passed.append(test)
+            if test in again:
+                found[name].again.append(test)
     return found
 
 

@@ -37,6 +37,27 @@ def test_a_guest_that_dies_leaves_no_test_out() -> None:
     assert found == {"drain": Area(passed=["a"], failed={"b": "it did not end"})}
 
 
+def test_a_second_try() -> None:
+    """What it tells counts, and that it was one; what failed then has failed."""
+    first = [
+        ("a", "planned", {}),
+        ("b", "planned", {}),
+        ("a", "failed", {"at": "call", "why": "late"}),
+        ("b", "failed", {"at": "call", "why": "late"}),
+    ]
+    ended = [(test, "passed", {"at": "teardown", "why": ""}) for test in ("a", "b")]
+    second = [("a", "planned", {}), ("b", "planned", {}), ("b", "failed", {"at": "call", "why": "no answer"})]
+    found = areas(told(*first, *ended, *second, *ended))
+    assert found == {"drain": Area(["a"], {"b": "call: no answer"}, again=["a"])}
+    assert found["drain"].text == "1 of 2 (1 when played again)"
+
+
+def test_a_second_try_that_does_not_end() -> None:
+    """It counts as a failure, whatever the first said."""
+    first = [("a", "planned", {}), ("a", "failed", {"at": "call", "why": "late"}), ("a", "passed", {"at": "teardown", "why": ""})]
+    assert areas(told(*first, ("a", "planned", {}))) == {"drain": Area(failed={"a": "it did not end"})}
+
+
 def played(suite: str, **areas: Area) -> Played:
     return Played(suite, "linux-image", "5.10.223-1", "5.10.0-32", areas, [], 600.0, 61.0, "2026-11-29")
 
@@ -87,6 +108,19 @@ def test_what_an_earlier_run_told_is_kept(tmp_path: Path) -> None:
     assert earlier(file, "all") == []
     file.write_text('{"share"')
     assert earlier(file, "all") == []
+
+
+def test_what_had_failed_is_corrected() -> None:
+    """A later run of it alone tells what passes now; the rest stays as it was, and a guest that had died is made good."""
+    first = replace(
+        played("bullseye", drain=Area(["a"], {"b": "call: late", "c": "call: late"}), doctor=Area(["d"])), errors=["guest 2: dead"]
+    )
+    assert first.failed == ["b", "c"]
+    both = first.corrected(played("bullseye", drain=Area(["b"], {"c": "call: no answer"})))
+    assert both.areas == {"drain": Area(["a", "b"], {"c": "call: no answer"}, again=["b"]), "doctor": Area(["d"])}
+    assert (both.errors, both.seconds, both.good) == ([], 1200.0, False)
+    assert both.corrected(played("bullseye", drain=Area(["c"]))).good
+    assert "3 passed, 1 failed, none was impossible, 1 passed when played again, in 20 minutes" in both.summary()
 
 
 def test_which_kernels() -> None:
