@@ -17,7 +17,12 @@ from .instances import GuestCluster
 from .kernel import Kernel
 from .suites import Suite
 
+NEEDS = "needs(*modules): of the kernel; what lacks one is skipped, and named"
 Deploy = Callable[..., GuestCluster]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", NEEDS)
 
 
 @pytest.fixture(scope="session")
@@ -37,8 +42,10 @@ def package(kernel: Kernel) -> Iterator[Path]:
 
 
 @pytest.fixture
-def deploy(package: Path, kernel: Kernel) -> Iterator[Deploy]:
+def deploy(package: Path, kernel: Kernel, request: pytest.FixtureRequest) -> Iterator[Deploy]:
     """Give a function that deploys a `GuestCluster`; the first instance is MASTER then. Logs are shown of a test that failed."""
+    if lacks := [name for needs in request.node.iter_markers("needs") for name in needs.args if not kernel.has(name)]:
+        pytest.skip(f"{kernel.release} has no {', '.join(lacks)}")
     clusters: list[GuestCluster] = []
     with ExitStack() as stack:
 

@@ -54,9 +54,17 @@ class Kernel:
         return self._base / "lib/modules" / self.release
 
     @property
+    def _modprobe(self) -> list[str]:
+        return ["modprobe", "--dirname", str(self._base), "--set-version", self.release]
+
+    @property
     def _base(self) -> Path:
         """Where `lib/modules` is: newer packages have it below /usr."""
         return self.tree if (self.tree / "lib/modules").is_dir() else self.tree / "usr"
+
+    def has(self, module: str) -> bool:
+        """Tell whether it has a module, built in or to be loaded."""
+        return subprocess.run([*self._modprobe, "--dry-run", "--quiet", module], check=False).returncode == 0
 
     def initramfs(self) -> bytes:
         """Return the initramfs: busybox, what the root needs of the modules, and the programs of `inside`."""
@@ -74,10 +82,9 @@ class Kernel:
 
     def _to_load(self) -> list[Path]:
         """Return the files of the modules in the order in which they are loaded, each once; what is built in has none."""
-        asked = ["modprobe", "--dirname", str(self._base), "--set-version", self.release, "--show-depends"]
         files = []
         for name in NEEDED:
-            done = subprocess.run([*asked, name], capture_output=True, text=True, check=True)
+            done = subprocess.run([*self._modprobe, "--show-depends", name], capture_output=True, text=True, check=True)
             files += [line.split()[1] for line in done.stdout.splitlines() if line.startswith("insmod ")]
         return [Path(file) for file in dict.fromkeys(files)]
 
