@@ -18,7 +18,8 @@ from lab.fabric.wait import until
 
 SAMPLES = "samples(*ids): of its parameters `make test` plays these; the others are thorough"
 KERNEL = (
-    "kernel(area, short=False): what depends on the kernel, for `make kernels`. short: its short share has it, or these parameters of it"
+    "kernel(area, all=True, short=False): what depends on the kernel, for `make kernels`. Whether all that is played has it, and the "
+    "short share, or which parameters of it"
 )
 NEEDS = "needs(*modules): of the kernel; `make kernels` tells where there are none"
 MakeCluster = Callable[..., Cluster]

@@ -17,8 +17,6 @@ from lab.fabric.watchdog import watchdog
 from lab.strangers.stray import stray
 from vrrp_drain.handoff.vip_on_lo import VipOnLo
 
-pytestmark = pytest.mark.kernel("handoff rules")
-
 NODES = 3
 SECONDS = 20.0  # a storm of so long is ended from outside
 VIPS = {4: "10.0.0.10", 6: "fd00::10"}
@@ -71,6 +69,7 @@ def handed_on(ring: Cluster) -> int:
     return sum(situation(node.machine).sent for node in ring.nodes)
 
 
+@pytest.mark.kernel("handoff rules")
 @FAMILIES
 @pytest.mark.parametrize(
     ("armed", "moves"),
@@ -94,6 +93,7 @@ def test_it_is_handed_on_a_few_times_and_answered(ring: Cluster, version: int, a
         assert sum(situation(node.machine).circled for node in ring.nodes) == 0
 
 
+@pytest.mark.kernel("handoff rules")
 @FAMILIES
 @pytest.mark.parametrize(("hops", "moves", "circled"), [(1, 0, 1), (2, 1, 1), (3, 1, 0), (8, 1, 0), (9, 1, 0), (10, 3, 0), (255, 3, 0)])
 def test_how_many_hops_it_came_with(ring: Cluster, version: int, hops: int, moves: int, circled: int) -> None:
@@ -106,6 +106,7 @@ def test_how_many_hops_it_came_with(ring: Cluster, version: int, hops: int, move
         assert sum(situation(node.machine).circled for node in ring.nodes) == circled
 
 
+@pytest.mark.kernel("handoff rules")
 @pytest.mark.parametrize("armed", [(BROADCAST, BROADCAST, BROADCAST), (NOBODY[4], None, None)], ids=["broadcast", "nobody there"])
 def test_an_address_that_is_no_hosts_makes_no_storm(ring: Cluster, armed: tuple[Target, ...]) -> None:
     """Even if such an address were in the map, which the rules for adverts prevent: no storm."""

@@ -15,8 +15,6 @@ from lab.fabric.namespace import Namespace
 from lab.fabric.node import Node
 from lab.fabric.wait import until
 
-pytestmark = pytest.mark.kernel("doctor")
-
 VRRPCTL = "/var/vcap/packages/vrrp-drain/bin/vrrpctl"
 NFT = "/usr/sbin/nft"
 
@@ -83,6 +81,7 @@ def test_vrid_of_somebody_else(make_cluster: MakeCluster, stranger: PlugIn) -> N
     assert "another keepalived.virtual_router_id" in found["mend"]
 
 
+@pytest.mark.kernel("doctor")
 def test_adverts_that_are_dropped(make_cluster: MakeCluster) -> None:
     """By the network: both are MASTER, and see each other only answer for the VIP.
 
@@ -169,6 +168,7 @@ def test_a_stale_vip(make_cluster: MakeCluster) -> None:
     assert "adverts" not in severe(examine(second)), "the mend mends it"
 
 
+@pytest.mark.kernel("doctor")
 def test_a_kernel_without_nftables_and_disks_that_cannot_be_written(make_cluster: MakeCluster) -> None:
     """A read-only run directory, a full log and a kernel without a part are findings; so is a damaged configuration. Nothing crashes."""
     cluster = make_cluster(1)

@@ -7,8 +7,6 @@ import pytest
 from lab.clients.load import Load
 from lab.conftest import MakeCluster
 
-pytestmark = pytest.mark.kernel("drain")
-
 
 @pytest.mark.kernel("drain", short=True)
 def test_drain_of_the_master_moves_the_vip_and_refuses_nobody(make_cluster: MakeCluster) -> None:
@@ -34,6 +32,7 @@ def test_drain_of_a_backup_leaves_the_vip_where_it_is(make_cluster: MakeCluster)
     assert second.band() == "-155"
 
 
+@pytest.mark.kernel("drain")
 def test_drain_twice_and_after_pre_stop(make_cluster: MakeCluster) -> None:
     """pre-stop hands over, and every drain after it only confirms: the VIP moves once."""
     cluster = make_cluster(2)

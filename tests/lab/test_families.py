@@ -116,7 +116,7 @@ def updated_under_load(cluster: Cluster, afterwards: Callable[[], None] = lambda
         assert {each.node for each in load.found.of("established")} == {first.name, second.name}
 
 
-@pytest.mark.kernel("virtual MAC", short=("IPv4 first",))
+@pytest.mark.kernel("virtual MAC", all=("IPv4 first",), short=("IPv4 first",))
 @pytest.mark.needs("macvlan")
 @FIRST_OF
 def test_a_virtual_mac(make_cluster: MakeCluster, vips: tuple[str, str]) -> None:

@@ -10,8 +10,6 @@ from lab.conftest import MakeCluster, nft
 from lab.fabric.node import Node
 from lab.fabric.wait import until
 
-pytestmark = pytest.mark.kernel("handoff rules")
-
 BACK = 4.0  # seconds, on a busy machine; with one of its own it is half a second
 
 
@@ -43,6 +41,7 @@ HARMS = {
 }
 
 
+@pytest.mark.kernel("handoff rules")
 def test_what_is_taken_away_is_put_back(make_cluster: MakeCluster) -> None:
     """Each kind of loss once: all is there again, the loss and its end stand in the history with who did it, and a metric counts it."""
     cluster = make_cluster(2, watched=True, keepalived={"vips": ["fd00::10/64"]})

@@ -21,7 +21,11 @@ SECONDS = 120.0  # a storm is ended from outside
 _ACKNOWLEDGED = 0.5  # seconds within which a client acknowledges what it got (RFC 9293 section 3.8.6.3)
 
 
-@pytest.mark.kernel("frontends", short=("drain, IPv4, one segment",))
+@pytest.mark.kernel(
+    "frontends",
+    all=("drain, IPv4, one segment", "drain, IPv4, virtual MAC", "drain, IPv6, drops foreign sources"),
+    short=("drain, IPv4, one segment",),
+)
 @pytest.mark.samples(
     "drain, IPv4, one segment",
     "drain, IPv6, drops foreign sources",

@@ -18,8 +18,6 @@ from lab.fabric.wait import until
 from lab.strangers.stray import stray
 from vrrp_drain.handoff.situation import Situation
 
-pytestmark = pytest.mark.kernel("handoff")
-
 FAMILIES = pytest.mark.parametrize("vip", ["10.0.0.10", "fd00::10"])
 ECHO_PORT = 8081
 FIRST, SECOND = (ipaddress.ip_address(f"10.0.0.{n}") for n in (1, 2))
@@ -112,6 +110,7 @@ def test_the_second_leaves_while_the_first_still_serves(make_cluster: MakeCluste
     assert set().union(*served_by(of_second).values()) == {"haproxy/1"}
 
 
+@pytest.mark.kernel("handoff")
 def test_open_connections_survive_without_a_listener_on_the_new_master(make_cluster: MakeCluster) -> None:
     """Where no socket at all is found the connection is not ours either: the node that left goes on serving it."""
     cluster = deploy(make_cluster, 2)
@@ -161,6 +160,7 @@ def test_two_nodes_that_both_left_do_not_play_ping_pong(make_cluster: MakeCluste
     assert sent == [2, 1]
 
 
+@pytest.mark.kernel("handoff")
 @pytest.mark.samples("10.0.0.10")
 @FAMILIES
 def test_a_port_that_a_client_uses_again(make_cluster: MakeCluster, vip: str) -> None:

@@ -6,8 +6,6 @@ from lab.conftest import MakeCluster
 from lab.fabric.cluster import VIP6, Cluster
 from lab.fabric.node import Node
 
-pytestmark = pytest.mark.kernel("IPv6")
-
 
 def switch_off(node: Node, *interfaces: str) -> None:
     names = [f"net.ipv6.conf.{each}.disable_ipv6=1" for each in interfaces]
@@ -69,6 +67,7 @@ def test_switched_on_when_it_is_too_late(make_cluster: MakeCluster) -> None:
     assert only.status()["unserved"] == []
 
 
+@pytest.mark.kernel("IPv6")
 def test_the_only_vip_is_ipv6(make_cluster: MakeCluster) -> None:
     """pre-start says what is wrong, be it that nothing else can be done then."""
     cluster = make_cluster(1, create=False, vip=VIP6, keepalived={"interface": "eth0"})

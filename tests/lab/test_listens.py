@@ -9,8 +9,6 @@ from lab.conftest import MakeCluster
 from lab.fabric.cluster import VIP, VIP6
 from lab.fabric.wait import until
 
-pytestmark = pytest.mark.kernel("frontends")
-
 LOGGED = "\n    log stdout format raw local0\n    option tcplog"
 
 

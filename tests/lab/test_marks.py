@@ -17,8 +17,6 @@ from lab.fabric.wait import until
 from vrrp_drain.handoff.inherited_marks import InheritedMarks
 from vrrp_drain.handoff.rules import Rules
 
-pytestmark = pytest.mark.kernel("handoff rules")
-
 OWN = {4: "10.0.0.1", 6: "fd00::1"}
 OURS, THEIRS = 1 << 28, 1
 SO_MARK = socket.SO_MARK
@@ -88,6 +86,7 @@ def frontend(port: int) -> str:
     return FRONTEND.format(name=f"at-{port}", vip=VIP, port=port)
 
 
+@pytest.mark.kernel("handoff rules")
 def test_what_takes_marks_away_breaks_no_connection(make_cluster: MakeCluster) -> None:
     """While the first one's connections are handed off, the second loses its marks: those that it opened meanwhile, without a mark, stay
     with it, and the first one's with the first. So do those that a haproxy has which was reloaded, with one more frontend."""

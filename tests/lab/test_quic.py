@@ -38,7 +38,7 @@ def move(cluster: Cluster, command: str, target: Node) -> None:
     until(lambda: cluster.client_sends_to(target), f"the client to learn that the VIP is at {target.name}")
 
 
-@pytest.mark.kernel("handoff", short=("fd00::10-direct",))
+@pytest.mark.kernel("handoff", all=("fd00::10-direct", "10.0.0.10-tunnel"), short=("fd00::10-direct",))
 @pytest.mark.parametrize(
     ("vip", "transport"),
     [("10.0.0.10", "direct"), ("fd00::10", "direct"), pytest.param("10.0.0.10", "tunnel", marks=pytest.mark.needs("vxlan"))],

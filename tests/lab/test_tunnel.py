@@ -25,7 +25,7 @@ from lab.strangers.stray import stray
 from vrrp_drain.doctor import tunnel_probe
 from vrrp_drain.handoff import tunnel
 
-pytestmark = [pytest.mark.kernel("tunnel"), pytest.mark.needs("vxlan")]
+pytestmark = pytest.mark.needs("vxlan")
 
 TUNNEL = {"handoff_transport": "tunnel"}
 VIP, VIP6 = "10.0.0.10", "fd00::10"
@@ -85,6 +85,7 @@ def went(transfer: Transfer, size: int = 1 << 20) -> None:
     until(lambda: transfer.bytes >= enough or transfer.error, "the transfer to go on")
 
 
+@pytest.mark.kernel("tunnel")
 @pytest.mark.parametrize("vips", [(VIP,), (VIP6,), (VIP, VIP6)], ids=["IPv4", "IPv6", "both"])
 @pytest.mark.samples("both")
 def test_open_connections_survive_there(make_secured: MakeSecured, vips: tuple[str, ...]) -> None:
@@ -143,6 +144,7 @@ def test_without_the_tunnel_they_are_cut_there(make_secured: MakeSecured, vip: s
     assert dropped(cluster.switch) > 0
 
 
+@pytest.mark.kernel("tunnel")
 @FAMILIES
 @pytest.mark.samples("IPv4")
 def test_nobody_else_gets_in(make_secured: MakeSecured, vip: str) -> None:
@@ -183,6 +185,7 @@ def test_nobody_else_gets_in(make_secured: MakeSecured, vip: str) -> None:
     assert name not in ip(first, "link", "show") + ip(first, "-6" if ":" in vip else "-4", "rule")
 
 
+@pytest.mark.kernel("tunnel")
 def test_a_kernel_without_vxlan(make_cluster: MakeCluster) -> None:
     """Somebody else has the port, as good as no VXLAN: pre-start says so, nothing is handed on, and clients get their reset at once."""
     cluster = make_cluster(2, create=False, vrrp_drain=TUNNEL)

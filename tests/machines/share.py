@@ -20,7 +20,7 @@ _AREAS: dict[str, str] = {}  # of each test that is played
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     share, (part, parts) = os.environ["KERNEL_SHARE"], map(int, os.environ["KERNEL_PART"].split("/"))
     marked = [(item, mark) for item in items if (mark := item.get_closest_marker("kernel"))]
-    mine = [(item, mark) for item, mark in marked if share == "all" or is_short(item, mark)][part - 1 :: parts]
+    mine = [(item, mark) for item, mark in marked if is_in(share, item, mark)][part - 1 :: parts]
     played = []
     for item, mark in mine:
         area = mark.args[0]
@@ -40,10 +40,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     tell(report.nodeid, _AREAS[report.nodeid], report.outcome, at=report.when, seconds=round(report.duration, 1), why=why)
 
 
-def is_short(item: pytest.Item, mark: pytest.Mark) -> bool:
-    """Whether a test is of the short share: ``short`` is True, or names the parameters that are."""
-    short = mark.kwargs.get("short", False)
-    return short is True or (isinstance(item, pytest.Function) and bool(short) and item.callspec.id in short)
+def is_in(share: str, item: pytest.Item, mark: pytest.Mark) -> bool:
+    """Whether a test is of a share, as its mark says: True for all of its parameters, or the names of those that are."""
+    wanted = mark.kwargs.get(share, share == "all")
+    return wanted is True or (isinstance(item, pytest.Function) and bool(wanted) and item.callspec.id in wanted)
 
 
 @cache

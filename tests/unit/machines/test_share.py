@@ -23,6 +23,10 @@ def test_fails(): assert False, "no answer"
 @pytest.mark.parametrize("each", [pytest.param(1, id="one"), pytest.param(2, id="two", marks=pytest.mark.needs("vxlan"))])
 def test_some(each): pass
 
+@pytest.mark.kernel("tunnel", all=("one",), short=False)
+@pytest.mark.parametrize("each", [pytest.param(1, id="one"), pytest.param(2, id="two")])
+def test_one_of_them(each): pass
+
 def test_of_no_kernel(): assert False
 
 @pytest.mark.kernel("drain", short=True)
@@ -76,10 +80,12 @@ def test_all_of_it(tmp_path: Path) -> None:
         ("test_fails", "planned", ""),
         ("test_some[one]", "planned", ""),
         ("test_some[two]", "missing", "without vxlan"),
+        ("test_one_of_them[one]", "planned", ""),
         ("test_passes", "passed", ""),
         ("test_fails", "failed", "AssertionError: no answer"),
         ("test_fails", "passed", ""),
         ("test_some[one]", "passed", ""),
+        ("test_one_of_them[one]", "passed", ""),
     ]
     assert {each["area"] for each in told} == {"drain", "tunnel"}
 
