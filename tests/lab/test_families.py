@@ -4,6 +4,7 @@ With the virtual MAC too (keepalived.use_vmac), which those of the first one's f
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,9 +177,13 @@ def test_an_update_with_a_virtual_mac(make_cluster: MakeCluster) -> None:
 @pytest.mark.kernel("IPv6")
 def test_an_ipv6_vip_that_the_kernel_does_not_use(make_cluster: MakeCluster, stranger: PlugIn) -> None:
     """keepalived has no duplicates of its VIPs looked for; one that somebody put there without that is told of, and is well again."""
-    cluster = make_cluster(1, dad=True, watched=True, keepalived={"vips": [VIP6]}, ha_proxy=DUAL_STACK)
+    cluster = make_cluster(1, create=False, dad=True, watched=True, keepalived={"vips": [VIP6]}, ha_proxy=DUAL_STACK)
     (only,) = cluster.nodes
+    probes(only.machine, 3)
+    anew(only.machine)
+    only.start()
     only.wait_for(VIP6)
+    probes(only.machine, 1)
     assert "until the kernel had looked for another machine with fe80::" in only.log()
     assert "cannot send an advert" not in only.log()
     assert {"nodad", "tentative", "dadfailed"} & flags(only) == {"nodad"}
@@ -203,6 +208,19 @@ def test_an_ipv6_vip_that_the_kernel_does_not_use(make_cluster: MakeCluster, str
     only.wait_for(VIP)
     until(lambda: only.log(name="history.log").count('"vip_unserved"') == 2, "the watcher to tell that it is over")
     assert only.status()["unserved"] == []
+
+
+def probes(machine: Namespace, number: int) -> None:
+    """Have the kernel look for another machine with an IPv6 address so many times, once a second (RFC 4862 section 5.1)."""
+    machine.in_network(lambda: Path("/proc/sys/net/ipv6/conf/eth0/dad_transmits").write_text(str(number)))
+
+
+def anew(machine: Namespace) -> None:
+    """Take the address away that the instance speaks from, and put it there again."""
+    listed = ip(machine, "-6", "-oneline", "address", "show", "dev", "eth0", "scope", "link").split()
+    own = listed[listed.index("inet6") + 1]
+    ip(machine, "address", "del", own, "dev", "eth0")
+    ip(machine, "address", "add", own, "dev", "eth0")
 
 
 def flags(node: Node) -> set[str]:
