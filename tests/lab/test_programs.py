@@ -22,7 +22,7 @@ from machines.suites import Suite, SuiteError
 from vrrp_drain.handoff.group import Group
 from vrrp_drain.handoff.rules import Rules
 
-pytestmark = pytest.mark.thorough
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(300)]  # the first of each suite has its programs got by apt
 
 HAPROXY, NFT = "/usr/sbin/haproxy", "/usr/sbin/nft"
 BESIDE = ("upstream-keepalived", "vrrp-drain", "haproxy")
