@@ -17,6 +17,8 @@ from lab.fabric.kernel_rules import situation
 from lab.fabric.namespace import Namespace
 from lab.fabric.node import Node
 from lab.fabric.wait import until
+from lab.scenarios.story import history
+from vrrp_drain.notify.notice import Kind
 
 CLIENTS = 20
 DUAL_STACK = {"bind": ":::80 v4v6"}
@@ -179,11 +181,9 @@ def test_an_ipv6_vip_that_the_kernel_does_not_use(make_cluster: MakeCluster, str
     """keepalived has no duplicates of its VIPs looked for; one that somebody put there without that is told of, and is well again."""
     cluster = make_cluster(1, create=False, dad=True, watched=True, keepalived={"vips": [VIP6]}, ha_proxy=DUAL_STACK)
     (only,) = cluster.nodes
-    probes(only.machine, 3)
-    anew(only.machine)
+    have_looked_for_long(only.machine)
     only.start()
     only.wait_for(VIP6)
-    probes(only.machine, 1)
     assert "until the kernel had looked for another machine with fe80::" in only.log()
     assert "cannot send an advert" not in only.log()
     assert {"nodad", "tentative", "dadfailed"} & flags(only) == {"nodad"}
@@ -196,7 +196,7 @@ def test_an_ipv6_vip_that_the_kernel_does_not_use(make_cluster: MakeCluster, str
     said = f"{VIP6} is on eth0, but the kernel has found another machine that has it, and does not answer for it (dadfailed)"
     assert only.status()["unserved"] == [said]
     assert f"PROBLEM vips: {said}" in " ".join(only.vrrpctl("doctor")[1].split())
-    until(lambda: '"vip_unserved"' in only.log(name="history.log"), "the watcher to tell of it")
+    until(lambda: unserved(only) == ["on"], "the watcher to tell of it")
     ip(other, "address", "del", f"{VIP6}/128", "dev", "eth0")
     ip(only.machine, "address", "del", f"{VIP6}/128", "dev", "eth0")
     ip(only.machine, "address", "add", f"{VIP6}/128", "dev", "eth0")
@@ -206,21 +206,23 @@ def test_an_ipv6_vip_that_the_kernel_does_not_use(make_cluster: MakeCluster, str
     assert only.status()["unserved"] == []
     assert only.vrrpctl("keepalived", "start")[0] == 0
     only.wait_for(VIP)
-    until(lambda: only.log(name="history.log").count('"vip_unserved"') == 2, "the watcher to tell that it is over")
+    until(lambda: unserved(only)[-1] == "off", "the watcher to tell that it is over")
     assert only.status()["unserved"] == []
 
 
-def probes(machine: Namespace, number: int) -> None:
-    """Have the kernel look for another machine with an IPv6 address so many times, once a second (RFC 4862 section 5.1)."""
-    machine.in_network(lambda: Path("/proc/sys/net/ipv6/conf/eth0/dad_transmits").write_text(str(number)))
-
-
-def anew(machine: Namespace) -> None:
-    """Take the address away that the instance speaks from, and put it there again."""
+def have_looked_for_long(machine: Namespace) -> None:
+    """Have the kernel look for other machines with an IPv6 address for three seconds (RFC 4862 section 5.1), and begin with the one that
+    the instance speaks from."""
+    machine.in_network(lambda: Path("/proc/sys/net/ipv6/conf/eth0/dad_transmits").write_text("3"))
     listed = ip(machine, "-6", "-oneline", "address", "show", "dev", "eth0", "scope", "link").split()
     own = listed[listed.index("inet6") + 1]
     ip(machine, "address", "del", own, "dev", "eth0")
     ip(machine, "address", "add", own, "dev", "eth0")
+
+
+def unserved(node: Node) -> list[str]:
+    """Return what the watcher told of the condition."""
+    return [each.state for each in history(node) if each.kind is Kind.UNSERVED]
 
 
 def flags(node: Node) -> set[str]:
