@@ -92,6 +92,19 @@ def test_addresses_that_change_may_be_ours(stage: Theatre, taken: Taken) -> None
     assert when(on) == 3.0
 
 
+def test_what_else_changes_meanwhile(stage: Theatre, taken: Taken) -> None:
+    """Who took the rules is told although an address changes in the same moment; who takes a VIP later is somebody else."""
+    stage.adverts(0.1, 9.0)
+    stage.at(2.8, lambda: take(stage, taken))  # looked at now, and then not for half a second
+    stage.at(3.0, lambda: take(stage, taken, TABLE, by="nft (pid 7)"))
+    stage.at(3.1, stage.addresses_change)
+    stage.at(6.0, lambda: taken.missing.append("10.0.0.10 on lo"))
+    stage.at(6.0, stage.addresses_change)
+    rules, _, vip, _ = stage.run(8.0)
+    assert rules.reason == f"{TABLE} is gone, since a change by nft (pid 7): a move would have cut open connections"
+    assert vip.reason == "10.0.0.10 on lo is gone: a move would have cut open connections"
+
+
 def test_somebody_who_never_stops(stage: Theatre, taken: Taken) -> None:
     """Rules that change a hundred times a second, none of them ours: they are looked at twice a second, no more."""
     stage.adverts(0.1, 11.0)

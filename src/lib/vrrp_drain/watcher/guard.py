@@ -28,8 +28,8 @@ class Guard:
         self.lost = ""
 
     def changed(self, by: str = "") -> None:
-        """Something of the kernel's changed that may be ours, ``by`` whom, if that is known."""
-        self._by = by
+        """Something of the kernel's changed that may be ours, ``by`` whom, if that is known: it is until a look finds all there."""
+        self._by = by or self._by
         self._frontends_due = min(self._frontends_due, time.monotonic() + _AT_MOST_EVERY)
         self._due = min(self._due, max(time.monotonic(), self._looked + _AT_MOST_EVERY))
 
@@ -52,7 +52,7 @@ class Guard:
         except SystemFault:  # others say so: there is no nftables, or the interface went
             return
         if not lacks:
-            self._seen_whole, self.lost = True, ""
+            self._seen_whole, self.lost, self._by = True, "", ""
             return
         if self._seen_whole:
             by = f", since a change by {self._by}" if self._by else ""

@@ -27,7 +27,8 @@ class RulesWatch:
         return self._socket.fileno()
 
     def drain(self) -> None:
-        """Take the pending messages in; ``by`` is then the last program that was not ourselves, as ``nft (pid 4711)``, if they tell."""
+        """Take the pending messages in; ``by`` is then the last program in them that was not ourselves, as ``nft (pid 4711)``, or empty."""
+        self.by = ""
         for each in pending(self._socket):
             self.by = changed_by(each) or self.by
 
