@@ -362,6 +362,34 @@ def test_two_masters_that_meet(stage: Theatre, here: bool, priority: int, announ
     assert bool(stage.machine.announced) is announced
 
 
+def test_who_stood_still_hears_before_it_speaks(stage: Theatre, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A MASTER that was paused may not be the only one any more: a rival's connections are left with it before clients are called here."""
+    source, order = ip_address(PEER), list[str]()
+    leaves = Packet(source, ALL_HOSTS_V4, TTL, hello.build(hello.token("id-0", 1), 1, source, ALL_HOSTS_V4, hello.Word.LEAVES))
+    monkeypatch.setattr(stage.machine, "announce", lambda *_: order.append("announce"))
+    monkeypatch.setattr(stage.machine.rules, "arm", lambda *_: order.append("arm"))
+
+    def stand_still() -> None:
+        """Have it be paused when it is awake already, for something else: a second passes, and an advert arrives."""
+        watch = stage.machine.watches[-1]
+        drain = watch.drain
+
+        def paused() -> None:
+            drain()
+            stage.clock.sleep(1.0)
+            stage.hear(packet(253))
+
+        monkeypatch.setattr(watch, "drain", paused)
+        watch.changed = True
+
+    stage.vip(here=True)
+    stage.at(2.0, lambda: stage.hear(leaves))
+    stage.at(2.6, lambda: stage.hear(leaves))  # clients are called once a second at most
+    stage.at(2.7, stand_still)
+    stage.run(2.8)
+    assert order == ["announce", "arm", "announce"]
+
+
 @pytest.mark.parametrize("parted", [True, False], ids=["it fell silent before", "it was never away"])
 def test_who_yields_after_a_partition_says_so(stage: Theatre, parted: bool) -> None:
     """The MASTER may never have heard us: one advert more tells it that there were two. In a move that somebody

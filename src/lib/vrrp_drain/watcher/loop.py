@@ -130,6 +130,7 @@ class Watcher:
             self._meet()
             if time.monotonic() >= self._see_addresses_at:
                 self._see_addresses()
+            self._hearing.receive()  # who stood still may not be alone any more, and says where the VIP is only after that
             self._act()
             sight = self._sight()
             if sight.keepalived_runs:
