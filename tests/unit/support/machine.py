@@ -65,7 +65,7 @@ class FakeWatch:
     def fileno(self) -> int:
         return self._fd
 
-    by = ""  # who changed nftables last
+    by: str | None = ""  # who changed nftables last
 
     def drain(self) -> None:
         self.changed, self.drained = False, self.drained + 1

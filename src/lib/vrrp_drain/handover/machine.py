@@ -61,9 +61,9 @@ class Watch(Protocol):
 
 
 class WatchOfRules(Watch, Protocol):
-    """``by`` is who changed nftables last, as far as it is known."""
+    """``by`` is who changed nftables last, as far as it is known; None while the change goes on."""
 
-    by: str
+    by: str | None
 
 
 class Running(Protocol):

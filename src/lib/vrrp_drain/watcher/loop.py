@@ -231,7 +231,8 @@ class Watcher:
 
     def _rules_changed(self, watch: WatchOfRules) -> None:
         watch.drain()
-        self._guard.changed(watch.by)
+        if watch.by is not None:
+            self._guard.changed(watch.by)
 
     def _hear_verdicts(self) -> None:
         for verdict in self._monitor.verdicts():
