@@ -160,7 +160,12 @@ def main(names: Sequence[str], share: str, guests: int, *, failed: bool = False)
             print(f"{OUT / 'result.json'} tells of no test of the share {share} that has failed: there is nothing to play again.")
             return 0
     prepare()
-    parts = [Part(kernel, number, guests, share, some) for kernel, some in tests.items() for number in range(1, guests + 1)]
+    parts = [
+        Part(kernel, number, of, share, some)
+        for kernel, some in tests.items()
+        for of in (min(guests, len(some)) if failed else guests,)  # a guest without a test would have failed
+        for number in range(1, of + 1)
+    ]
     ran: dict[Part, Ran] = {}
     with ThreadPoolExecutor(guests) as pool:
         for future in as_completed([pool.submit(play, part) for part in parts]):
