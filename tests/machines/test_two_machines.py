@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lab.clients.load import Load
-from lab.clients.transfers import Transfers
+from lab.clients.transfers import BACKEND, Transfers
 from lab.fabric.cluster import VIP, VIP6, update
 
 from .claims import in_order, served, unharmed
@@ -29,7 +29,8 @@ def test_a_rolling_upgrade(deploy: Deploy, keepalived: dict[str, Any], vrrp_drai
 
     The kernel looks for duplicates of IPv6 addresses as it does by default, and the virtual MAC is its macvlan.
     """
-    cluster = deploy(guests=(0, 1), keepalived={"vips": [VIP6], **keepalived}, vrrp_drain=vrrp_drain, ha_proxy={"bind": ":::80 v4v6"})
+    ha_proxy = {"bind": ":::80 v4v6", "backend": ":".join(map(str, BACKEND))}
+    cluster = deploy(guests=(0, 1), keepalived={"vips": [VIP6], **keepalived}, vrrp_drain=vrrp_drain, ha_proxy=ha_proxy)
     names = {node.name for node in cluster.nodes}
     assert cluster.guest().machine.read("/proc/sys/net/ipv6/conf/eth0/accept_dad").strip() == "1"
     with (
