@@ -1,6 +1,5 @@
 """haproxy, keepalived and nft of other Debian suites: in our instances, in upstream's job, and as a stranger on the segment."""
 
-import os
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -36,12 +35,10 @@ NFT_ADDS = "ip6 nexthdr vrrp "  # nft 0.9.8 does not print it of a packet that i
 
 
 def of(suite: str) -> Mapping[str, Path]:
-    """Return a suite's programs. Without a mirror the test is skipped, and fails in CI."""
+    """Return a suite's programs. Without a mirror the test is skipped, which CI takes for failed."""
     try:
         return paths(Suite(suite))
     except SuiteError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must not skip it: {error}")
         pytest.skip(str(error))
 
 
